@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* What the door itself is told: sections `waiting`, `access`, `keys` and `drain`. Plain data, filled by
+ * config (defaults, ranges, texts: config/table.c). Durations are nanoseconds. */
+#ifndef EK_DOOR_OPTIONS_H
+#define EK_DOOR_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a waiting request hears (DESIGN: WAITING). */
+struct ek_waiting_options {
+    uint64_t comment_ns;     /* longest silence on a waiting stream */
+    uint64_t comment_min_ns; /* no two comments closer than this ... */
+    double change;           /* ... and only when position or estimate moved by this ratio */
+    uint64_t hold_ns;        /* non-stream: the status stays open this long, then 200 ... */
+    uint64_t newline_ns;     /* ... and a newline this often until the answer */
+};
+
+struct ek_access_options {
+    bool open_on_loopback; /* no key needed from 127.0.0.0/8, ::1 and Unix sockets */
+    bool open_to_all;      /* no key needed from anywhere */
+    const char *open_tier; /* tier of a caller without a key; never NULL */
+};
+
+/* A key of the static list. The secret itself is not kept: only its SHA-256. */
+struct ek_key_options {
+    uint8_t hash[32];    /* SHA-256 of the key's bytes */
+    const char *name;    /* shown in logs; never NULL, unique */
+    const char *account; /* who pays; never NULL: the key's name when not given */
+    const char *tier;    /* never NULL; exists in the tier list */
+    const char *user;    /* fixed user of this key, or NULL: the caller's user_id counts */
+};
+
+struct ek_key_list {
+    const struct ek_key_options *item;
+    size_t count;
+};
+
+struct ek_drain_options {
+    uint64_t deadline_ns; /* after SIGTERM running requests may go on this long */
+};
+
+struct ek_stream_options {
+    uint64_t keep_ns;        /* a finished or orphaned stream can be resumed this long */
+    uint64_t bytes_max;      /* kept text of one stream */
+    uint64_t all_bytes_max;  /* kept text of all streams */
+};
+
+#endif

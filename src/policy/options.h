@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* What the desk is told by the YAML file: sections `queue`, `tiers` and `prices`. Plain data, filled by
+ * config (defaults, ranges, texts: config/table.c). Money is int64 pico-units of the configured
+ * currency per token, the one unit of work in the whole house; a price in the file is written in
+ * currency per million tokens, so 0.28 there is 280000 here, exactly. */
+#ifndef EK_POLICY_OPTIONS_H
+#define EK_POLICY_OPTIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct ek_queue_options {
+    uint64_t waiting_max; /* requests waiting in all tiers together; beyond: 429 queue_full */
+};
+
+/* One class of callers. There is always at least one: "default", added when the file names none. */
+struct ek_tier_options {
+    const char *name;
+    uint64_t weight;              /* share of work under load, relative to the other tiers */
+    uint64_t waiting_max;         /* requests of this tier waiting; 0: only queue.waiting_max counts */
+    uint64_t account_running_max; /* requests of one account running at once; 0: no limit */
+    uint64_t account_waiting_max; /* requests of one account waiting at once; 0: no limit */
+    uint64_t thinking_tokens_max; /* thinking budget when the caller set none or more; 0: no limit */
+};
+
+/* The price of one model's tokens. `model` is a public model name or "*" for all others; the entry "*"
+ * always exists (config adds a default: it is the measure of work for those who bill nobody). */
+struct ek_price_options {
+    const char *model;
+    int64_t cached_pico; /* prompt token found in the cache */
+    int64_t prompt_pico; /* prompt token computed */
+    int64_t output_pico; /* token generated, thinking included */
+};
+
+struct ek_tier_list {
+    const struct ek_tier_options *item;
+    size_t count; /* >= 1 */
+};
+
+struct ek_price_list {
+    const struct ek_price_options *item;
+    size_t count; /* >= 1 */
+};
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* What stands behind the door: sections `model` (our own engine as a child process) and `upstreams`
+ * (servers that already run), and the common deadlines of section `upstream`. Plain data, filled by
+ * config (defaults, ranges, texts: config/table.c). */
+#ifndef EK_UPSTREAM_OPTIONS_H
+#define EK_UPSTREAM_OPTIONS_H
+
+#include "base/strlist.h"
+
+#include <stdint.h>
+
+enum ek_dialect {
+    EK_DIALECT_AUTO = 0, /* find out by asking */
+    EK_DIALECT_EVENKEEL,
+    EK_DIALECT_VLLM,
+    EK_DIALECT_SGLANG,
+    EK_DIALECT_LLAMACPP,
+    EK_DIALECT_DEEPSEEK,
+    EK_DIALECT_OPENAI,
+};
+
+/* The model of the embedded engine. file NULL: no engine child. */
+struct ek_model_options {
+    const char *file;          /* GGUF */
+    const char *name;          /* public name; NULL: from the file's name without .gguf */
+    struct ek_strlist aliases; /* further names clients may use */
+};
+
+struct ek_upstream_options {
+    const char *name; /* in logs and metrics; never NULL: host:port of the URL when not given */
+    const char *url;  /* http://..., https://... or unix:/path/to/socket; no /v1 needed */
+    const char *key;  /* bearer token for it; NULL: none. Never log it */
+    enum ek_dialect dialect;
+    struct ek_strlist models; /* public names it serves, each "name" or "public=theirs"; empty: ask it */
+    uint64_t slots;           /* requests running there at once; 0: ask it (GET /load), else 16 */
+};
+
+struct ek_upstream_list {
+    const struct ek_upstream_options *item;
+    size_t count;
+};
+
+/* Deadlines of one attempt at an upstream, and the engine child's life. */
+struct ek_relay_options {
+    uint64_t connect_ns;      /* to connect */
+    uint64_t first_token_ns;  /* request sent to first token */
+    uint64_t stall_ns;        /* between two tokens */
+    uint64_t probe_ns;        /* between two looks at /health and /load */
+    uint64_t attempts_max;    /* times one request may be sent or continued, the first included */
+    uint64_t restart_min_ns;  /* engine child: first back-off after a death ... */
+    uint64_t restart_max_ns;  /* ... doubling up to this */
+    uint64_t start_ns;        /* engine child: must answer /health within this */
+};
+
+#endif
