@@ -4,7 +4,7 @@
  *   HTTP thread:  ek_engine_submit, ek_engine_cancel ---> inbox ---> step thread (owns weights, KV,
  *                 ek_engine_take   <--- ring of events <-----------  batches; nobody else touches them)
  *
- * Every accepted job ends in exactly one event whose `finish` is not EK_FINISH_NONE; after it the
+ * Every accepted job ends in exactly one event whose `finish` is not EK_JOB_GOES_ON; after it the
  * engine never mentions that job again. Functions may be called from any one thread at a time except
  * where they say otherwise; none blocks longer than a mutex held for a few copies.
  *
@@ -38,7 +38,7 @@ enum {
  * without `end_id`. When `budget` thought tokens were generated and the thought is still open, the
  * next tokens are close_ids[0..close_count) (the last of which should be end_id), emitted as ordinary
  * tokens; then sampling goes on with the answer. All of it is replayed over `prefix`. */
-struct ek_thinking {
+struct ek_job_thinking {
     bool open_at_start;  /* the prompt ends inside a thought */
     uint32_t open_id;    /* <think>, or EK_NO_TOKEN; only honoured as the first generated token */
     uint32_t end_id;     /* </think>, or EK_NO_TOKEN: this job has no thought */
@@ -55,7 +55,7 @@ struct ek_engine_job {
     uint32_t prefix_tokens;
     uint32_t max_tokens; /* generated tokens in all, the prefix included; >= 1 */
     struct ek_sampling sampling;
-    struct ek_thinking thinking;
+    struct ek_job_thinking thinking;
     uint32_t stop_ids[EK_ENGINE_STOP_IDS_MAX]; /* end-of-sequence tokens: finish, are not emitted */
     uint32_t stop_count;
     uint32_t top_logprobs; /* 0..EK_TOP_LOGPROBS_MAX */
@@ -63,12 +63,12 @@ struct ek_engine_job {
     void *user;            /* comes back in every event */
 };
 
-enum ek_finish {
-    EK_FINISH_NONE = 0,
-    EK_FINISH_STOP,      /* a stop id was chosen; event.token holds it, has_token is false */
-    EK_FINISH_LENGTH,    /* max_tokens or the context length */
-    EK_FINISH_CANCELLED, /* ek_engine_cancel, or the engine closes */
-    EK_FINISH_FAILED,    /* the logits were not finite: a broken model file */
+enum ek_job_end { /* not ek_finish: that is what an answer says on the wire (chat/chunk.h) */
+    EK_JOB_GOES_ON = 0,
+    EK_JOB_STOP,      /* a stop id was chosen; event.token holds it, has_token is false */
+    EK_JOB_LENGTH,    /* max_tokens or the context length */
+    EK_JOB_CANCELLED, /* ek_engine_cancel, or the engine closes */
+    EK_JOB_FAILED,    /* the logits were not finite: a broken model file */
 };
 
 struct ek_engine_event {
@@ -77,7 +77,7 @@ struct ek_engine_event {
     bool has_token;          /* a token to deliver (perhaps together with a finish) */
     bool in_thought;         /* the token belongs to the thought; its end marker does too */
     bool forced;             /* the token was not sampled but forced by the thinking budget */
-    enum ek_finish finish;
+    enum ek_job_end finish;
     uint32_t token_index;    /* 0-based among generated tokens, the prefix counted */
     uint32_t thought_tokens; /* generated thought tokens so far */
     struct ek_sample token;  /* id, logprob, top */
@@ -112,7 +112,7 @@ void ek_engine_close(struct ek_engine **engine);
 EK_CHECKED enum ek_status ek_engine_submit(struct ek_engine *engine, const struct ek_engine_job *job,
                                            uint64_t *job_id, char *why, size_t why_cap);
 
-/* From the next step on the job costs nothing; its EK_FINISH_CANCELLED event follows unless another
+/* From the next step on the job costs nothing; its EK_JOB_CANCELLED event follows unless another
  * finish was already on its way. Unknown and finished ids are ignored. Thread-safe. */
 void ek_engine_cancel(struct ek_engine *engine, uint64_t job_id);
 
