@@ -58,6 +58,8 @@
       "More requests are waiting than can be served in time; come back when Retry-After says.") \
     X(TIER_QUEUE_FULL, "tier_queue_full", 429, "rate_limit_error", \
       "Too many requests of your tier are waiting; come back when Retry-After says.") \
+    X(ACCOUNT_QUEUE_FULL, "account_queue_full", 429, "rate_limit_error", \
+      "Too many of your requests are waiting; come back when Retry-After says.") \
     X(DEADLINE, "deadline", 503, "server_error", "The request could not start before its deadline.") \
     X(NO_UPSTREAM, "no_upstream", 503, "server_error", "No engine is ready; try again shortly.") \
     /* the work behind the door */ \

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* The desk: who goes next, who waits and how long, who is refused. It decides; its shell obeys.
+ *
+ *      events in                                     actions out
+ *      arrive ─────────┐                         ┌─▶ START id on upstream u
+ *      started, tokens │     ┌──────────────┐    ├─▶ TELL  id position, estimate, why
+ *      finished, back  ├────▶│ struct       ├────┼─▶ REFUSE id reason, retry_after
+ *      gone, load      │     │ ek_policy    │    └─▶ CANCEL id reason
+ *      (time itself)   │     └──────────────┘
+ *      ────────────────┘
+ *
+ * Pure: no clock, no system call, no log; time is an argument and never runs backwards; the same
+ * events give the same actions. All memory is taken once by ek_desk_new. The door and the simulator
+ * are two shells around this same object code.
+ *
+ * How to drive it: give it one event, then call ek_desk_next until it returns EK_DESK_IDLE; and when
+ * nothing happens until ek_desk_wake_ns, call ek_desk_next then. Actions are not stored: each call of
+ * ek_desk_next derives the next one from the state, so there is no action queue that could overflow.
+ * A shell may report events between two calls of ek_desk_next.
+ *
+ * The promise about each arrival that was let in: it ends in exactly one of: ek_desk_finished,
+ * ek_desk_gone (both said by the shell), or REFUSE (said by the desk). A ticket is dead from then on.
+ *
+ * The order of this first desk: tiers by weight (the heaviest first, always), first come first served
+ * inside a tier, per pool of upstreams. The estimate is policy/estimate.h. Both will be replaced
+ * behind this interface; what an arrival tells (cost, account, user, deadline, predicted output) is
+ * therefore already more than this order uses. */
+#ifndef EK_POLICY_DESK_H
+#define EK_POLICY_DESK_H
+
+#include "base/clock.h"
+#include "base/reason.h"
+#include "policy/options.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EK_DESK_TIERS_MAX 16
+#define EK_DESK_POOLS_MAX 64
+#define EK_DESK_UPSTREAMS_MAX 64
+#define EK_DESK_WAITING_MAX 100000 /* bound of the bound: the table must stay below 2^17 entries */
+#define EK_DESK_RUNNING_MAX 30000
+
+struct ek_policy;
+
+struct ek_desk_options {
+    struct ek_queue_options queue;
+    struct ek_tier_list tiers; /* copied */
+    uint64_t running_max;      /* requests in service at once, all upstreams; <= EK_DESK_RUNNING_MAX */
+    uint64_t tell_min_ns;      /* two TELLs of one request are never closer ... */
+    uint64_t tell_max_ns;      /* ... nor farther apart */
+    double tell_change;        /* in between: only when position or estimate moved by this ratio */
+    uint64_t down_grace_ns;    /* with no upstream up for longer, one is refused instead of waiting */
+    uint64_t seed;             /* of the jitter in retry_after */
+};
+
+/* One request at the counter. Costs are in nano-units of the currency, as DESIGN decides. */
+struct ek_arrival {
+    uint64_t id;             /* the shell's name for it, given back in every action */
+    uint64_t account;        /* hash; who pays */
+    uint64_t user;           /* hash inside the account; 0: none */
+    uint32_t tier;           /* index into the tier list */
+    uint32_t pool;           /* from ek_desk_pool: which upstreams can serve it */
+    uint32_t prompt_tokens;  /* estimated */
+    uint32_t output_tokens;  /* predicted */
+    int64_t cost_nano;       /* predicted price */
+    uint64_t deadline_ns;    /* monotonic; not started by then: REFUSE. UINT64_MAX: patient */
+};
+
+/* What an upstream said of itself, or what its configuration says. */
+struct ek_load {
+    bool up;
+    uint32_t slots;   /* requests it works on at once */
+    uint32_t running;
+    uint32_t waiting; /* in its own backstop queue */
+    uint64_t kv_total_tokens; /* 0: unknown */
+    uint64_t kv_free_tokens;
+    double prefill_tokens_per_s; /* 0: unknown */
+};
+
+enum ek_desk_act {
+    EK_DESK_IDLE = 0,
+    EK_DESK_START,  /* send it to .upstream now; the desk counts it as running there from here on */
+    EK_DESK_TELL,   /* say .position, .wait, .why to the waiting client */
+    EK_DESK_REFUSE, /* it waited in vain: .reason, .retry_after_ms; the ticket is dead */
+    EK_DESK_CANCEL, /* stop a running request: .reason; report ek_desk_finished when it stopped */
+};
+
+/* Why one waits: the word in the queue comment. */
+enum ek_desk_why {
+    EK_WHY_BUSY = 0,         /* "busy": all slots are taken; estimate known */
+    EK_WHY_MEASURING,        /* "measuring": nothing finished yet, so no honest estimate exists */
+    EK_WHY_ENGINE_STARTING,  /* "engine_starting": no upstream of the pool was up yet */
+    EK_WHY_ENGINE_DOWN,      /* "engine_down": it was up, and is not now */
+    EK_WHY_ENGINE_RESTARTED, /* "engine_restarted": this request was running when its engine died */
+};
+
+struct ek_action {
+    enum ek_desk_act act;
+    uint32_t ticket;
+    uint64_t id;
+    uint32_t upstream;       /* START */
+    uint32_t position;       /* TELL: 1 = next. REFUSE of an arrival: the place it would have had */
+    int64_t eta_ms;          /* TELL, REFUSE: -1 = not known */
+    int64_t eta_p90_ms;
+    enum ek_desk_why why;    /* TELL */
+    enum ek_reason reason;   /* REFUSE, CANCEL */
+    uint32_t retry_after_ms; /* REFUSE: 1000 ... 60000, personal and jittered */
+};
+
+/* NULL when memory is gone. The options must satisfy the limits above. */
+struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now);
+void ek_desk_free(struct ek_policy **p);
+
+/* Change bounds and tiers in place (reload). The number of tiers may not shrink below one in use:
+ * false, and nothing changed, when it would, or when a bound exceeds what was allocated. */
+bool ek_desk_reload(struct ek_policy *p, const struct ek_desk_options *o);
+
+/* A pool is a set of upstreams (bit i = upstream i, not 0) that can serve the same model. Returns its
+ * index, the same for the same mask; EK_DESK_POOLS_MAX when there is no room for one more. */
+uint32_t ek_desk_pool(struct ek_policy *p, uint64_t upstream_mask);
+
+/* ---- events ------------------------------------------------------------------------------------ */
+
+/* A request came. true: it is in, *ticket names it from now on (never 0), and a START or a TELL follows
+ * from ek_desk_next. false: *refusal is filled (REFUSE), nothing is kept. */
+bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a,
+                    uint32_t *ticket, struct ek_action *refusal) EK_CHECKED;
+
+/* The upstream took it (first head or token). Between START and this the request counts as running. */
+void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket);
+
+/* `tokens` more were generated for a running request. */
+void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint32_t tokens);
+
+/* A running request ended. served: it was served to its end (or to its client's leaving), so its slot
+ * time says something about the next one's. */
+void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served);
+
+/* A running request lost its upstream and must go again: it returns to the line before all that came
+ * after it, and is never refused for lack of room. */
+void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket);
+
+/* A waiting or running client left. */
+void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket);
+
+/* What is known of upstream `index` changed. */
+void ek_desk_load(struct ek_policy *p, struct ek_now now, uint32_t index, const struct ek_load *l);
+
+/* No new arrivals (EK_REASON_DRAINING); at deadline_ns (monotonic) the waiting are refused and the
+ * running cancelled. */
+void ek_desk_drain(struct ek_policy *p, struct ek_now now, uint64_t deadline_ns);
+
+/* ---- actions ----------------------------------------------------------------------------------- */
+
+/* The next thing to do, EK_DESK_IDLE when there is nothing until ek_desk_wake_ns. */
+enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_action *a);
+
+/* Monotonic time at which ek_desk_next should be called even if nothing happens; UINT64_MAX: never. */
+uint64_t ek_desk_wake_ns(const struct ek_policy *p);
+
+/* ---- looking ----------------------------------------------------------------------------------- */
+
+struct ek_desk_counts {
+    uint32_t waiting;
+    uint32_t running;
+    uint32_t slots;   /* what the upstreams that are up can take, "+ 1" included */
+    uint64_t arrived; /* since the start; arrived = refused + finished + gone + waiting + running */
+    uint64_t started; /* STARTs, repeated ones after `back` included */
+    uint64_t finished;
+    uint64_t gone;
+    uint64_t refused;
+};
+
+struct ek_desk_counts ek_desk_counts(const struct ek_policy *p);
+uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier);
+const char *ek_desk_why_name(enum ek_desk_why why); /* "busy", ... */
+
+/* Every invariant, in O(table); for tests and DIAG builds. Aborts when one does not hold. */
+void ek_desk_check(const struct ek_policy *p);
+
+#endif
