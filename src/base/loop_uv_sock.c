@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: MIT */
+/* Sockets and listeners of the real loop.
+ *
+ * Reading: one receive buffer is shared by all sockets of the loop, so an idle connection holds none;
+ * a socket that filled it waits for the next turn (bounded work a turn).
+ * Writing: straight to the kernel; only what it does not take is copied into a block and queued. */
+#include "base/loop_uv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define WRITE_PARTS_MAX 16
+#define UNIX_PREFIX "unix:"
+
+enum { WANTS_READ = 1, WANTS_FAIL = 2 };
+
+struct uv_sock {
+    struct ek_sock base;
+    struct ek_link turn;        /* on world.turn while `wants` is not 0 */
+    size_t queued;              /* bytes in write blocks */
+    struct connecting *connecting; /* while under way: outgoing only */
+    uint8_t wants;
+    bool reading;
+    bool half_closed;           /* eof was seen: reading is over */
+    int error;                  /* libuv's code behind WANTS_FAIL */
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } u;
+};
+
+/* An outgoing connection on its way. A name may stand for addresses of both families ("localhost"),
+ * and a descriptor has one family, so each address gets an attempt with a handle of its own; the
+ * descriptor of the first that answers moves into the socket. */
+struct connecting {
+    uv_getaddrinfo_t resolve;
+    uv_connect_t connect;
+    struct uv_sock *sock; /* NULL: the owner has closed, we only clean up */
+    struct addrinfo *found;
+    struct addrinfo *next;
+    uv_tcp_t *attempt; /* named connections only */
+};
+
+struct write_block {
+    uv_write_t req;
+    struct uv_sock *sock;
+    size_t len;
+    char data[];
+};
+
+static struct uv_sock *sock_of(const struct ek_sock *s)
+{
+    MUST(s->magic == SOCK_MAGIC);
+    return (struct uv_sock *)(uintptr_t)s;
+}
+
+static void attempt_close(struct connecting *k);
+
+static void sock_gone(uv_handle_t *h)
+{
+    struct uv_sock *s = h->data;
+    s->base.magic = 0;
+    free(s);
+}
+
+static void want(struct uv_sock *s, uint8_t what)
+{
+    struct uv_world *w = world_of(s->base.loop);
+    s->wants |= what;
+    if (ek_link_linked(&s->turn)) return;
+    ek_list_append(&w->turn, &s->turn);
+    uv_world_poke(&w->base);
+}
+
+static void fail(struct uv_sock *s, int error)
+{
+    if (s->base.closed) return;
+    s->base.handler->failed(s->base.arg, uv_strerror(error));
+}
+
+/* ---- reading ---- */
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+    struct uv_sock *s = h->data;
+    (void)suggested;
+    buf->base = world_of(s->base.loop)->receive;
+    buf->len = LOOP_RECEIVE_BYTES;
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct uv_sock *s = stream->data;
+    if (n == 0) return; /* EAGAIN */
+    if (n == UV_EOF) {
+        s->reading = false;
+        s->half_closed = true;
+        s->base.handler->eof(s->base.arg);
+        return;
+    }
+    if (n < 0) {
+        s->reading = false;
+        fail(s, (int)n);
+        return;
+    }
+    if (n == LOOP_RECEIVE_BYTES) { /* there may be megabytes: others first */
+        uv_read_stop(stream);
+        want(s, WANTS_READ);
+    }
+    s->base.handler->data(s->base.arg, buf->base, (size_t)n);
+}
+
+void uv_sock_read(struct ek_sock *base, bool on)
+{
+    struct uv_sock *s = sock_of(base);
+    if (s->reading == on || s->half_closed || s->connecting) return;
+    s->reading = on;
+    if (!on) {
+        uv_read_stop(&s->u.stream);
+        s->wants &= (uint8_t)~WANTS_READ;
+        return;
+    }
+    int err = uv_read_start(&s->u.stream, on_alloc, on_read);
+    if (err && err != UV_EALREADY) {
+        s->error = err;
+        want(s, WANTS_FAIL);
+    }
+}
+
+void uv_sock_turn(struct uv_world *w)
+{
+    for (size_t most = w->turn.count; most > 0 && w->turn.count > 0; most--) {
+        struct uv_sock *s = EK_CONTAINER(ek_list_first(&w->turn), struct uv_sock, turn);
+        ek_list_remove(&w->turn, &s->turn);
+        uint8_t wants = s->wants;
+        s->wants = 0;
+        if (wants & WANTS_FAIL) {
+            fail(s, s->error);
+        } else if ((wants & WANTS_READ) && s->reading) {
+            int err = uv_read_start(&s->u.stream, on_alloc, on_read);
+            if (err && err != UV_EALREADY) fail(s, err);
+        }
+    }
+}
+
+/* ---- writing ---- */
+static void on_written(uv_write_t *req, int status)
+{
+    struct write_block *k = req->data;
+    struct uv_sock *s = k->sock;
+    MUST(s->queued >= k->len);
+    s->queued -= k->len;
+    free(k);
+    if (s->base.closed || status == UV_ECANCELED) return;
+    if (status < 0)
+        fail(s, status);
+    else if (s->queued == 0 && s->base.handler->drained)
+        s->base.handler->drained(s->base.arg);
+}
+
+/* Queue the bytes of `parts` behind the first `skip`. */
+static void queue_rest(struct uv_sock *s, const struct iovec *parts, size_t count, size_t skip, size_t total)
+{
+    struct write_block *k = malloc(sizeof *k + total - skip);
+    MUST(k != NULL); /* the caller bounds what it queues */
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t drop = skip < parts[i].iov_len ? skip : parts[i].iov_len;
+        skip -= drop;
+        memcpy(k->data + at, (char *)parts[i].iov_base + drop, parts[i].iov_len - drop);
+        at += parts[i].iov_len - drop;
+    }
+    k->sock = s;
+    k->len = at;
+    k->req.data = k;
+    s->queued += at;
+    uv_buf_t buf = uv_buf_init(k->data, (unsigned)at);
+    int err = uv_write(&k->req, &s->u.stream, &buf, 1, on_written);
+    if (err) {
+        s->queued -= at;
+        free(k);
+        s->error = err;
+        want(s, WANTS_FAIL);
+    }
+}
+
+void uv_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t count)
+{
+    struct uv_sock *s = sock_of(base);
+    size_t total = 0;
+    size_t taken = 0;
+    MUST(count <= WRITE_PARTS_MAX);
+    MUST(!s->connecting);
+    for (size_t i = 0; i < count; i++) total += parts[i].iov_len;
+    if (total == 0 || (s->wants & WANTS_FAIL)) return;
+    if (s->queued == 0) {
+        uv_buf_t bufs[WRITE_PARTS_MAX];
+        for (size_t i = 0; i < count; i++)
+            bufs[i] = uv_buf_init(parts[i].iov_base, (unsigned)parts[i].iov_len);
+        int n = uv_try_write(&s->u.stream, bufs, (unsigned)count);
+        if (n < 0 && n != UV_EAGAIN) {
+            s->error = n;
+            want(s, WANTS_FAIL);
+            return;
+        }
+        taken = n > 0 ? (size_t)n : 0;
+    }
+    if (taken < total) queue_rest(s, parts, count, taken, total);
+}
+
+size_t uv_sock_queued(const struct ek_sock *base)
+{
+    return sock_of(base)->queued;
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    (void)status; /* if the FIN cannot be sent the connection is broken, and reading will say so */
+    free(req);
+}
+
+void uv_sock_shutdown(struct ek_sock *base)
+{
+    struct uv_sock *s = sock_of(base);
+    uv_shutdown_t *req = malloc(sizeof *req);
+    MUST(req != NULL);
+    if (uv_shutdown(req, &s->u.stream, on_shutdown) != 0) free(req);
+}
+
+void uv_sock_close(struct ek_sock *base, bool reset)
+{
+    struct uv_sock *s = sock_of(base);
+    struct uv_world *w = world_of(base->loop);
+    if (ek_link_linked(&s->turn)) ek_list_remove(&w->turn, &s->turn);
+    if (s->connecting) {
+        struct connecting *k = s->connecting;
+        k->sock = NULL;
+        if (k->attempt)
+            attempt_close(k); /* its callback follows, cancelled, and ends k */
+        else if (k->resolve.loop)
+            uv_cancel((uv_req_t *)&k->resolve);
+    }
+    if (reset && s->u.handle.type == UV_TCP && uv_tcp_close_reset(&s->u.tcp, sock_gone) == 0) return;
+    uv_close(&s->u.handle, sock_gone);
+}
+
+void uv_sock_peer(const struct ek_sock *base, char *out, size_t cap)
+{
+    struct uv_sock *s = sock_of(base);
+    struct sockaddr_storage a;
+    int len = sizeof a;
+    MUST(cap >= 8);
+    snprintf(out, cap, "unix");
+    if (s->u.handle.type != UV_TCP) return;
+    if (uv_tcp_getpeername(&s->u.tcp, (struct sockaddr *)&a, &len) != 0 ||
+        uv_ip_name((struct sockaddr *)&a, out, cap) != 0)
+        snprintf(out, cap, "gone");
+}
+
+/* ---- addresses ---- */
+static bool split_address(const char *address, char *host, size_t host_cap, int *port)
+{
+    const char *colon = strrchr(address, ':');
+    uint64_t value;
+    if (!colon || !ek_str_u64(ek_str_of(colon + 1), &value) || value > 65535) return false;
+    struct ek_str name = {address, (size_t)(colon - address)};
+    if (name.len >= 2 && name.data[0] == '[' && name.data[name.len - 1] == ']')
+        name = (struct ek_str){name.data + 1, name.len - 2};
+    else if (memchr(name.data, ':', name.len))
+        return false; /* a bare IPv6 address: which colon is the port's? */
+    *port = (int)value;
+    return name.len > 0 && ek_str_copy(name, host, host_cap);
+}
+
+static bool numeric(const char *host, int port, struct sockaddr_storage *out)
+{
+    return uv_ip4_addr(host, port, (struct sockaddr_in *)out) == 0 ||
+           uv_ip6_addr(host, port, (struct sockaddr_in6 *)out) == 0;
+}
+
+static struct uv_sock *sock_new(struct uv_world *w, bool is_unix, const struct ek_sock_handler *h, void *arg)
+{
+    struct uv_sock *s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    loop_sock_init(&s->base, &w->base, h, arg);
+    if (is_unix)
+        MUST(uv_pipe_init(&w->uv, &s->u.pipe, 0) == 0);
+    else
+        MUST(uv_tcp_init(&w->uv, &s->u.tcp) == 0);
+    s->u.handle.data = s;
+    return s;
+}
+
+/* ---- connecting ---- */
+static void try_next(struct connecting *k, int last_error);
+
+static void connect_over(struct connecting *k)
+{
+    if (k->sock) k->sock->connecting = NULL;
+    if (k->found) uv_freeaddrinfo(k->found);
+    free(k);
+}
+
+static void attempt_gone(uv_handle_t *h)
+{
+    free(h);
+}
+
+static void attempt_close(struct connecting *k)
+{
+    if (k->attempt) uv_close((uv_handle_t *)k->attempt, attempt_gone);
+    k->attempt = NULL;
+}
+
+/* Move the attempt's descriptor into the socket's own handle. */
+static int adopt_attempt(struct connecting *k)
+{
+    uv_os_fd_t fd;
+    int err = uv_fileno((uv_handle_t *)k->attempt, &fd);
+    if (err) return err;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (own < 0) return uv_translate_sys_error(errno);
+    attempt_close(k);
+    return uv_tcp_open(&k->sock->u.tcp, own);
+}
+
+static void on_connect(uv_connect_t *req, int status)
+{
+    struct connecting *k = req->data;
+    struct uv_sock *s = k->sock;
+    if (!s) {
+        attempt_close(k);
+        connect_over(k);
+        return;
+    }
+    if (status == 0 && k->attempt) status = adopt_attempt(k);
+    if (status < 0) {
+        attempt_close(k);
+        try_next(k, status);
+        return;
+    }
+    connect_over(k);
+    if (s->u.handle.type == UV_TCP) uv_tcp_nodelay(&s->u.tcp, 1);
+    uv_sock_read(&s->base, true);
+    s->base.handler->connected(s->base.arg);
+}
+
+static void try_next(struct connecting *k, int last_error)
+{
+    struct uv_sock *s = k->sock;
+    while (k->next) {
+        struct addrinfo *a = k->next;
+        k->next = a->ai_next;
+        k->attempt = malloc(sizeof *k->attempt);
+        MUST(k->attempt != NULL);
+        MUST(uv_tcp_init(&world_of(s->base.loop)->uv, k->attempt) == 0);
+        last_error = uv_tcp_connect(&k->connect, k->attempt, a->ai_addr, on_connect);
+        if (last_error == 0) return;
+        attempt_close(k);
+    }
+    connect_over(k);
+    fail(s, last_error);
+}
+
+static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
+{
+    struct connecting *k = req->data;
+    k->found = k->next = found;
+    if (!k->sock) {
+        connect_over(k);
+        return;
+    }
+    try_next(k, status < 0 ? status : UV_EAI_NODATA);
+}
+
+static int connect_named(struct uv_world *w, struct connecting *k, const char *host, int port)
+{
+    char service[16];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+    snprintf(service, sizeof service, "%d", port);
+    return uv_getaddrinfo(&w->uv, &k->resolve, on_resolved, host, service, &hints);
+}
+
+struct ek_sock *uv_sock_connect(struct ek_loop *l, const char *address,
+                                const struct ek_sock_handler *h, void *arg, const char **why)
+{
+    struct uv_world *w = world_of(l);
+    bool is_unix = strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0;
+    char host[256];
+    int port = 0;
+    struct sockaddr_storage a;
+    if (!is_unix && !split_address(address, host, sizeof host, &port)) {
+        *why = "not an address: expected HOST:PORT or unix:/path";
+        return NULL;
+    }
+    struct uv_sock *s = sock_new(w, is_unix, h, arg);
+    struct connecting *k = calloc(1, sizeof *k);
+    MUST(s && k);
+    s->connecting = k;
+    k->sock = s;
+    k->connect.data = k->resolve.data = k;
+    int err = 0;
+    if (is_unix)
+        uv_pipe_connect(&k->connect, &s->u.pipe, address + sizeof UNIX_PREFIX - 1, on_connect);
+    else if (numeric(host, port, &a))
+        err = uv_tcp_connect(&k->connect, &s->u.tcp, (struct sockaddr *)&a, on_connect);
+    else
+        err = connect_named(w, k, host, port);
+    if (err) { /* told like every other failure: later */
+        connect_over(k);
+        s->error = err;
+        want(s, WANTS_FAIL);
+    }
+    return &s->base;
+}
+
+/* ---- listening ---- */
+struct ek_listener {
+    struct ek_loop *loop;
+    const struct ek_listener_handler *handler;
+    void *arg;
+    bool paused;
+    bool pending; /* a connection waits to be accepted while paused */
+    char path[sizeof((struct sockaddr_un *)0)->sun_path];
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } u;
+};
+
+static void accept_one(struct ek_listener *ln)
+{
+    struct uv_world *w = world_of(ln->loop);
+    struct uv_sock *s = sock_new(w, ln->path[0] != '\0', NULL, NULL);
+    if (!s) return; /* no memory: the connection stays in the backlog */
+    if (uv_accept(&ln->u.stream, &s->u.stream) != 0) {
+        s->base.closed = true;
+        uv_close(&s->u.handle, sock_gone);
+        return;
+    }
+    if (!ln->path[0]) uv_tcp_nodelay(&s->u.tcp, 1);
+    uv_sock_read(&s->base, true);
+    ln->handler->accepted(ln->arg, &s->base);
+}
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+    struct ek_listener *ln = stream->data;
+    if (status < 0) return; /* out of descriptors or the like: libuv keeps listening */
+    if (ln->paused)
+        ln->pending = true; /* libuv waits for our uv_accept before it takes another */
+    else
+        accept_one(ln);
+}
+
+/* A socket file that nobody answers at is left over from a crash; one that answers is not ours. */
+static bool clear_stale(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof a.sun_path) return false;
+    memcpy(a.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    bool refused = connect(fd, (struct sockaddr *)&a, sizeof a) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    struct stat st;
+    if (refused && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) unlink(path);
+    return true;
+}
+
+static int bind_unix(struct uv_world *w, struct ek_listener *ln, const char *path)
+{
+    MUST(uv_pipe_init(&w->uv, &ln->u.pipe, 0) == 0);
+    if (!clear_stale(path)) return UV_ENAMETOOLONG;
+    snprintf(ln->path, sizeof ln->path, "%s", path);
+    mode_t old = umask(0177);
+    int err = uv_pipe_bind(&ln->u.pipe, path);
+    umask(old);
+    if (err) ln->path[0] = '\0'; /* not ours: do not remove it */
+    return err;
+}
+
+static void listener_gone(uv_handle_t *h)
+{
+    free(h->data);
+}
+
+struct ek_listener *uv_listen_on(struct ek_loop *l, const char *address, int backlog,
+                                 const struct ek_listener_handler *h, void *arg, const char **why)
+{
+    struct uv_world *w = world_of(l);
+    bool is_unix = strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0;
+    char host[256];
+    int port = 0;
+    struct sockaddr_storage a;
+    if (!is_unix && (!split_address(address, host, sizeof host, &port) || !numeric(host, port, &a))) {
+        *why = "not an address to listen on: expected ADDRESS:PORT with a numeric address, or unix:/path";
+        return NULL;
+    }
+    struct ek_listener *ln = calloc(1, sizeof *ln);
+    MUST(ln != NULL);
+    *ln = (struct ek_listener){.loop = l, .handler = h, .arg = arg};
+    int err;
+    if (is_unix) {
+        err = bind_unix(w, ln, address + sizeof UNIX_PREFIX - 1);
+    } else {
+        MUST(uv_tcp_init(&w->uv, &ln->u.tcp) == 0);
+        err = uv_tcp_bind(&ln->u.tcp, (struct sockaddr *)&a, 0);
+    }
+    ln->u.handle.data = ln;
+    if (!err) err = uv_listen(&ln->u.stream, backlog, on_connection);
+    if (err) {
+        snprintf(l->why, sizeof l->why, "cannot listen on %s: %s", address, uv_strerror(err));
+        *why = l->why;
+        uv_close(&ln->u.handle, listener_gone);
+        return NULL;
+    }
+    return ln;
+}
+
+void uv_listener_address(const struct ek_listener *ln, char *out, size_t cap)
+{
+    struct sockaddr_storage a;
+    int len = sizeof a;
+    char host[64];
+    if (ln->path[0]) {
+        snprintf(out, cap, UNIX_PREFIX "%s", ln->path);
+        return;
+    }
+    MUST(uv_tcp_getsockname(&ln->u.tcp, (struct sockaddr *)&a, &len) == 0);
+    MUST(uv_ip_name((struct sockaddr *)&a, host, sizeof host) == 0);
+    bool six = a.ss_family == AF_INET6;
+    int port = ntohs(six ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
+    snprintf(out, cap, six ? "[%s]:%d" : "%s:%d", host, port);
+}
+
+void uv_listener_pause(struct ek_listener *ln, bool paused)
+{
+    ln->paused = paused;
+    if (!paused && ln->pending) {
+        ln->pending = false;
+        accept_one(ln);
+    }
+}
+
+void uv_listener_close(struct ek_listener *ln)
+{
+    if (ln->path[0]) unlink(ln->path);
+    uv_close(&ln->u.handle, listener_gone);
+}
