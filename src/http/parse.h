@@ -106,7 +106,8 @@ struct ek_http_head {
  *   EK_HTTP_MORE  not complete and so far not wrong: call again with more bytes at the same start.
  *   EK_HTTP_BAD   refused; head->bad says why. Nothing else in *head may be used.
  * prev_len is len of the previous call that answered MORE for this head (0 the first time): only
- * what came since is searched for the end, so a sender that trickles costs O(new bytes). */
+ * what came since is searched for the end (and for bytes no head may hold), so a sender that trickles
+ * costs O(new bytes); other faults are then found when the end has come. */
 ssize_t ek_http_parse_request(const char *data, size_t len, size_t prev_len,
                               const struct ek_http_limits *limits, struct ek_http_head *head);
 ssize_t ek_http_parse_response(const char *data, size_t len, size_t prev_len,
