@@ -83,19 +83,22 @@ struct ek_json {
                            * (lead bytes E3..ED and EF: U+3000 and up without the private area) */
     uint32_t other_bytes; /* key, string: decoded bytes of the other characters beyond ASCII */
     uint32_t saved_bytes; /* key, string: bytes its escapes take beyond what they decode to */
-    bool text_cut;        /* text is only the beginning */
+    bool text_cut;        /* text is only the beginning, perhaps of a character too */
     uint8_t fault;        /* enum ek_json_fault, when BAD */
     char text[EK_JSON_TEXT_MAX]; /* key, string: decoded; number: as written; no NUL */
 
     /* The reader's own. */
     uint8_t state;
-    uint8_t hex_digits;  /* of a \u escape */
+    uint8_t literal;     /* true, false, null: which */
+    uint8_t literal_at;  /* and how much of it was seen */
+    uint8_t hex_digits;  /* of a \u escape, seen so far */
     uint8_t utf8_need;   /* continuation bytes still to come, the next within [lo, hi] */
     uint8_t utf8_lo;
     uint8_t utf8_hi;
     bool is_key;
     bool finished;
     bool keep_text;
+    uint8_t level;       /* open containers */
     uint16_t hex;        /* \u escape being read */
     uint16_t surrogate;  /* high half waiting for its partner; 0 = none */
     uint64_t objects;    /* bit 0: the innermost container is an object; bit 1: the one around it */
@@ -149,7 +152,7 @@ int64_t ek_json_unescape(struct ek_str inside, char *out, size_t cap);
 /* A whole number in int64 range, as JSON writes it: no fraction, no exponent. */
 bool ek_json_int64(struct ek_str number, int64_t *out);
 
-/* Any JSON number; false when it is not one, is longer than 127 bytes or overflows a double. */
+/* A number as the reader accepted it; false when it is longer than 127 bytes or overflows a double. */
 bool ek_json_double(struct ek_str number, double *out);
 
 /* --- duplicates: the keys of one object --------------------------------------------------------
