@@ -1,14 +1,63 @@
-# Evenkeel. `make help` lists the targets; meson does the building.
-.PHONY: help build install tidy test-unit
+# SPDX-License-Identifier: MIT
+# Evenkeel. Meson does the building; these are the doors to it. `make help` lists them.
+# Missing Debian packages are installed (as root or with sudo), or the exact command is printed.
+SHELL = /bin/bash
+PREFIX ?= /usr/local
+LISTEN ?= 127.0.0.1:8080
+NEED = scripts/need.sh
+
+.PHONY: help demo demo-check build test test-fast tidy bench fuzz asan tsan install clean
+.DEFAULT_GOAL := help
+
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 24
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 build: ## compile build/evenkeel
-	@test -d build || meson setup build
-	ninja -C build
+	@$(NEED) build
+	@test -f build/build.ninja || meson setup build -Dtests=false --buildtype=release >build.log 2>&1 || { cat build.log; exit 1; }
+	@ninja -C build
 
-test-unit: build ## the unit, kernel and golden tests
-	meson test -C build --print-errorlogs
+demo: build ## start the door with its own engine and the demo model; Ctrl-C ends it
+	build/evenkeel serve --model models/demo.gguf --listen $(LISTEN)
+
+demo-check: build ## start the same, ask a question, compare the answer, stop
+	@scripts/demo-check.sh build/evenkeel models/demo.gguf
+
+test: ## everything, with the sanitizers; the last line says how many passed (under 20 minutes)
+	@$(NEED) build test node
+	@scripts/test.sh full
+
+test-fast: ## the house rules, unit, kernel and golden tests (under a minute once built)
+	@$(NEED) build test
+	@scripts/test.sh fast
 
 tidy: ## check the house rules
-	@true
+	@python3 tests/tidy/tidy.py
+
+bench: build ## the measurements in bench/, each against a named peer
+	@$(NEED) build test bench node
+	@bench/run.sh
+
+fuzz: ## every fuzzer for FUZZ_SECONDS (600) side by side
+	@$(NEED) build test
+	@test -f build-fuzz/build.ninja || CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-fuzz
+	@scripts/fuzz.sh build-fuzz $${FUZZ_SECONDS:-600}; ! grep -q bad build-fuzz/results.txt
+
+asan: ## build with ASan and UBSan in build-asan/
+	@$(NEED) build test
+	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-asan
+
+tsan: ## build with TSan in build-tsan/ and run what has threads
+	@$(NEED) build test
+	@test -f build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
+	@ninja -C build-tsan
+	@meson test -C build-tsan --print-errorlogs --suite threads --wrapper "setarch $$(uname -m) -R"
+
+install: build ## install under PREFIX (/usr/local)
+	meson configure build -Dprefix=$(PREFIX)
+	meson install -C build
+
+clean: ## remove what was built
+	rm -rf build build-*

@@ -5,7 +5,7 @@
  * is written against this header runs unchanged on both.
  *
  * One turn of a loop:
- *      poll → (now is read once, lazily) → timers due → input → what callbacks posted → closed things rest and are freed
+ *      poll → now is read once, lazily → timers due → input → posts → closed things are freed
  *
  * Rules for all callbacks: they run on the loop's thread, never inside the call that registered them
  * (ek_sock_write is not re-entered by `drained`); they may close the object they were called for,

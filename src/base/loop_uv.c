@@ -34,7 +34,7 @@ static void free_handle(uv_handle_t *h)
 /* ---- the turn ---- */
 static void on_timer(uv_timer_t *t)
 {
-    struct uv_world *w = t->data;
+    struct world *w = t->data;
     w->base.now_stale = true;
     loop_fire_timers(&w->base);
 }
@@ -44,7 +44,7 @@ static void on_idle(uv_idle_t *i)
     (void)i; /* its being active is the point: the poll returns at once */
 }
 
-static void set_idle(struct uv_world *w, bool on)
+static void set_idle(struct world *w, bool on)
 {
     if (on)
         MUST(uv_idle_start(&w->idle, on_idle) == 0);
@@ -54,8 +54,8 @@ static void set_idle(struct uv_world *w, bool on)
 
 static void on_prepare(uv_prepare_t *p)
 {
-    struct uv_world *w = p->data;
-    uv_sock_turn(w);
+    struct world *w = p->data;
+    world_sock_turn(w);
     loop_run_posts(&w->base);
     set_idle(w, w->base.posts.count > 0 || w->turn.count > 0);
 
@@ -73,11 +73,11 @@ static void on_prepare(uv_prepare_t *p)
 
 static void on_check(uv_check_t *c)
 {
-    struct uv_world *w = c->data;
+    struct world *w = c->data;
     loop_run_posts(&w->base);
 }
 
-void uv_world_poke(struct ek_loop *l)
+void world_poke(struct ek_loop *l)
 {
     set_idle(world_of(l), true);
 }
@@ -113,7 +113,7 @@ static void world_random(struct ek_loop *l, void *out, size_t bytes)
 
 static void world_free(struct ek_loop *l)
 {
-    struct uv_world *w = world_of(l);
+    struct world *w = world_of(l);
     loop_fini(l);
     uv_close((uv_handle_t *)&w->timer, NULL);
     uv_close((uv_handle_t *)&w->prepare, NULL);
@@ -168,7 +168,7 @@ static void world_poll_close(struct ek_poll *p)
 /* ---- helper threads and wakers ---- */
 struct work {
     uv_work_t uv;
-    struct uv_world *world;
+    struct world *world;
     void (*work)(void *arg);
     void (*done)(void *arg);
     void *arg;
@@ -193,7 +193,7 @@ static void on_work_done(uv_work_t *u, int status)
 
 static enum ek_status world_work(struct ek_loop *l, void (*work)(void *), void (*done)(void *), void *arg)
 {
-    struct uv_world *w = world_of(l);
+    struct world *w = world_of(l);
     if (w->work_count >= EK_WORK_MAX) return EK_FULL;
     struct work *k = born(sizeof *k);
     *k = (struct work){.world = w, .work = work, .done = done, .arg = arg};
@@ -381,18 +381,18 @@ static const struct loop_ops world_ops = {
     .stop = world_stop,
     .clock = world_clock,
     .random = world_random,
-    .poke = uv_world_poke,
-    .connect = uv_sock_connect,
-    .writev = uv_sock_writev,
-    .queued = uv_sock_queued,
-    .read = uv_sock_read,
-    .shutdown = uv_sock_shutdown,
-    .close = uv_sock_close,
-    .peer = uv_sock_peer,
-    .listen = uv_listen_on,
-    .listener_address = uv_listener_address,
-    .listener_pause = uv_listener_pause,
-    .listener_close = uv_listener_close,
+    .poke = world_poke,
+    .connect = world_sock_connect,
+    .writev = world_sock_writev,
+    .queued = world_sock_queued,
+    .read = world_sock_read,
+    .shutdown = world_sock_shutdown,
+    .close = world_sock_close,
+    .peer = world_sock_peer,
+    .listen = world_listen,
+    .listener_address = world_listener_address,
+    .listener_pause = world_listener_pause,
+    .listener_close = world_listener_close,
     .poll_new = world_poll_new,
     .poll_want = world_poll_want,
     .poll_close = world_poll_close,
@@ -412,7 +412,7 @@ static const struct loop_ops world_ops = {
 
 struct ek_loop *ek_loop_new(void)
 {
-    struct uv_world *w = born(sizeof *w);
+    struct world *w = born(sizeof *w);
     loop_init(&w->base, &world_ops);
     ek_list_init(&w->turn);
     signal(SIGPIPE, SIG_IGN); /* a client that left is an error code, not a death */

@@ -7,7 +7,7 @@
 
 #include <uv.h>
 
-struct uv_world {
+struct world {
     struct ek_loop base;
     uv_loop_t uv;
     uv_timer_t timer;     /* armed for the earliest of our heap, just before each poll */
@@ -19,27 +19,27 @@ struct uv_world {
     char receive[LOOP_RECEIVE_BYTES];
 };
 
-static inline struct uv_world *world_of(struct ek_loop *l)
+static inline struct world *world_of(struct ek_loop *l)
 {
-    return (struct uv_world *)(void *)l;
+    return (struct world *)(void *)l;
 }
 
-void uv_world_poke(struct ek_loop *l); /* the next poll must not block */
+void world_poke(struct ek_loop *l); /* the next poll must not block */
 
 /* Sockets and listeners: loop_uv_sock.c */
-struct ek_sock *uv_sock_connect(struct ek_loop *l, const char *address,
+struct ek_sock *world_sock_connect(struct ek_loop *l, const char *address,
                                 const struct ek_sock_handler *h, void *arg, const char **why);
-void uv_sock_writev(struct ek_sock *s, const struct iovec *parts, size_t count);
-size_t uv_sock_queued(const struct ek_sock *s);
-void uv_sock_read(struct ek_sock *s, bool on);
-void uv_sock_shutdown(struct ek_sock *s);
-void uv_sock_close(struct ek_sock *s, bool reset);
-void uv_sock_peer(const struct ek_sock *s, char *out, size_t cap);
-void uv_sock_turn(struct uv_world *w); /* serve the sockets on w->turn */
-struct ek_listener *uv_listen_on(struct ek_loop *l, const char *address, int backlog,
+void world_sock_writev(struct ek_sock *s, const struct iovec *parts, size_t count);
+size_t world_sock_queued(const struct ek_sock *s);
+void world_sock_read(struct ek_sock *s, bool on);
+void world_sock_shutdown(struct ek_sock *s);
+void world_sock_close(struct ek_sock *s, bool reset);
+void world_sock_peer(const struct ek_sock *s, char *out, size_t cap);
+void world_sock_turn(struct world *w); /* serve the sockets on w->turn */
+struct ek_listener *world_listen(struct ek_loop *l, const char *address, int backlog,
                                  const struct ek_listener_handler *h, void *arg, const char **why);
-void uv_listener_address(const struct ek_listener *ln, char *out, size_t cap);
-void uv_listener_pause(struct ek_listener *ln, bool paused);
-void uv_listener_close(struct ek_listener *ln);
+void world_listener_address(const struct ek_listener *ln, char *out, size_t cap);
+void world_listener_pause(struct ek_listener *ln, bool paused);
+void world_listener_close(struct ek_listener *ln);
 
 #endif

@@ -21,7 +21,7 @@
 
 enum { WANTS_READ = 1, WANTS_FAIL = 2 };
 
-struct uv_sock {
+struct world_sock {
     struct ek_sock base;
     struct ek_link turn;        /* on world.turn while `wants` is not 0 */
     size_t queued;              /* bytes in write blocks */
@@ -44,7 +44,7 @@ struct uv_sock {
 struct connecting {
     uv_getaddrinfo_t resolve;
     uv_connect_t connect;
-    struct uv_sock *sock; /* NULL: the owner has closed, we only clean up */
+    struct world_sock *sock; /* NULL: the owner has closed, we only clean up */
     struct addrinfo *found;
     struct addrinfo *next;
     uv_tcp_t *attempt; /* named connections only */
@@ -52,36 +52,36 @@ struct connecting {
 
 struct write_block {
     uv_write_t req;
-    struct uv_sock *sock;
+    struct world_sock *sock;
     size_t len;
     char data[];
 };
 
-static struct uv_sock *sock_of(const struct ek_sock *s)
+static struct world_sock *sock_of(const struct ek_sock *s)
 {
     MUST(s->magic == SOCK_MAGIC);
-    return (struct uv_sock *)(uintptr_t)s;
+    return (struct world_sock *)(uintptr_t)s;
 }
 
 static void attempt_close(struct connecting *k);
 
 static void sock_gone(uv_handle_t *h)
 {
-    struct uv_sock *s = h->data;
+    struct world_sock *s = h->data;
     s->base.magic = 0;
     free(s);
 }
 
-static void want(struct uv_sock *s, uint8_t what)
+static void want(struct world_sock *s, uint8_t what)
 {
-    struct uv_world *w = world_of(s->base.loop);
+    struct world *w = world_of(s->base.loop);
     s->wants |= what;
     if (ek_link_linked(&s->turn)) return;
     ek_list_append(&w->turn, &s->turn);
-    uv_world_poke(&w->base);
+    world_poke(&w->base);
 }
 
-static void fail(struct uv_sock *s, int error)
+static void fail(struct world_sock *s, int error)
 {
     if (s->base.closed) return;
     s->base.handler->failed(s->base.arg, uv_strerror(error));
@@ -90,7 +90,7 @@ static void fail(struct uv_sock *s, int error)
 /* ---- reading ---- */
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 {
-    struct uv_sock *s = h->data;
+    struct world_sock *s = h->data;
     (void)suggested;
     buf->base = world_of(s->base.loop)->receive;
     buf->len = LOOP_RECEIVE_BYTES;
@@ -98,7 +98,7 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    struct uv_sock *s = stream->data;
+    struct world_sock *s = stream->data;
     if (n == 0) return; /* EAGAIN */
     if (n == UV_EOF) {
         s->reading = false;
@@ -118,9 +118,9 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     s->base.handler->data(s->base.arg, buf->base, (size_t)n);
 }
 
-void uv_sock_read(struct ek_sock *base, bool on)
+void world_sock_read(struct ek_sock *base, bool on)
 {
-    struct uv_sock *s = sock_of(base);
+    struct world_sock *s = sock_of(base);
     if (s->reading == on || s->half_closed || s->connecting) return;
     s->reading = on;
     if (!on) {
@@ -135,10 +135,10 @@ void uv_sock_read(struct ek_sock *base, bool on)
     }
 }
 
-void uv_sock_turn(struct uv_world *w)
+void world_sock_turn(struct world *w)
 {
     for (size_t most = w->turn.count; most > 0 && w->turn.count > 0; most--) {
-        struct uv_sock *s = EK_CONTAINER(ek_list_first(&w->turn), struct uv_sock, turn);
+        struct world_sock *s = EK_CONTAINER(ek_list_first(&w->turn), struct world_sock, turn);
         ek_list_remove(&w->turn, &s->turn);
         uint8_t wants = s->wants;
         s->wants = 0;
@@ -155,7 +155,7 @@ void uv_sock_turn(struct uv_world *w)
 static void on_written(uv_write_t *req, int status)
 {
     struct write_block *k = req->data;
-    struct uv_sock *s = k->sock;
+    struct world_sock *s = k->sock;
     MUST(s->queued >= k->len);
     s->queued -= k->len;
     free(k);
@@ -167,7 +167,8 @@ static void on_written(uv_write_t *req, int status)
 }
 
 /* Queue the bytes of `parts` behind the first `skip`. */
-static void queue_rest(struct uv_sock *s, const struct iovec *parts, size_t count, size_t skip, size_t total)
+static void queue_rest(struct world_sock *s, const struct iovec *parts, size_t count, size_t skip,
+                       size_t total)
 {
     struct write_block *k = malloc(sizeof *k + total - skip);
     MUST(k != NULL); /* the caller bounds what it queues */
@@ -192,9 +193,9 @@ static void queue_rest(struct uv_sock *s, const struct iovec *parts, size_t coun
     }
 }
 
-void uv_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t count)
+void world_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t count)
 {
-    struct uv_sock *s = sock_of(base);
+    struct world_sock *s = sock_of(base);
     size_t total = 0;
     size_t taken = 0;
     MUST(count <= WRITE_PARTS_MAX);
@@ -216,7 +217,7 @@ void uv_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t coun
     if (taken < total) queue_rest(s, parts, count, taken, total);
 }
 
-size_t uv_sock_queued(const struct ek_sock *base)
+size_t world_sock_queued(const struct ek_sock *base)
 {
     return sock_of(base)->queued;
 }
@@ -227,18 +228,18 @@ static void on_shutdown(uv_shutdown_t *req, int status)
     free(req);
 }
 
-void uv_sock_shutdown(struct ek_sock *base)
+void world_sock_shutdown(struct ek_sock *base)
 {
-    struct uv_sock *s = sock_of(base);
+    struct world_sock *s = sock_of(base);
     uv_shutdown_t *req = malloc(sizeof *req);
     MUST(req != NULL);
     if (uv_shutdown(req, &s->u.stream, on_shutdown) != 0) free(req);
 }
 
-void uv_sock_close(struct ek_sock *base, bool reset)
+void world_sock_close(struct ek_sock *base, bool reset)
 {
-    struct uv_sock *s = sock_of(base);
-    struct uv_world *w = world_of(base->loop);
+    struct world_sock *s = sock_of(base);
+    struct world *w = world_of(base->loop);
     if (ek_link_linked(&s->turn)) ek_list_remove(&w->turn, &s->turn);
     if (s->connecting) {
         struct connecting *k = s->connecting;
@@ -252,9 +253,9 @@ void uv_sock_close(struct ek_sock *base, bool reset)
     uv_close(&s->u.handle, sock_gone);
 }
 
-void uv_sock_peer(const struct ek_sock *base, char *out, size_t cap)
+void world_sock_peer(const struct ek_sock *base, char *out, size_t cap)
 {
-    struct uv_sock *s = sock_of(base);
+    struct world_sock *s = sock_of(base);
     struct sockaddr_storage a;
     int len = sizeof a;
     MUST(cap >= 8);
@@ -286,9 +287,9 @@ static bool numeric(const char *host, int port, struct sockaddr_storage *out)
            uv_ip6_addr(host, port, (struct sockaddr_in6 *)out) == 0;
 }
 
-static struct uv_sock *sock_new(struct uv_world *w, bool is_unix, const struct ek_sock_handler *h, void *arg)
+static struct world_sock *sock_new(struct world *w, bool is_unix, const struct ek_sock_handler *h, void *arg)
 {
-    struct uv_sock *s = calloc(1, sizeof *s);
+    struct world_sock *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     loop_sock_init(&s->base, &w->base, h, arg);
     if (is_unix)
@@ -335,7 +336,7 @@ static int adopt_attempt(struct connecting *k)
 static void on_connect(uv_connect_t *req, int status)
 {
     struct connecting *k = req->data;
-    struct uv_sock *s = k->sock;
+    struct world_sock *s = k->sock;
     if (!s) {
         attempt_close(k);
         connect_over(k);
@@ -349,13 +350,13 @@ static void on_connect(uv_connect_t *req, int status)
     }
     connect_over(k);
     if (s->u.handle.type == UV_TCP) uv_tcp_nodelay(&s->u.tcp, 1);
-    uv_sock_read(&s->base, true);
+    world_sock_read(&s->base, true);
     s->base.handler->connected(s->base.arg);
 }
 
 static void try_next(struct connecting *k, int last_error)
 {
-    struct uv_sock *s = k->sock;
+    struct world_sock *s = k->sock;
     while (k->next) {
         struct addrinfo *a = k->next;
         k->next = a->ai_next;
@@ -381,7 +382,7 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *foun
     try_next(k, status < 0 ? status : UV_EAI_NODATA);
 }
 
-static int connect_named(struct uv_world *w, struct connecting *k, const char *host, int port)
+static int connect_named(struct world *w, struct connecting *k, const char *host, int port)
 {
     char service[16];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
@@ -389,10 +390,10 @@ static int connect_named(struct uv_world *w, struct connecting *k, const char *h
     return uv_getaddrinfo(&w->uv, &k->resolve, on_resolved, host, service, &hints);
 }
 
-struct ek_sock *uv_sock_connect(struct ek_loop *l, const char *address,
+struct ek_sock *world_sock_connect(struct ek_loop *l, const char *address,
                                 const struct ek_sock_handler *h, void *arg, const char **why)
 {
-    struct uv_world *w = world_of(l);
+    struct world *w = world_of(l);
     bool is_unix = strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0;
     char host[256];
     int port = 0;
@@ -401,7 +402,7 @@ struct ek_sock *uv_sock_connect(struct ek_loop *l, const char *address,
         *why = "not an address: expected HOST:PORT or unix:/path";
         return NULL;
     }
-    struct uv_sock *s = sock_new(w, is_unix, h, arg);
+    struct world_sock *s = sock_new(w, is_unix, h, arg);
     struct connecting *k = calloc(1, sizeof *k);
     MUST(s && k);
     s->connecting = k;
@@ -440,8 +441,8 @@ struct ek_listener {
 
 static void accept_one(struct ek_listener *ln)
 {
-    struct uv_world *w = world_of(ln->loop);
-    struct uv_sock *s = sock_new(w, ln->path[0] != '\0', NULL, NULL);
+    struct world *w = world_of(ln->loop);
+    struct world_sock *s = sock_new(w, ln->path[0] != '\0', NULL, NULL);
     if (!s) return; /* no memory: the connection stays in the backlog */
     if (uv_accept(&ln->u.stream, &s->u.stream) != 0) {
         s->base.closed = true;
@@ -449,7 +450,7 @@ static void accept_one(struct ek_listener *ln)
         return;
     }
     if (!ln->path[0]) uv_tcp_nodelay(&s->u.tcp, 1);
-    uv_sock_read(&s->base, true);
+    world_sock_read(&s->base, true);
     ln->handler->accepted(ln->arg, &s->base);
 }
 
@@ -478,7 +479,7 @@ static bool clear_stale(const char *path)
     return true;
 }
 
-static int bind_unix(struct uv_world *w, struct ek_listener *ln, const char *path)
+static int bind_unix(struct world *w, struct ek_listener *ln, const char *path)
 {
     MUST(uv_pipe_init(&w->uv, &ln->u.pipe, 0) == 0);
     if (!clear_stale(path)) return UV_ENAMETOOLONG;
@@ -495,10 +496,10 @@ static void listener_gone(uv_handle_t *h)
     free(h->data);
 }
 
-struct ek_listener *uv_listen_on(struct ek_loop *l, const char *address, int backlog,
+struct ek_listener *world_listen(struct ek_loop *l, const char *address, int backlog,
                                  const struct ek_listener_handler *h, void *arg, const char **why)
 {
-    struct uv_world *w = world_of(l);
+    struct world *w = world_of(l);
     bool is_unix = strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0;
     char host[256];
     int port = 0;
@@ -528,7 +529,7 @@ struct ek_listener *uv_listen_on(struct ek_loop *l, const char *address, int bac
     return ln;
 }
 
-void uv_listener_address(const struct ek_listener *ln, char *out, size_t cap)
+void world_listener_address(const struct ek_listener *ln, char *out, size_t cap)
 {
     struct sockaddr_storage a;
     int len = sizeof a;
@@ -544,7 +545,7 @@ void uv_listener_address(const struct ek_listener *ln, char *out, size_t cap)
     snprintf(out, cap, six ? "[%s]:%d" : "%s:%d", host, port);
 }
 
-void uv_listener_pause(struct ek_listener *ln, bool paused)
+void world_listener_pause(struct ek_listener *ln, bool paused)
 {
     ln->paused = paused;
     if (!paused && ln->pending) {
@@ -553,7 +554,7 @@ void uv_listener_pause(struct ek_listener *ln, bool paused)
     }
 }
 
-void uv_listener_close(struct ek_listener *ln)
+void world_listener_close(struct ek_listener *ln)
 {
     if (ln->path[0]) unlink(ln->path);
     uv_close(&ln->u.handle, listener_gone);

@@ -39,8 +39,8 @@ static void heap_agrees_with_a_scan(void **state)
         const struct ek_heap_node *least = NULL;
         for (int i = 0; i < MANY; i++) {
             const struct ek_heap_node *n = &things[i].node;
-            if (things[i].in && (!least || n->key < least->key || (n->key == least->key && n->seq < least->seq)))
-                least = n;
+            if (!things[i].in) continue;
+            if (!least || n->key < least->key || (n->key == least->key && n->seq < least->seq)) least = n;
         }
         assert_ptr_equal(ek_heap_first(&h), least);
     }

@@ -392,7 +392,8 @@ static void children(void **state)
     struct stage t = {.loop = ek_loop_new()};
     const char *why = "";
     const char *const seven[] = {"/bin/sh", "-c", "exit 7", NULL};
-    struct ek_child *c = ek_child_start(t.loop, &(struct ek_child_options){.argv = seven}, child_exited, &t, &why);
+    struct ek_child *c = ek_child_start(t.loop, &(struct ek_child_options){.argv = seven},
+                       child_exited, &t, &why);
     assert_non_null(c);
     ek_loop_run(t.loop);
     assert_int_equal(t.order[0], 7);
@@ -400,7 +401,8 @@ static void children(void **state)
 
     /* the orphan pipe: the child reads descriptor 3 until we let go */
     const char *const waits[] = {"/bin/sh", "-c", "read x <&3; exit 9", NULL};
-    c = ek_child_start(t.loop, &(struct ek_child_options){.argv = waits, .orphan_pipe = true}, child_exited, &t, &why);
+    c = ek_child_start(t.loop, &(struct ek_child_options){.argv = waits, .orphan_pipe = true},
+                       child_exited, &t, &why);
     assert_non_null(c);
     assert_true(ek_child_pid(c) > 0);
     ek_child_kill(c, SIGKILL);
@@ -409,7 +411,8 @@ static void children(void **state)
     ek_child_close(&c);
 
     const char *const none[] = {"/no/such/program", NULL};
-    assert_null(ek_child_start(t.loop, &(struct ek_child_options){.argv = none}, child_exited, &t, &why));
+    assert_null(ek_child_start(t.loop, &(struct ek_child_options){.argv = none},
+                       child_exited, &t, &why));
     assert_non_null(strstr(why, "no such file"));
     ek_loop_free(&t.loop);
 }
