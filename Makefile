@@ -21,6 +21,7 @@ demo: build ## start the door with its own engine and the demo model; Ctrl-C end
 	build/evenkeel serve --model models/demo.gguf --listen $(LISTEN)
 
 demo-check: build ## start the same, ask a question, compare the answer, stop
+	@$(NEED) demo
 	@scripts/demo-check.sh build/evenkeel models/demo.gguf
 
 test: ## everything, with the sanitizers; the last line says how many passed (under 20 minutes)

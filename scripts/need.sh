@@ -7,6 +7,7 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libcurl4-op
        libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev"
 test="libcmocka-dev clang libclang-rt-dev curl git nginx-light procps"
 node="nodejs npm"
+demo="curl"
 bench="haproxy nginx-light"
 train="python3-torch python3-numpy libopenblas0-pthread"
 
@@ -16,6 +17,7 @@ for group in "$@"; do
         build) want="$want $build" ;;
         test) want="$want $test" ;;
         node) command -v npm >/dev/null 2>&1 || want="$want $node" ;;
+        demo) want="$want $demo" ;;
         bench) want="$want $bench" ;;
         train) want="$want $train" ;;
         *) echo "need.sh: no group is called $group" >&2; exit 64 ;;
