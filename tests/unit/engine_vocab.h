@@ -12,7 +12,7 @@
 
 #define VOCAB_MAX 512
 
-static struct ek_str vocab_mapped(struct ek_str raw) /* raw bytes, byte-mapped; the caller frees .data */
+static inline struct ek_str vocab_mapped(struct ek_str raw) /* raw bytes, byte-mapped; the caller frees .data */
 {
     struct ek_bytemap map;
     ek_bytemap_init(&map);
@@ -38,7 +38,7 @@ struct tiny_vocab {
     struct ek_vocab v;
 };
 
-static struct ek_tokenizer *tiny_make(const char *pre, const char *const *merges,
+static inline struct ek_tokenizer *tiny_make(const char *pre, const char *const *merges,
                                       const char *const *markers, int32_t marker_kind)
 {
     static struct tiny_vocab t;
@@ -74,7 +74,7 @@ static struct ek_tokenizer *tiny_make(const char *pre, const char *const *merges
     return out;
 }
 
-static const char *const deepseek_markers[] = {
+static const char *const deepseek_markers[] __attribute__((unused)) = {
     "<\xEF\xBD\x9C" "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
     "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
     "<\xEF\xBD\x9CUser\xEF\xBD\x9C>", "<\xEF\xBD\x9C" "Assistant\xEF\xBD\x9C>",
