@@ -109,7 +109,8 @@ enum ek_status ek_template_choose(struct ek_template *out, const struct ek_token
     }
     if (!choose_family(out, text, name)) {
         if (name.len > 0) {
-            snprintf(why, why_cap, "there is no chat template \"%.*s\": --chat-template takes v2, v3, r1 or v3.1",
+            snprintf(why, why_cap,
+                     "there is no chat template \"%.*s\": --chat-template takes v2, v3, r1 or v3.1",
                      (int)name.len, name.data);
         } else {
             snprintf(why, why_cap,

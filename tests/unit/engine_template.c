@@ -183,16 +183,19 @@ static void tools_of_the_past(void **state)
     };
     struct ek_template tp = choose(v31_jinja);
     expect(&tp, m, 6, false,
-           "{B}{U}Go{A}{/T}" TOOL("calls\xE2\x96\x81" "begin") TOOL("call\xE2\x96\x81" "begin") "f" TOOL("sep")
+           "{B}{U}Go{A}{/T}" TOOL("calls\xE2\x96\x81" "begin")
+           TOOL("call\xE2\x96\x81" "begin") "f" TOOL("sep")
            "{}" TOOL("call\xE2\x96\x81" "end") TOOL("call\xE2\x96\x81" "begin") "g" TOOL("sep") "{\"a\":1}"
            TOOL("call\xE2\x96\x81" "end") TOOL("calls\xE2\x96\x81" "end") "{E}"
            TOOL("output\xE2\x96\x81" "begin") "one" TOOL("output\xE2\x96\x81" "end")
            TOOL("output\xE2\x96\x81" "begin") "two" TOOL("output\xE2\x96\x81" "end") "Done{E}{U}Ok{A}{/T}");
     tp = choose(r1_jinja);
     expect(&tp, m, 4, true,
-           "{B}{U}Go{A}" TOOL("calls\xE2\x96\x81" "begin") TOOL("call\xE2\x96\x81" "begin") "function" TOOL("sep")
-           "f\n```json\n{}\n```" TOOL("call\xE2\x96\x81" "end") "\n" TOOL("call\xE2\x96\x81" "begin") "function"
-           TOOL("sep") "g\n```json\n{\"a\":1}\n```" TOOL("call\xE2\x96\x81" "end") TOOL("calls\xE2\x96\x81" "end")
+           "{B}{U}Go{A}" TOOL("calls\xE2\x96\x81" "begin")
+           TOOL("call\xE2\x96\x81" "begin") "function" TOOL("sep")
+           "f\n```json\n{}\n```" TOOL("call\xE2\x96\x81" "end") "\n"
+           TOOL("call\xE2\x96\x81" "begin") "function" TOOL("sep")
+           "g\n```json\n{\"a\":1}\n```" TOOL("call\xE2\x96\x81" "end") TOOL("calls\xE2\x96\x81" "end")
            "{E}" TOOL("outputs\xE2\x96\x81" "begin") TOOL("output\xE2\x96\x81" "begin") "one"
            TOOL("output\xE2\x96\x81" "end") "\n" TOOL("output\xE2\x96\x81" "begin") "two"
            TOOL("output\xE2\x96\x81" "end") TOOL("outputs\xE2\x96\x81" "end"));

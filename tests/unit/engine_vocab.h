@@ -12,7 +12,8 @@
 
 #define VOCAB_MAX 512
 
-static inline struct ek_str vocab_mapped(struct ek_str raw) /* raw bytes, byte-mapped; the caller frees .data */
+/* Raw bytes, byte-mapped; the caller frees .data. */
+static inline struct ek_str vocab_mapped(struct ek_str raw)
 {
     struct ek_bytemap map;
     ek_bytemap_init(&map);
