@@ -6,6 +6,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 node=$(scripts/node-modules.sh)
-[ $# -gt 0 ] || set -- tests/scenario/s*.mjs
+[ $# -gt 0 ] || set -- tests/scenario/s[0-9]*.mjs
 echo "scenarios: seed ${EK_SEED:-20261121}, build ${EK_BUILD:-build}, $("$node" --version)"
 exec "$node" --test --test-concurrency=1 --test-timeout=240000 --test-reporter=spec "$@"
