@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: help demo demo-check build test test-fast tidy bench fuzz asan tsan install clean
+.PHONY: help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,9 +35,13 @@ test-fast: ## the house rules, unit, kernel and golden tests (under a minute onc
 tidy: ## check the house rules
 	@python3 tests/tidy/tidy.py
 
-bench: build ## the measurements in bench/, each against a named peer
+bench: ## the measurements in bench/, each against a named peer
 	@$(NEED) build test bench node
 	@bench/run.sh
+
+bench-relay: ## one relayed token and one short request against haproxy and nginx
+	@$(NEED) build test bench node
+	@bench/run.sh relay
 
 fuzz: ## every fuzzer for FUZZ_SECONDS (600) side by side
 	@$(NEED) build test

@@ -10,9 +10,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-export const BUILD = path.resolve(ROOT, process.env.EK_BUILD ?? 'build');
+export const EVENKEEL = path.resolve(ROOT, process.env.EVENKEEL ?? 'build/evenkeel');
+export const BUILD = path.dirname(EVENKEEL);
 export const SHARED = process.env.EK_SHARED ?? path.resolve(ROOT, '../shared');
-export const EVENKEEL = path.join(BUILD, 'evenkeel');
 export const PACER = path.join(BUILD, 'tests/tools/pacer');
 export const SEED = Number(process.env.EK_SEED ?? 20261121);
 export const KEY = 'sk-scenario-0123456789';

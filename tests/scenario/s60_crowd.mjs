@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import OpenAI from 'openai';
 import { startFaulty } from '../tools/faulty.mjs';
-import { KEY, MODEL, SLOW, anonymousBytes, needDoor, needEngine, startDoor, startPacer, waitFor, within } from './lib.mjs';
+import { BUILD, KEY, MODEL, SLOW, anonymousBytes, needDoor, needEngine, startDoor, startPacer, waitFor, within } from './lib.mjs';
 import { ask, dishonest, parseSse } from './client.mjs';
 
 const question = (i) => `What is ${100 + i * 7} + ${900 - i * 11}?`;
@@ -110,7 +110,7 @@ test('a whole answer that waits: the status stays open, then 200 and newlines, t
   assert.equal(r.digest.complete, true, JSON.stringify(r.digest));
 });
 
-test('400 parked requests cost at most 1 kB each beyond their bodies', { skip: needDoor || (/san/.test(process.env.EK_BUILD ?? '') && 'memory is not measured under a sanitizer') }, async (t) => {
+test('400 parked requests cost at most 1 kB each beyond their bodies', { skip: needDoor || (/san/.test(BUILD) && 'memory is not measured under a sanitizer') }, async (t) => {
   const up = await startFaulty();
   const door = await startDoor({ upstream: [{ url: up.url, slots: 1 }], config: { queue: { waiting_max: 1000 },
     limits: { address_connections_max: 2000 } } });

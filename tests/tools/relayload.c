@@ -231,7 +231,7 @@ static void head_line(struct conn *c)
 {
     c->line[c->line_len] = '\0';
     if (c->status == 0) {
-        c->status = c->line_len > 12 ? atoi(c->line + 9) : -1;
+        c->status = c->line_len > 12 ? (int)strtol(c->line + 9, NULL, 10) : -1;
     } else if (strncasecmp(c->line, "content-length:", 15) == 0) {
         c->left = strtoull(c->line + 15, NULL, 10);
     } else if (strncasecmp(c->line, "transfer-encoding:", 18) == 0) {
