@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* Products of activations and weights in plain C: the reference the other instruction sets are tested
+ * against, and what machines without a version of their own run. Each dot product keeps sixteen
+ * partial sums over k and adds them up at the end as a tree, so that a compiler can use any vectors. */
+#include "kernel/half.h"
+#include "kernel/tables.h"
+
+enum { LANES = 16 };
+
+static float tree_sum(float acc[LANES])
+{
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) acc[i] += acc[i + half];
+    }
+    return acc[0];
+}
+
+static float dot(const float *restrict x, const float *restrict w, size_t k)
+{
+    float acc[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= k; i += LANES) {
+        for (size_t l = 0; l < LANES; l++) acc[l] += x[i + l] * w[i + l];
+    }
+    for (size_t l = 0; i < k; i++, l++) acc[l] += x[i] * w[i];
+    return tree_sum(acc);
+}
+
+typedef void row_fn(float *restrict y, const void *restrict row, size_t n);
+
+/* Weights are widened a stretch of a row at a time. A stretch is a multiple of LANES, so cutting the
+ * row does not change the order of any sum; the partial sums are carried from stretch to stretch. */
+enum { STRETCH = 512 };
+
+static float dot_rows(row_fn *widen, size_t bytes_per_stretch, const float *x, const uint8_t *w,
+                      size_t k)
+{
+    float acc[LANES] = {0}, wide[STRETCH];
+    for (size_t at = 0; at < k; at += STRETCH) {
+        size_t n = k - at < STRETCH ? k - at : STRETCH;
+        widen(wide, w + at / STRETCH * bytes_per_stretch, n);
+        for (size_t i = 0; i < n; i++) acc[i % LANES] += x[at + i] * wide[i];
+    }
+    return tree_sum(acc);
+}
+
+void ek_matmul_f32_generic EK_MATMUL_ARGS(float)
+{
+    for (size_t c = 0; c < n; c++) {
+        const void *row = (const uint8_t *)w + c * w_stride_bytes;
+        for (size_t r = 0; r < m; r++) y[r * y_stride + c] = dot(x + r * x_stride, row, k);
+    }
+}
+
+#define MATMUL_WIDENED(type, stretch_bytes)                                                        \
+    void ek_matmul_##type##_generic EK_MATMUL_ARGS(float)                                          \
+    {                                                                                              \
+        for (size_t c = 0; c < n; c++) {                                                           \
+            const uint8_t *row = (const uint8_t *)w + c * w_stride_bytes;                          \
+            for (size_t r = 0; r < m; r++) {                                                       \
+                y[r * y_stride + c] = dot_rows(ek_row_##type##_generic, stretch_bytes,             \
+                                               x + r * x_stride, row, k);                          \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+MATMUL_WIDENED(f16, STRETCH * sizeof(uint16_t))
+MATMUL_WIDENED(bf16, STRETCH * sizeof(uint16_t))
+MATMUL_WIDENED(q8_0, STRETCH / EK_Q8_BLOCK * sizeof(struct ek_q8_0_block))
+
+static float dot_q8(const struct ek_q8_block *x, const struct ek_q8_0_block *w, size_t blocks)
+{
+    float sum = 0;
+    for (size_t b = 0; b < blocks; b++) {
+        int32_t whole = 0;
+        for (int i = 0; i < EK_Q8_BLOCK; i++) whole += x[b].q[i] * w[b].q[i];
+        sum += (float)whole * (x[b].d * ek_f16_f32(w[b].d));
+    }
+    return sum;
+}
+
+void ek_matmul_q8_generic EK_MATMUL_ARGS(struct ek_q8_block)
+{
+    MUST(k % EK_Q8_BLOCK == 0);
+    for (size_t c = 0; c < n; c++) {
+        const void *row = (const uint8_t *)w + c * w_stride_bytes;
+        for (size_t r = 0; r < m; r++) {
+            y[r * y_stride + c] = dot_q8(x + r * x_stride, row, k / EK_Q8_BLOCK);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* The choice of kernels: one constant table for each instruction set and a ladder of tests of the
+ * machine. No state: asking twice gives the same answer. */
+#include "kernel/kernel.h"
+#include "kernel/tables.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define GENERIC(result, name, args) .name = ek_##name##_generic,
+#define AVX2(result, name, args) .name = ek_##name##_avx2,
+#define AVX512(result, name, args) .name = ek_##name##_avx512,
+
+static const struct ek_kernels generic_table = {.isa = "generic", EK_KERNELS(GENERIC)};
+
+#if defined(__x86_64__)
+/* topk is a handful of comparisons: nothing to gain, so all share the generic one. */
+#define ek_topk_avx2 ek_topk_generic
+#define ek_topk_avx512 ek_topk_generic
+static const struct ek_kernels avx2_table = {.isa = "avx2", EK_KERNELS(AVX2)};
+static const struct ek_kernels avx512_table = {.isa = "avx512", EK_KERNELS(AVX512)};
+
+/* __builtin_cpu_supports also asks whether the operating system saves the registers. */
+static bool have_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+static bool have_avx512(void)
+{
+    return have_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+const struct ek_kernels *ek_kernels_of(enum ek_isa isa)
+{
+    if (isa == EK_ISA_GENERIC) return &generic_table;
+#if defined(__x86_64__)
+    if (isa == EK_ISA_AVX2 && have_avx2()) return &avx2_table;
+    if (isa == EK_ISA_AVX512 && have_avx512()) return &avx512_table;
+#endif
+    return NULL;
+}
+
+const struct ek_kernels *ek_kernels_select(const char *name)
+{
+    for (int isa = EK_ISA_COUNT - 1; isa >= 0; isa--) {
+        const struct ek_kernels *k = ek_kernels_of((enum ek_isa)isa);
+        if (k && (!name || strcmp(name, k->isa) == 0)) return k;
+    }
+    return NULL;
+}

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* The float kernels as AVX2 code. Built with that instruction set's flags, so nothing in here may run
+ * before kernel.c has asked the machine for it; the bodies are in ops.h. */
+#define NAME(op) ek_##op##_avx2
+#include "kernel/x86/ops.h"
