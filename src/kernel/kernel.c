@@ -6,6 +6,9 @@
 
 #include <stdbool.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #define GENERIC(result, name, args) .name = ek_##name##_generic,
 #define AVX2(result, name, args) .name = ek_##name##_avx2,
@@ -20,11 +23,13 @@ static const struct ek_kernels generic_table = {.isa = "generic", EK_KERNELS(GEN
 static const struct ek_kernels avx2_table = {.isa = "avx2", EK_KERNELS(AVX2)};
 static const struct ek_kernels avx512_table = {.isa = "avx512", EK_KERNELS(AVX512)};
 
-/* __builtin_cpu_supports also asks whether the operating system saves the registers. */
+/* __builtin_cpu_supports also asks whether the operating system saves the registers; clang 14 does
+ * not know the name of F16C there, so that bit is read by hand. */
 static bool have_avx2(void)
 {
+    unsigned a, b, c = 0, d;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
 }
 
 static bool have_avx512(void)
