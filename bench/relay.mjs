@@ -79,7 +79,7 @@ const STARTERS = {
     const port = await freePort();
     const file = path.join(tmp, 'relay.yaml');
     fs.writeFileSync(file, yaml({ upstreams: [{ url: `http://127.0.0.1:${pacerPort}`, slots: 1000 }],
-      limits: { address_connections_max: 5000 } }).trimStart());
+      limits: { address_connections: 5000 } }).trimStart());
     const p = pin(0, EVENKEEL, ['serve', '--config', file, '--listen', `127.0.0.1:${port}`]);
     return { port, pid: p.pid };
   },

@@ -9,7 +9,7 @@ import { KEY, MODEL, anonymousBytes, needDoor, needEngine, startDoor, waitFor, w
 import { ask, post, raw } from './client.mjs';
 
 const config = {
-  limits: { head_deadline: '600ms', body_grace: '600ms', body_rate_min: '100kB', head_bytes_max: '16kB' },
+  limits: { head_deadline: '600ms', body_grace: '600ms', body_rate: '100KiB', head_bytes: '16KiB' },
 };
 const user = '[{"role":"user","content":"hi"}]';
 const HEAD = (n, more = '') => `POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${KEY}\r\n` +

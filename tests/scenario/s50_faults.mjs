@@ -16,7 +16,7 @@ const ERROR = new Set(['400', '401', '404', '429', '429-retry', '500', '500-html
 const STATUS = { 400: [400], 404: [404], 401: [502, 503], 429: [429, 503], '429-retry': [429, 503], 503: [429, 502, 503] };
 
 // Deadlines scaled down, so that a stall is noticed in a second and not in minutes; two attempts.
-const config = { upstream: { connect: '500ms', first_token: '2s', stall: '1s', attempts_max: 2 },
+const config = { relay: { connect: '500ms', first_token: '2s', stall: '1s', attempts: 2 },
                  waiting: { hold: '10s' } };
 
 async function strike(door, kind, stream, extra) {
@@ -74,7 +74,7 @@ test('a fault that strikes once is mended or admitted', { skip: needDoor }, asyn
 
 test('a caller who leaves frees the upstream at once', { skip: needDoor }, async (t) => {
   const up = await startFaulty();
-  const door = await startDoor({ upstream: up.url, config: { upstream: { stall: '60s' } } });
+  const door = await startDoor({ upstream: up.url, config: { relay: { stall: '60s' } } });
   t.after(async () => { await door.stop(); await up.close(); });
   for (const stream of [true, false]) {
     up.reset();

@@ -58,7 +58,7 @@ const waiting = { comment: '1s', comment_min: '100ms', hold: '1200ms', newline: 
 test('500 at once on 16 slots with a queue of 400', { skip: needDoor }, async (t) => {
   const pacer = await startPacer(['--seconds', '120']);
   const door = await startDoor({ upstream: [{ url: pacer.url, slots: 16 }], config: { queue: { waiting_max: 400 }, waiting,
-    limits: { address_connections_max: 2000 } } });
+    limits: { address_connections: 2000 } } });
   t.after(async () => { await door.stop(); await pacer.stop(); });
   const begin = performance.now();
   const all = await within(60000, Promise.all(Array.from({ length: 500 }, (_, i) => ask(door, {
@@ -113,7 +113,7 @@ test('a whole answer that waits: the status stays open, then 200 and newlines, t
 test('400 parked requests cost at most 1 kB each beyond their bodies', { skip: needDoor || (/san/.test(BUILD) && 'memory is not measured under a sanitizer') }, async (t) => {
   const up = await startFaulty();
   const door = await startDoor({ upstream: [{ url: up.url, slots: 1 }], config: { queue: { waiting_max: 1000 },
-    limits: { address_connections_max: 2000 } } });
+    limits: { address_connections: 2000 } } });
   t.after(async () => { await door.stop(); await up.close(); });
   const park = async (count, stop) => {
     const gone = Array.from({ length: count }, () => ask(door, body, { signal: stop.signal }));

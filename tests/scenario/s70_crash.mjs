@@ -111,18 +111,18 @@ test('SIGTERM with a short deadline ends what runs honestly', { skip: needDoor }
 test('SIGHUP swaps the configuration; a wrong file changes nothing', { skip: needDoor }, async (t) => {
   const up = await startFaulty();
   const key = (k) => ({ keys: [{ name: 'one', key: k }], access: { open_on_loopback: false } });
-  const door = await startDoor({ upstream: up.url, config: key('sk-old') });
+  const door = await startDoor({ upstream: up.url, config: key('sk-old-12345678') });
   t.after(async () => { await door.stop(); await up.close(); });
   const status = async (k) => (await ask(door, { model: 'faulty', messages: prompt(0) }, { headers: { Authorization: `Bearer ${k}` } })).status;
-  assert.equal(await status('sk-old'), 200);
-  assert.equal(await status('sk-new'), 401);
+  assert.equal(await status('sk-old-12345678'), 200);
+  assert.equal(await status('sk-new-12345678'), 401);
   const old = fs.readFileSync(door.configPath, 'utf8');
-  fs.writeFileSync(door.configPath, old.replace('sk-old', 'sk-new'));
+  fs.writeFileSync(door.configPath, old.replace('sk-old-12345678', 'sk-new-12345678'));
   door.killNow('SIGHUP');
-  await waitFor('the new key to count', async () => (await status('sk-new')) === 200);
-  assert.equal(await status('sk-old'), 401);
+  await waitFor('the new key to count', async () => (await status('sk-new-12345678')) === 200);
+  assert.equal(await status('sk-old-12345678'), 401);
   fs.writeFileSync(door.configPath, 'keys: [[[');
   door.killNow('SIGHUP');
   await waitFor('the refusal in the log', () => /reload|line 1|config/i.test(door.err.slice(-2000)));
-  assert.equal(await status('sk-new'), 200);
+  assert.equal(await status('sk-new-12345678'), 200);
 });
