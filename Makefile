@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan install clean
+.PHONY: help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,6 +59,10 @@ tsan: ## build with TSan in build-tsan/ and run what has threads
 	@test -f build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
 	@ninja -C build-tsan
 	@meson test -C build-tsan --print-errorlogs --suite threads --wrapper "setarch $$(uname -m) -R"
+
+docs: build ## write docs/options.md and docs/man/evenkeel.yaml.5 from the table of options
+	@build/evenkeel help --markdown-options > docs/options.md
+	@build/evenkeel help --man-options > docs/man/evenkeel.yaml.5
 
 install: build ## install under PREFIX (/usr/local)
 	meson configure build -Dprefix=$(PREFIX)

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* The subcommands. One file each; main.c has the table. argc and argv begin behind the subcommand's
+ * name. The result is the exit code: 0, 1 when the thing asked for failed, EK_EXIT_USAGE when the
+ * command line or the configuration was wrong. What a person asked for goes to standard output,
+ * everything else to standard error. */
+#ifndef EK_CLI_CLI_H
+#define EK_CLI_CLI_H
+
+#include "config/config.h"
+
+enum { EK_EXIT_USAGE = 64 }; /* sysexits.h: EX_USAGE */
+
+struct ek_command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *usage; /* behind the name: "FILE [--flag]" */
+    const char *text;  /* one sentence */
+};
+
+int ek_cli_check(int argc, char **argv);
+int ek_cli_chat(int argc, char **argv);
+
+/* Load the configuration of `serve` or `engine` from its flags, or do what the command line asked for
+ * instead: print help, or all errors. Then the result is NULL and *exit_code is set. `usage` is the
+ * first line of the help. */
+struct ek_config *ek_cli_config(enum ek_program program, const char *usage, int argc, char **argv,
+                                int *exit_code);
+
+/* The absolute path of this very program, for starting it again as a child; false when unknown. */
+bool ek_cli_self(char *out, size_t cap);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* What several subcommands share: the configuration from their flags, and the program's own path. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static void print_help(enum ek_program program, const char *usage)
+{
+    struct ek_buf text = ek_buf_make(1 << 17);
+    ek_config_manual(EK_MANUAL_FLAGS, program, &text);
+    printf("%s\n\n%s", usage, ek_buf_cstr(&text));
+    printf("\nEvery option of the file's sections is a flag too: --limits-body-bytes 1MiB. Lists are made\n"
+           "by repeating the flag. evenkeel.yaml(5) tells more; `evenkeel check FILE.yaml --show` prints\n"
+           "what would be in force.\n");
+    ek_buf_free(&text);
+}
+
+struct ek_config *ek_cli_config(enum ek_program program, const char *usage, int argc, char **argv,
+                                int *exit_code)
+{
+    MUST(usage);
+    MUST(exit_code);
+    struct ek_buf why = ek_buf_make(1 << 18);
+    struct ek_config_source source = {.program = program, .argc = argc, .argv = argv};
+    struct ek_config *config = NULL;
+
+    enum ek_status s = ek_config_load(&source, &config, &why);
+    if (s == EK_ABSENT) {
+        print_help(program, usage);
+    } else if (s != EK_OK) {
+        fputs(ek_buf_cstr(&why), stderr);
+    }
+    *exit_code = s == EK_OK || s == EK_ABSENT ? 0 : EK_EXIT_USAGE;
+    ek_buf_free(&why);
+    return config;
+}
+
+bool ek_cli_self(char *out, size_t cap)
+{
+    MUST(cap > 1);
+    ssize_t len = readlink("/proc/self/exe", out, cap - 1);
+    if (len <= 0 || (size_t)len >= cap - 1) {
+        *out = '\0';
+        return false;
+    }
+    out[len] = '\0';
+    return true;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/* All options there are, one row each (a table: exempt from the length limit). Adding an option is a
+ * field in the room's options.h and a row here; then run `make docs` for docs/options.md and the manual.
+ *
+ * A row: X(field, name, flag, type, min, max, default, restart, sentence). Sizes are in bytes,
+ * durations in nanoseconds, ratios in parts per million, strings in bytes, lists in elements. */
+#include "config/config.h"
+#include "config/option.h"
+
+#define NO_MAX ((uint64_t)INT64_MAX)
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+#define MS UINT64_C(1000000)
+#define S UINT64_C(1000000000)
+#define HOUR (3600 * S)
+#define PRICE_MAX UINT64_C(1000000000000) /* a million a million tokens */
+
+/* The place of a field: its offset in `struct type` and its size. */
+#define FIELD(type, field) .offset = offsetof(struct type, field), \
+                           .bytes = sizeof(((struct type *)0)->field)
+
+enum { LIVE = 0, RESTART = 1 }; /* can a reload change it? */
+
+static const char *const dialects[] = {"auto", "evenkeel", "vllm", "sglang", "llamacpp",
+                                       "deepseek", "openai", NULL};
+static const char *const kv_types[] = {"bf16", "f16", "f32", NULL};
+static const char *const activations[] = {"q8", "f32", NULL};
+static const char *const isas[] = {"auto", "generic", "avx2", "avx512", NULL};
+static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
+
+_Static_assert(EK_DIALECT_OPENAI == 6, "the names above are indexed by enum ek_dialect");
+_Static_assert(EK_KV_F32 == 2 && EK_ACT_F32 == 1, "and these by the engine's enums");
+_Static_assert(EK_LOG_DEBUG == 3, "and these by enum ek_log_level");
+
+static const struct ek_option top_options[] = {
+    {"listen", "listen", EK_OPTION_LIST, FIELD(ek_config, listen), 1, 16, "127.0.0.1:8080",
+     .restart = RESTART,
+     .text = "Where clients connect: ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH."},
+};
+
+static const struct ek_option model_options[] = {
+    {"file", "model", EK_OPTION_PATH, FIELD(ek_model_options, file), 1, 4095, NULL,
+     .restart = RESTART, .text = "GGUF file of the model; an engine is started and watched for it."},
+    {"name", NULL, EK_OPTION_STRING, FIELD(ek_model_options, name), 1, 128, NULL,
+     .restart = RESTART,
+     .text = "The name clients ask for; unset: the file's name without its ending."},
+    {"aliases", NULL, EK_OPTION_LIST, FIELD(ek_model_options, aliases), 0, 64, NULL,
+     .restart = RESTART, .text = "Further names for the same model."},
+};
+
+static const struct ek_option engine_options[] = {
+    {"slots", "slots", EK_OPTION_COUNT, FIELD(ek_engine_options, slots), 1, 64, "16",
+     .restart = RESTART, .text = "Requests computed at once."},
+    {"waiting", NULL, EK_OPTION_COUNT, FIELD(ek_engine_options, waiting_max), 0, 4096, "0",
+     .restart = RESTART,
+     .text = "Requests the engine itself holds beyond its slots (a backstop); 0: twice the slots."},
+    {"ctx_tokens", "ctx", EK_OPTION_COUNT, FIELD(ek_engine_options, ctx_tokens), 0, 1048576, "0",
+     .restart = RESTART,
+     .text = "Longest prompt and answer together, in tokens; 0: as the file says, at most 8192."},
+    {"kv_tokens", NULL, EK_OPTION_COUNT, FIELD(ek_engine_options, kv_tokens), 0, UINT32_MAX, "0",
+     .restart = RESTART, .text = "Room of the KV cache, in tokens; 0: slots times ctx_tokens."},
+    {"kv_type", "kv-type", EK_OPTION_ENUM, FIELD(ek_engine_options, kv_type), 0, 0, "bf16",
+     kv_types, .restart = RESTART, .text = "Number format of the KV cache."},
+    {"step_tokens", NULL, EK_OPTION_COUNT, FIELD(ek_engine_options, step_tokens), 0, 4096, "0",
+     .restart = RESTART, .text = "Tokens computed in one step; 0: 256."},
+    {"threads", "threads", EK_OPTION_COUNT, FIELD(ek_engine_options, threads), 0, 64, "0",
+     .restart = RESTART, .text = "Threads that compute; 0: the CPUs there are, at most 8."},
+    {"activations", NULL, EK_OPTION_ENUM, FIELD(ek_engine_options, activation), 0, 0, "q8",
+     activations, .restart = RESTART,
+     .text = "Number format of what meets Q8_0 weights; f32 is slower and exact."},
+    {"isa", NULL, EK_OPTION_STRING, FIELD(ek_engine_options, isa), 1, 16, "auto", isas,
+     .restart = RESTART, .text = "Instruction set of the kernels; auto: the best this machine has."},
+};
+
+static const struct ek_option upstreams_options[] = {
+    {"name", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, name), 1, 64, NULL,
+     .restart = RESTART, .text = "Its name in logs and metrics; unset: the host of the URL."},
+    {"url", "upstream", EK_OPTION_STRING, FIELD(ek_upstream_options, url), 1, 1024, NULL,
+     .required = true, .restart = RESTART,
+     .text = "Where it listens: http://HOST:PORT, https://HOST or unix:PATH, without /v1."},
+    {"key", NULL, EK_OPTION_SECRET, FIELD(ek_upstream_options, key), 1, 512, NULL,
+     .restart = RESTART, .text = "The bearer token it wants."},
+    {"dialect", NULL, EK_OPTION_ENUM, FIELD(ek_upstream_options, dialect), 0, 0, "auto", dialects,
+     .restart = RESTART, .text = "What kind of server it is; auto: found out by asking."},
+    {"models", NULL, EK_OPTION_LIST, FIELD(ek_upstream_options, models), 0, 64, NULL,
+     .restart = RESTART,
+     .text = "Models it serves, each NAME or NAME=ITS-OWN-NAME; unset: it is asked."},
+    {"slots", NULL, EK_OPTION_COUNT, FIELD(ek_upstream_options, slots), 0, 65536, "0",
+     .restart = RESTART, .text = "Requests sent to it at once; 0: it is asked, else 16."},
+};
+
+static const struct ek_option relay_options[] = {
+    {"connect", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, connect_ns), 10 * MS, 300 * S,
+     "5s", .text = "Longest time to connect to an upstream."},
+    {"first_token", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, first_token_ns), S, 24 * HOUR,
+     "10min", .text = "Longest time from sending a request to its first token."},
+    {"stall", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, stall_ns), 100 * MS, HOUR, "60s",
+     .text = "Longest time between two tokens; then the answer is continued elsewhere."},
+    {"probe", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, probe_ns), 50 * MS, HOUR, "1s",
+     .text = "Time between two looks at an upstream's health and load."},
+    {"attempts", NULL, EK_OPTION_COUNT, FIELD(ek_relay_options, attempts_max), 1, 16, "4",
+     .text = "How often one request is sent or continued, the first time included."},
+    {"restart_min", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, restart_min_ns), MS, 60 * S,
+     "100ms", .text = "Pause before a dead engine is started again, doubling each time ..."},
+    {"restart_max", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, restart_max_ns), MS, HOUR,
+     "30s", .text = "... up to this."},
+    {"start", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, start_ns), S, 24 * HOUR, "10min",
+     .text = "Longest time an engine may take to load its model."},
+};
+
+static const struct ek_option queue_options[] = {
+    {"waiting_max", "queue", EK_OPTION_COUNT, FIELD(ek_queue_options, waiting_max), 0, 100000,
+     "400", .text = "Requests that may wait, all tiers together; more are refused with 429."},
+};
+
+static const struct ek_option waiting_options[] = {
+    {"comment", NULL, EK_OPTION_DURATION, FIELD(ek_waiting_options, comment_ns), 100 * MS, 300 * S,
+     "10s", .text = "Longest silence on a waiting stream before its place is told again."},
+    {"comment_min", NULL, EK_OPTION_DURATION, FIELD(ek_waiting_options, comment_min_ns), 10 * MS,
+     300 * S, "1s", .text = "Shortest time between two such comments."},
+    {"change", NULL, EK_OPTION_RATIO, FIELD(ek_waiting_options, change), 0, 1000000, "10%",
+     .text = "Change of the place or the estimate that is worth a comment at once."},
+    {"hold", NULL, EK_OPTION_DURATION, FIELD(ek_waiting_options, hold_ns), 0, 300 * S, "12s",
+     .text = "How long a request without streaming may wait before its status 200 is sent."},
+    {"newline", NULL, EK_OPTION_DURATION, FIELD(ek_waiting_options, newline_ns), 100 * MS, 300 * S,
+     "10s", .text = "After that: time between the newlines that keep its connection open."},
+};
+
+static const struct ek_option limits_options[] = {
+    {"head_bytes", NULL, EK_OPTION_SIZE, FIELD(ek_http_options, head_bytes_max), KIB, MIB, "32KiB",
+     .text = "Largest request head; beyond: 431."},
+    {"body_bytes", NULL, EK_OPTION_SIZE, FIELD(ek_http_options, body_bytes_max), KIB, 4 * GIB,
+     "32MiB", .text = "Largest request body; beyond: 413."},
+    {"bodies_bytes", NULL, EK_OPTION_SIZE, FIELD(ek_http_options, bodies_bytes_max), KIB,
+     NO_MAX, "512MiB", .text = "All bodies held at once; beyond: 503 body_budget."},
+    {"connections", NULL, EK_OPTION_COUNT, FIELD(ek_http_options, connections_max), 1, 1000000,
+     "10000", .text = "Connections of clients open at once."},
+    {"address_connections", NULL, EK_OPTION_COUNT, FIELD(ek_http_options, address_connections_max),
+     1, 1000000, "1000", .text = "Connections open at once from one address."},
+    {"head_deadline", NULL, EK_OPTION_DURATION, FIELD(ek_http_options, head_deadline_ns), 10 * MS,
+     HOUR, "10s", .text = "A request head must be complete this long after its first byte."},
+    {"body_grace", NULL, EK_OPTION_DURATION, FIELD(ek_http_options, body_grace_ns), 10 * MS, HOUR,
+     "10s", .text = "A body may take this long, and ..."},
+    {"body_rate", NULL, EK_OPTION_SIZE, FIELD(ek_http_options, body_rate_min), 1, GIB, "16KiB",
+     .text = "... one second more for each such amount of it."},
+    {"write_stall", NULL, EK_OPTION_DURATION, FIELD(ek_http_options, write_stall_ns), 10 * MS, HOUR,
+     "30s", .text = "A client that takes no byte for this long is gone."},
+    {"idle", NULL, EK_OPTION_DURATION, FIELD(ek_http_options, idle_ns), 10 * MS, 24 * HOUR, "75s",
+     .text = "How long a connection may rest between two requests."},
+    {"write_buffer", NULL, EK_OPTION_SIZE, FIELD(ek_http_options, write_buffer_bytes), KIB, GIB,
+     "64KiB", .text = "Unsent bytes of one client above which its upstream is paused."},
+};
+
+static const struct ek_option stream_options[] = {
+    {"keep", NULL, EK_OPTION_DURATION, FIELD(ek_stream_options, keep_ns), 0, 24 * HOUR, "10min",
+     .text = "How long a stream can be resumed after its end or its client's."},
+    {"bytes", NULL, EK_OPTION_SIZE, FIELD(ek_stream_options, bytes_max), KIB, GIB, "4MiB",
+     .text = "Text kept of one stream."},
+    {"all_bytes", NULL, EK_OPTION_SIZE, FIELD(ek_stream_options, all_bytes_max), KIB, NO_MAX,
+     "256MiB", .text = "Text kept of all streams together."},
+};
+
+static const struct ek_option drain_options[] = {
+    {"deadline", NULL, EK_OPTION_DURATION, FIELD(ek_drain_options, deadline_ns), 0, 24 * HOUR,
+     "60s", .text = "After SIGTERM, how long what was accepted may still go on."},
+};
+
+static const struct ek_option access_options[] = {
+    {"open_on_loopback", NULL, EK_OPTION_BOOL, FIELD(ek_access_options, open_on_loopback), 0, 0,
+     "true", .text = "Callers of this machine need no key."},
+    {"open_to_all", "open", EK_OPTION_BOOL, FIELD(ek_access_options, open_to_all), 0, 0, "false",
+     .text = "Nobody needs a key."},
+    {"open_tier", NULL, EK_OPTION_STRING, FIELD(ek_access_options, open_tier), 1, 64, "default",
+     .text = "The tier of callers without a key."},
+};
+
+static const struct ek_option tiers_options[] = {
+    {"name", NULL, EK_OPTION_STRING, FIELD(ek_tier_options, name), 1, 64, NULL, .required = true,
+     .text = "The tier's name."},
+    {"weight", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, weight), 1, 1000000, "1",
+     .text = "Its share of the work under load, relative to the other tiers."},
+    {"waiting_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, waiting_max), 0, 1000000, "0",
+     .text = "Requests of this tier that may wait; 0: only queue.waiting_max counts."},
+    {"account_running_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, account_running_max), 0,
+     1000000, "0", .text = "Requests of one account running at once; 0: no limit."},
+    {"account_waiting_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, account_waiting_max), 0,
+     1000000, "0", .text = "Requests of one account waiting at once; 0: no limit."},
+    {"thinking_tokens_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, thinking_tokens_max), 0,
+     UINT32_MAX, "0", .text = "Most tokens a model may think for one request; 0: no limit."},
+};
+
+static const struct ek_option keys_options[] = {
+    {"name", NULL, EK_OPTION_STRING, FIELD(ek_key_options, name), 1, 64, NULL, .required = true,
+     .text = "The key's name in logs."},
+    {"key", NULL, EK_OPTION_SECRET_HASH, FIELD(ek_key_options, hash), 8, 512, NULL,
+     .text = "The key itself; only its SHA-256 is kept in memory."},
+    {"sha256", NULL, EK_OPTION_SHA256, FIELD(ek_key_options, hash), 0, 0, NULL,
+     .text = "Or the SHA-256 of the key."},
+    {"account", NULL, EK_OPTION_STRING, FIELD(ek_key_options, account), 1, 64, NULL,
+     .text = "Who pays; unset: the key's name."},
+    {"tier", NULL, EK_OPTION_STRING, FIELD(ek_key_options, tier), 1, 64, "default",
+     .text = "The tier its requests belong to."},
+    {"user", NULL, EK_OPTION_STRING, FIELD(ek_key_options, user), 1, 512, NULL,
+     .text = "A fixed user for all its requests; unset: what the request says."},
+};
+
+/* The default price list is the proportion of a large model's public off-peak prices (DeepSeek, flash,
+ * November 2026): an answer's token is the work of four prompt tokens, a cached one nearly free. */
+static const struct ek_option prices_options[] = {
+    {"model", NULL, EK_OPTION_STRING, FIELD(ek_price_options, model), 1, 128, NULL,
+     .required = true, .text = "The model's public name, or \"*\" for all others."},
+    {"cached", NULL, EK_OPTION_PRICE, FIELD(ek_price_options, cached_pico), 0, PRICE_MAX, "0.003",
+     .text = "Prompt tokens found in the cache."},
+    {"prompt", NULL, EK_OPTION_PRICE, FIELD(ek_price_options, prompt_pico), 0, PRICE_MAX, "0.15",
+     .text = "Prompt tokens computed."},
+    {"output", NULL, EK_OPTION_PRICE, FIELD(ek_price_options, output_pico), 0, PRICE_MAX, "0.6",
+     .text = "Tokens generated, thinking included."},
+};
+
+static const struct ek_option log_options[] = {
+    {"level", "log", EK_OPTION_ENUM, FIELD(ek_config, log_level), 0, 0, "info", log_levels,
+     .text = "The least urgent lines that are still written to standard error."},
+};
+
+#define ROWS(table) table, EK_COUNT(table)
+#define AT(member) offsetof(struct ek_config, member)
+#define BOTH (EK_FOR_SERVE | EK_FOR_ENGINE)
+
+/* In the order of reading: tiers before what refers to them. */
+static const struct ek_option_group groups[] = {
+    {"", "The top level of the file.", ROWS(top_options), 0, 0, 0, BOTH},
+    {"model", "The model of the built-in engine.", ROWS(model_options), AT(model), 0, 0, BOTH},
+    {"engine", "How the built-in engine computes.", ROWS(engine_options), AT(engine), 0, 0, BOTH},
+    {"upstreams", "Servers behind the door, instead of the built-in engine or beside it.",
+     ROWS(upstreams_options), AT(upstreams), sizeof(struct ek_upstream_options), 64, EK_FOR_SERVE},
+    {"relay", "Deadlines of the work behind the door.", ROWS(relay_options), AT(relay), 0, 0,
+     EK_FOR_SERVE},
+    {"queue", "How many may wait.", ROWS(queue_options), AT(queue), 0, 0, EK_FOR_SERVE},
+    {"waiting", "What those who wait are told, and when.", ROWS(waiting_options), AT(waiting), 0, 0,
+     EK_FOR_SERVE},
+    {"limits", "What one client, and all together, may use up.", ROWS(limits_options), AT(limits),
+     0, 0, BOTH},
+    {"stream", "Answers kept for clients that come back.", ROWS(stream_options), AT(stream), 0, 0,
+     EK_FOR_SERVE},
+    {"drain", "Leaving.", ROWS(drain_options), AT(drain), 0, 0, EK_FOR_SERVE},
+    {"tiers", "Classes of callers. One named default is added when the list has none.",
+     ROWS(tiers_options), AT(tiers), sizeof(struct ek_tier_options), 16, EK_FOR_SERVE},
+    {"access", "Who needs a key.", ROWS(access_options), AT(access), 0, 0, EK_FOR_SERVE},
+    {"keys", "The keys of callers. Each element has either key or sha256.", ROWS(keys_options),
+     AT(keys), sizeof(struct ek_key_options), 2000, EK_FOR_SERVE},
+    {"prices", "Prices in currency per million tokens: the measure of work, even where nobody is "
+     "billed. One for \"*\" is added when the list has none.",
+     ROWS(prices_options), AT(prices), sizeof(struct ek_price_options), 64, EK_FOR_SERVE},
+    {"log", "Lines for people.", ROWS(log_options), 0, 0, 0, BOTH},
+};
+
+const struct ek_option_group *ek_option_groups(size_t *count)
+{
+    *count = EK_COUNT(groups);
+    return groups;
+}
