@@ -2,7 +2,7 @@
 // What every scenario stands on: start and stop programs on loopback, wait on a counter (never on a
 // guess of time), look into /proc, and clean up whatever a failed test leaves behind.
 // Clients are in client.mjs. Nothing here may listen or connect beyond 127.0.0.1.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
@@ -25,7 +25,9 @@ export const DEMO = fs.existsSync(demo) ? demo : null;
 export const MODEL = process.env.EK_TEST_MODEL ?? DEMO ?? (fs.existsSync(micro) ? micro : null);
 
 // `skip` values for node:test: false, or the reason as a sentence.
-export const needDoor = fs.existsSync(EVENKEEL) ? false : `no ${EVENKEEL}: the door is not built`;
+export const needProgram = fs.existsSync(EVENKEEL) ? false : `no ${EVENKEEL}: the program is not built`;
+const commands = needProgram ? '' : execFileSync(EVENKEEL, ['help'], { encoding: 'utf8' });
+export const needDoor = needProgram || (/evenkeel serve/.test(commands) ? false : 'the program has no `serve` yet');
 export const needEngine = needDoor || (MODEL ? false : 'no model: neither models/demo.gguf nor ../shared/golden');
 export const needDemo = needDoor || (DEMO ? false : 'models/demo.gguf is not there yet');
 

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// s05: a configuration file is read strictly. `evenkeel check` names every error with its line and column,
+// suggests what was meant, and never prints a secret; `serve` refuses the same files.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { EVENKEEL, needDoor, needProgram, tmp } from './lib.mjs';
+
+let count = 0;
+function file(text) {
+  const name = path.join(tmp, `check-${++count}.yaml`);
+  fs.writeFileSync(name, text);
+  return name;
+}
+function run(...args) {
+  const r = spawnSync(EVENKEEL, args, { encoding: 'utf8', timeout: 20000 });
+  return { code: r.status, text: r.stdout + r.stderr };
+}
+
+const GOOD = `listen: 127.0.0.1:0
+upstreams:
+  - url: http://127.0.0.1:1
+    slots: 4
+keys:
+  - name: me
+    key: sk-very-secret-1
+waiting:
+  hold: 12s
+`;
+// text -> [line, what the complaint must say]
+const BAD = {
+  'an unknown option': [GOOD.replace('hold:', 'hodl:'), 9, /hodl.*hold/s],
+  'an unknown section': [GOOD.replace('waiting:', 'wating:'), 8, /wating/],
+  'a number with a tail': [GOOD.replace('slots: 4', 'slots: 4x'), 4, /slots|4x/],
+  'a duration without unit': [GOOD.replace('12s', '12'), 9, /hold|12/],
+  'beyond the range': [GOOD.replace('12s', '12000h'), 9, /hold/],
+  'the same option twice': [`${GOOD}  hold: 3s\n`, 10, /hold/],
+  'a missing URL': [GOOD.replace('url: http://127.0.0.1:1\n    ', ''), 3, /url/],
+  'broken YAML': [`${GOOD}a: [1\n`, null, /./],
+  'a list instead of a map': ['- 1\n', null, /./],
+};
+
+test('check', { skip: needProgram }, async (t) => {
+  assert.equal(run('check', file(GOOD)).code, 0);
+  for (const [name, [text, line, says]] of Object.entries(BAD)) {
+    await t.test(name, () => {
+      const r = run('check', file(text));
+      assert.notEqual(r.code, 0, r.text);
+      if (line) assert.match(r.text, new RegExp(`:${line}:`), r.text);
+      assert.match(r.text, says);
+    });
+  }
+  await t.test('--show prints what is in force, without the secret', () => {
+    const r = run('check', file(GOOD), '--show');
+    assert.equal(r.code, 0);
+    assert.match(r.text, /slots: *4/);
+    assert.doesNotMatch(r.text, /sk-very-secret/);
+  });
+});
+
+test('serve refuses what check refuses', { skip: needDoor }, () => {
+  const r = run('serve', '--config', file(BAD['an unknown option'][0]));
+  assert.notEqual(r.code, 0);
+  assert.match(r.text, /hodl/);
+  assert.notEqual(run('serve', '--no-such-flag').code, 0);
+});
