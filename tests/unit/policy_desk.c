@@ -68,7 +68,8 @@ static void on_start(struct crowd *c, const struct ek_action *a)
     assert_int_equal(g->state, WAITS);
     assert_true(a->upstream < UPSTREAMS && c->up[a->upstream]);
     assert_true(c->inflight[a->upstream] < c->slots[a->upstream] + 1);
-    for (uint32_t i = 0; g->tier == 0 && i < c->guests; i++) { /* tier 1 has account limits: may be passed */
+    /* Tier 1 has account limits: there one may be passed. */
+    for (uint32_t i = 0; g->tier == 0 && i < c->guests; i++) {
         const struct guest *o = &c->guest[i];
         assert_false(o->state == WAITS && o->tier == g->tier && o->pool == g->pool && o->seq < g->seq);
     }
@@ -132,8 +133,8 @@ static void arrive(struct crowd *c)
                            .pool = (uint32_t)ek_random_below(&c->random, 2), .deadline_ns = UINT64_MAX};
     if (ek_random_below(&c->random, 4) == 0) a.deadline_ns = c->now.mono_ns + 30 * EK_S_NS;
     struct ek_action refusal;
-    *g = (struct guest){.state = WAITS, .tier = tier, .pool = a.pool, .seq = c->guests, .arrived_ns = c->now.mono_ns,
-                        .deadline_ns = a.deadline_ns};
+    *g = (struct guest){.state = WAITS, .tier = tier, .pool = a.pool, .seq = c->guests,
+                        .arrived_ns = c->now.mono_ns, .deadline_ns = a.deadline_ns};
     c->guests++;
     if (ek_desk_arrive(c->desk, c->now, &a, &g->ticket, &refusal)) {
         assert_true(g->ticket != 0);
@@ -151,7 +152,8 @@ static void disturb(struct crowd *c)
 {
     if (c->guests == 0) return;
     struct guest *g = &c->guest[ek_random_below(&c->random, c->guests)];
-    for (int i = 0; i < 200 && (g->state == ENDED || g->state == WAITS); i++) /* most leave by being served */
+    /* Most leave by being served. */
+    for (int i = 0; i < 200 && (g->state == ENDED || g->state == WAITS); i++)
         g = &c->guest[ek_random_below(&c->random, c->guests)];
     uint64_t what = ek_random_below(&c->random, 10);
     if (g->state == WAITS && what == 0) {

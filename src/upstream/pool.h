@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* The pool of upstreams: who is there, who is up, what each can take, which models it serves.
+ *
+ *            probe ok                    probe or connection fails
+ *   LOOKING ───────────▶ UP ───────────────────────────────▶ LOOKING
+ *      ▲  (child: after start, every 20 ms; URL: every probe_ns)
+ *      │
+ *   RESTING ◀── the child process died: first restart at once, then after restart_min doubling to
+ *               restart_max; forgotten after 30 s of health
+ *
+ * Does I/O and reports; decides nothing: who gets which request is the desk's business. One loop. */
+#ifndef EK_UPSTREAM_POOL_H
+#define EK_UPSTREAM_POOL_H
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/strlist.h"
+#include "http/exchange.h"
+#include "upstream/options.h"
+
+#define EK_POOL_UPSTREAMS_MAX 64u
+#define EK_POOL_MODELS_MAX 256u      /* public names, all upstreams together */
+#define EK_POOL_NAME_BYTES_MAX 128u  /* of a model, without NUL */
+
+struct ek_pool;
+
+/* What is known of one upstream now. */
+struct ek_upstream_load {
+    bool up;
+    uint32_t slots; /* >= 1 */
+    uint32_t running;
+    uint32_t waiting;
+    uint64_t kv_total_tokens; /* 0: unknown */
+    uint64_t kv_free_tokens;
+    double prefill_tokens_per_s; /* 0: unknown */
+};
+
+enum ek_model_thinking { EK_MODEL_AS_ASKED = 0, EK_MODEL_THINKING_ON, EK_MODEL_THINKING_OFF };
+
+/* A public model name. */
+struct ek_pool_model {
+    char name[EK_POOL_NAME_BYTES_MAX + 1];
+    uint64_t upstream_mask; /* who serves it */
+    bool alias;             /* works, but is not listed */
+    enum ek_model_thinking thinking; /* the alias says so when the caller does not */
+};
+
+struct ek_pool_events {
+    /* Up or down, slots, or a load report of upstream `index` changed. */
+    void (*load)(void *arg, uint32_t index);
+    /* The list of models grew or a mask changed. */
+    void (*models)(void *arg);
+};
+
+/* The engine as a child process; file NULL in `model`: none. */
+struct ek_pool_options {
+    const struct ek_model_options *model;
+    struct ek_strlist engine_flags;        /* given to the child behind --model and --listen */
+    const struct ek_upstream_list *upstreams;
+    struct ek_relay_options relay;         /* deadlines; copied */
+    const char *program;                   /* path of this program, for the child; NULL: /proc/self/exe */
+};
+
+/* Everything pointed at by the options must outlive the pool. `client` too. NULL with a sentence in
+ * why[0..why_cap) when something in the options cannot work. */
+struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *client,
+                            const struct ek_pool_options *o, const struct ek_pool_events *events,
+                            void *arg, struct ek_log *log, char *why, size_t why_cap);
+/* Kills the child: whoever wants its answers waits for them first. */
+void ek_pool_free(struct ek_pool **p);
+
+uint32_t ek_pool_count(const struct ek_pool *p);
+const char *ek_pool_name(const struct ek_pool *p, uint32_t index);
+struct ek_upstream_load ek_pool_load(const struct ek_pool *p, uint32_t index);
+uint64_t ek_pool_restarts(const struct ek_pool *p, uint32_t index);
+/* What relay.c needs of one upstream. */
+const struct ek_exchange_target *ek_pool_target(const struct ek_pool *p, uint32_t index);
+const char *ek_pool_key(const struct ek_pool *p, uint32_t index); /* bearer token or NULL */
+/* Speaks the ek members: exact counts and continuation by token ids. */
+bool ek_pool_is_ours(const struct ek_pool *p, uint32_t index);
+
+/* Public models, listed ones first come first; index is stable for the life of the pool. */
+uint32_t ek_pool_models(const struct ek_pool *p);
+const struct ek_pool_model *ek_pool_model(const struct ek_pool *p, uint32_t model);
+/* EK_POOL_MODELS_MAX when there is no such name. An empty name is the first listed model. */
+uint32_t ek_pool_find_model(const struct ek_pool *p, struct ek_str name);
+/* What this upstream calls the model; NULL when it does not serve it. */
+const char *ek_pool_their_name(const struct ek_pool *p, uint32_t index, uint32_t model);
+
+/* A relay could not connect, or its connection broke: look at this upstream now, it may be down.
+ * connect_failed: it is down, without further looking. */
+void ek_pool_suspect(struct ek_pool *p, uint32_t index, bool connect_failed);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* One attempt of one request at one upstream: builds the body, reads the stream, reports.
+ *
+ *   start ──▶ (chunk* turn)* ──▶ done | refused | failed          or ek_relay_cancel at any time
+ *
+ * The upstream is always asked to stream and to report usage. Does I/O and reports; what is retried,
+ * continued or told to the client is the door's business. No callback runs inside start, pause or
+ * cancel; after done, refused, failed or cancel nothing calls back and the pointer is dead. */
+#ifndef EK_UPSTREAM_RELAY_H
+#define EK_UPSTREAM_RELAY_H
+
+#include "chat/upstream_chunk.h"
+#include "upstream/pool.h"
+
+#define EK_RELAY_ERROR_BODY_BYTES_MAX 65536u /* of an upstream's error answer; the rest is dropped */
+
+struct ek_relay;
+
+struct ek_relay_request {
+    uint32_t upstream;
+    uint32_t model;                   /* index in the pool */
+    const struct ek_request *request; /* these two and `body` stay in place until the relay is dead */
+    struct ek_str body;
+    char request_id[33];              /* hex */
+    uint64_t seed;                    /* < 2^63: for our engine, when the caller gave none */
+    const uint32_t *prefix_ids;       /* our engine: what was generated before; copied */
+    size_t prefix_count;
+};
+
+struct ek_relay_events {
+    /* A 2xx head came: the upstream has the whole request. NULL: not wanted. */
+    void (*accepted)(void *arg);
+    /* One data event which is not [DONE]. Views die when this returns. */
+    void (*chunk)(void *arg, struct ek_str payload, const struct ek_up_chunk *c);
+    /* All chunks of one read were given: write now. */
+    void (*turn)(void *arg);
+    /* The stream ended as it should ([DONE] was seen, or every choice has finished). */
+    void (*done)(void *arg);
+    /* Answered with an error status instead of a stream. body dies when this returns.
+     * retry_after_ms 0: not given. */
+    void (*refused)(void *arg, int status, uint64_t retry_after_ms, struct ek_str body);
+    /* upstream_connect: no byte of the request was sent. detail: a sentence for logs. */
+    void (*failed)(void *arg, enum ek_reason why, const char *detail);
+};
+
+struct ek_relay_deadlines {
+    uint64_t connect_ns;
+    uint64_t first_token_ns;
+    uint64_t stall_ns;
+};
+
+/* Never NULL. `events` outlives the relay. */
+struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
+                                struct ek_exchange_client *client, const struct ek_relay_request *r,
+                                const struct ek_relay_deadlines *d, const struct ek_relay_events *events,
+                                void *arg);
+void ek_relay_pause(struct ek_relay *r, bool paused); /* back-pressure */
+void ek_relay_cancel(struct ek_relay **r);            /* the upstream sees the connection close */
+
+#endif
