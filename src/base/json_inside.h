@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Between the two files of the JSON reader only. Nobody else includes this. */
+/* Between the files of the JSON reader and writer only. Nobody else includes this. */
 #ifndef EK_BASE_JSON_INSIDE_H
 #define EK_BASE_JSON_INSIDE_H
 
 #include "base/json.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 enum json_state {
     JSON_VALUE,
@@ -49,5 +53,47 @@ enum ek_json_event ek_json_begin_number(struct ek_json *j, const char *p);
 enum ek_json_event ek_json_begin_literal(struct ek_json *j, const char *p, uint8_t which);
 enum ek_json_event ek_json_read_string(struct ek_json *j); /* from j->next, behind the quote */
 enum ek_json_event ek_json_go_on(struct ek_json *j);       /* whatever token j is inside of */
+
+static inline bool ek_json_is_plain(char c)
+{
+    return (signed char)c >= 0x20 && c != '"' && c != '\\'; /* beyond ASCII is negative */
+}
+
+#define EK_JSON_ONES 0x0101010101010101u
+#define EK_JSON_HIGH 0x8080808080808080u
+
+static inline uint64_t ek_json_has_zero(uint64_t x)
+{
+    return (x - EK_JSON_ONES) & ~x & EK_JSON_HIGH;
+}
+
+/* Where the time goes: 16 bytes a step with SSE2, 8 elsewhere.
+ * The first byte that is not a plain ASCII character of a string, or stop. */
+static inline const char *ek_json_plain(const char *p, const char *stop)
+{
+#if defined(__SSE2__)
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i slash = _mm_set1_epi8('\\');
+    const __m128i space = _mm_set1_epi8(0x20);
+    while (stop - p >= 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
+        odd = _mm_or_si128(odd, _mm_cmplt_epi8(v, space)); /* signed: catches beyond ASCII too */
+        unsigned mask = (unsigned)_mm_movemask_epi8(odd);
+        if (mask) return p + __builtin_ctz(mask);
+        p += 16;
+    }
+#endif
+    while (stop - p >= 8) {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        uint64_t odd = (x & EK_JSON_HIGH) | ((x - EK_JSON_ONES * 0x20) & ~x & EK_JSON_HIGH) | ek_json_has_zero(x ^ EK_JSON_ONES * '"') |
+                       ek_json_has_zero(x ^ EK_JSON_ONES * '\\');
+        if (odd) break;
+        p += 8;
+    }
+    while (p < stop && ek_json_is_plain(*p)) p++;
+    return p;
+}
 
 #endif

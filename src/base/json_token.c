@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The reader inside a token: strings (plain runs, UTF-8, escapes), numbers, literals. Every state can
- * be left at the end of a piece and entered again with the next. The plain run is where the time goes:
- * 16 bytes a step with SSE2, 8 elsewhere. */
+ * be left at the end of a piece and entered again with the next. */
 #include "base/json_inside.h"
 #include "base/utf8.h"
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 /* Copy what fits of a run of decoded bytes into the kept text. */
 static inline void keep(struct ek_json *j, const char *run, const char *end)
@@ -21,47 +16,6 @@ static inline void keep(struct ek_json *j, const char *run, const char *end)
     }
     memcpy(j->text + j->text_bytes, run, bytes);
     j->text_bytes += (uint32_t)bytes;
-}
-
-static inline bool is_plain(char c)
-{
-    return (signed char)c >= 0x20 && c != '"' && c != '\\'; /* beyond ASCII is negative */
-}
-
-#define ONES 0x0101010101010101u
-#define HIGH 0x8080808080808080u
-
-static inline uint64_t has_zero(uint64_t x)
-{
-    return (x - ONES) & ~x & HIGH;
-}
-
-/* The first byte that is not a plain ASCII character of a string, or stop. */
-static inline const char *plain(const char *p, const char *stop)
-{
-#if defined(__SSE2__)
-    const __m128i quote = _mm_set1_epi8('"');
-    const __m128i slash = _mm_set1_epi8('\\');
-    const __m128i space = _mm_set1_epi8(0x20);
-    while (stop - p >= 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
-        odd = _mm_or_si128(odd, _mm_cmplt_epi8(v, space)); /* signed: catches beyond ASCII too */
-        unsigned mask = (unsigned)_mm_movemask_epi8(odd);
-        if (mask) return p + __builtin_ctz(mask);
-        p += 16;
-    }
-#endif
-    while (stop - p >= 8) {
-        uint64_t x;
-        memcpy(&x, p, 8);
-        uint64_t odd = (x & HIGH) | ((x - ONES * 0x20) & ~x & HIGH) | has_zero(x ^ ONES * '"') |
-                       has_zero(x ^ ONES * '\\');
-        if (odd) break;
-        p += 8;
-    }
-    while (p < stop && is_plain(*p)) p++;
-    return p;
 }
 
 static inline void count_character(struct ek_json *j, uint8_t first, unsigned bytes)
@@ -223,7 +177,7 @@ enum ek_json_event ek_json_read_string(struct ek_json *j)
     const char *run = p; /* bytes from here to p go into the text as they are */
     while (p < stop) {
         if (j->state == JSON_STRING) {
-            p = plain(p, stop);
+            p = ek_json_plain(p, stop);
             if (p == stop) break;
             if (*p == '"') {
                 keep(j, run, p);

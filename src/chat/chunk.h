@@ -9,7 +9,7 @@
 #ifndef EK_CHAT_CHUNK_H
 #define EK_CHAT_CHUNK_H
 
-#include "base/buf.h"
+#include "base/json_write.h"
 #include "chat/request.h"
 
 /* finish_reason values. OTHER is never written, only read. */
@@ -102,10 +102,5 @@ void ek_models_write(struct ek_buf *out, const struct ek_model_entry *models, si
 
 /* One entry, for GET /v1/models/ID. */
 void ek_model_write(struct ek_buf *out, const struct ek_model_entry *model);
-
-/* Append text as a JSON string: with quotes, or only its inside. Control characters, quote and
- * backslash are escaped; bad UTF-8 becomes U+FFFD; U+2028 and U+2029 stay as they are. */
-void ek_json_put_string(struct ek_buf *out, struct ek_str text);
-void ek_json_put_inside(struct ek_buf *out, struct ek_str text);
 
 #endif

@@ -151,13 +151,15 @@ struct ek_request_reader {
     struct ek_request_fault fault;
     struct ek_json_seen top_names;
     struct ek_json_seen inner_names; /* of stream_options or thinking, one at a time */
-    uint32_t top_start;              /* of the current top-level value, while inside it */
-    int8_t top;                      /* enum ek_member of the current top-level member; -1 = other */
-    int8_t inner;                    /* the same inside stream_options and thinking */
-    uint8_t under;                   /* kind of string value expected under the current key */
+    uint64_t fed_bytes;
+    uint32_t value_start; /* of the current top-level value */
+    int8_t top;           /* enum ek_member of the current top-level member; -1 = any other */
+    int8_t inner;         /* the same inside stream_options and thinking */
+    uint8_t media_depth;  /* within messages: depth of the name of an image or such; 0 = outside */
+    bool is_text;         /* within messages: a string here becomes prompt */
+    bool is_role;         /* within messages: the next string is the role of a message */
     bool bad;
-    bool in_message_role;            /* the next string is the role of a message */
-    uint32_t skip_depth;             /* within messages: tells images and such from text */
+    int64_t limit[2];     /* max_tokens, max_completion_tokens; -1 = not given */
 };
 
 /* Begin; `out` is filled as the body is read and is whole after DONE. */

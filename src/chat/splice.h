@@ -15,28 +15,19 @@
 #include "base/buf.h"
 #include "chat/request.h"
 
-#define EK_SPLICE_EDITS_MAX 24u
-#define EK_SPLICE_PIECES_MAX (EK_SPLICE_EDITS_MAX * 4u + 1u)
-
-struct ek_splice_edit {
-    uint32_t start; /* [start, end) of the body is replaced; start == end inserts */
-    uint32_t end;
-    uint32_t order; /* among edits at one place */
-    struct ek_str lead; /* e.g. ,"seed":   constant text */
-    struct ek_str value;
-    struct ek_str tail;
-};
+#define EK_SPLICE_EDITS_MAX (EK_MEMBER_COUNT + 2)
+#define EK_SPLICE_PIECES_MAX (EK_SPLICE_EDITS_MAX * 3 + 11) /* body, name, value; the made objects */
 
 struct ek_splice {
     const struct ek_request *request;
     struct ek_str body;
-    uint32_t edit_count;
-    struct ek_splice_edit edit[EK_SPLICE_EDITS_MAX];
-    uint64_t members_set; /* bit per enum ek_member */
+    struct ek_str value[EK_MEMBER_COUNT]; /* raw; data NULL = not set */
+    struct ek_str message;                /* to append */
+    struct ek_str prompt;                 /* to append, escaped */
     char seed_text[24];
-    char max_tokens_text[24];
+    char limit_text[24];
     char budget_text[24];
-    char name_text[EK_REQUEST_MODEL_BYTES_MAX * 6 + 2]; /* the model, quoted and escaped */
+    char model_text[EK_REQUEST_MODEL_BYTES_MAX * 6 + 2]; /* quoted and escaped */
 };
 
 /* Begin a splice of a body that was read into `request` (both stay until the pieces are used). */
@@ -44,7 +35,7 @@ void ek_splice_begin(struct ek_splice *s, const struct ek_request *request, stru
 
 /* Set a member to a raw JSON value: replaced where it stands, else added. Works for every enum
  * ek_member; for one inside stream_options or thinking the others in that object stay, and the object
- * is made when it is absent or null. `value` is the caller's and stays until the pieces are used.
+ * is made when it is absent or null. A value that already stands there byte for byte costs no edit. `value` is the caller's and stays until the pieces are used.
  * Setting a member twice, or a member and its parent, is a bug. */
 void ek_splice_set(struct ek_splice *s, enum ek_member m, struct ek_str value);
 
