@@ -87,8 +87,8 @@ static inline const char *ek_json_plain(const char *p, const char *stop)
     while (stop - p >= 8) {
         uint64_t x;
         memcpy(&x, p, 8);
-        uint64_t odd = (x & EK_JSON_HIGH) | ((x - EK_JSON_ONES * 0x20) & ~x & EK_JSON_HIGH) | ek_json_has_zero(x ^ EK_JSON_ONES * '"') |
-                       ek_json_has_zero(x ^ EK_JSON_ONES * '\\');
+        uint64_t odd = (x & EK_JSON_HIGH) | ((x - EK_JSON_ONES * 0x20) & ~x & EK_JSON_HIGH);
+        odd |= ek_json_has_zero(x ^ EK_JSON_ONES * '"') | ek_json_has_zero(x ^ EK_JSON_ONES * '\\');
         if (odd) break;
         p += 8;
     }

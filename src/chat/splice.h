@@ -35,7 +35,8 @@ void ek_splice_begin(struct ek_splice *s, const struct ek_request *request, stru
 
 /* Set a member to a raw JSON value: replaced where it stands, else added. Works for every enum
  * ek_member; for one inside stream_options or thinking the others in that object stay, and the object
- * is made when it is absent or null. A value that already stands there byte for byte costs no edit. `value` is the caller's and stays until the pieces are used.
+ * is made when it is absent or null. A value that already stands there byte for byte costs no edit.
+ * `value` is the caller's and stays until the pieces are used.
  * Setting a member twice, or a member and its parent, is a bug. */
 void ek_splice_set(struct ek_splice *s, enum ek_member m, struct ek_str value);
 

@@ -74,7 +74,7 @@ int64_t ek_up_chunk_ids(struct ek_str ek_ids, uint32_t *ids, size_t cap);
 struct ek_up_edit {
     struct ek_str id;        /* raw JSON string; absent = keep */
     struct ek_str model;     /* raw JSON string; absent = keep */
-    bool usage_null;         /* the caller did not ask for it, or this is not the last chunk: "usage" goes to null */
+    bool usage_null;         /* "usage" becomes null: not asked for, or not the last chunk */
     bool usage_drop;         /* remove the member */
     bool ek_drop;            /* remove the "ek" member */
     bool reasoning_rename;   /* "reasoning" becomes "reasoning_content" */

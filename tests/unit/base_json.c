@@ -277,7 +277,8 @@ static void notices_names_given_twice(void **state)
 static void put_text(struct ek_buf *b)
 {
     static const char *const parts[] = {
-        "a", "hello world, this is plain ", "\\n", "\\u4f60", "\\ud83d\\ude00", "\xe4\xbd\xa0\xe5\xa5\xbd",
+        "a", "hello world, this is plain ", "\\n", "\\u4f60", "\\ud83d\\ude00",
+        "\xe4\xbd\xa0\xe5\xa5\xbd",
         "\xc3\xa9", "\xf0\x9f\x98\x80", "\\\\", "\\\"", "/", "\\u0000", "\xed\x9f\xbf",
     };
     ek_buf_char(b, '"');
@@ -292,7 +293,8 @@ static void put_space(struct ek_buf *b)
 
 static void put_value(struct ek_buf *b, uint32_t level)
 {
-    static const char *const numbers[] = {"0", "-1", "3.25", "1e5", "-0.5E-7", "9007199254740993", "1e400"};
+    static const char *const numbers[] = {"0", "-1", "3.25", "1e5", "-0.5E-7", "9007199254740993",
+        "1e400"};
     uint32_t kind = rnd(level > 5 ? 4 : 7);
     put_space(b);
     if (kind <= 1) {
@@ -359,7 +361,8 @@ static void jansson_agrees_on_generated_and_mutated(void **state)
     ek_buf_free(&b);
 }
 
-/* Every byte pair and triple at the edges of the table of RFC 3629, inside and outside the fast loop. */
+/* Every byte pair and triple at the edges of the table of RFC 3629,
+    inside and outside the fast loop. */
 static void utf8_agrees_with_the_table(void **state)
 {
     (void)state;

@@ -30,9 +30,11 @@ static void keeps_what_the_door_must_know(void **state)
     (void)state;
     const char body[] =
         " { \"model\" : \"deep\\u0073eek\", \"unknown\":{\"model\":1,\"model\":2}, \"messages\":["
-        "{\"role\":\"system\",\"content\":\"ab\"},{\"role\":\"user\",\"content\":\"\\u4f60\xe5\xa5\xbd\xc3\xa9\\n\"}],"
+        "{\"role\":\"system\",\"content\":\"ab\"},{\"role\":\"user\","
+        "\"content\":\"\\u4f60\xe5\xa5\xbd\xc3\xa9\\n\"}],"
         "\"stream\":true,\"stream_options\":{\"include_usage\":true,\"x\":[1]},\"max_tokens\":50,"
-        "\"max_completion_tokens\":40,\"n\":2,\"seed\":-9,\"thinking\":{\"type\":\"disabled\",\"budget_tokens\":7},"
+        "\"max_completion_tokens\":40,\"n\":2,\"seed\":-9,\"thinking\":{\"type\":\"disabled\","
+        "\"budget_tokens\":7},"
         "\"reasoning_effort\":\"high\",\"user\":\"u\",\"user_id\":\"v\",\"tools\":[{\"a\":1}]} ";
     struct ek_request q = read_ok(EK_API_CHAT, body);
     assert_string_equal(q.model, "deepseek");
@@ -52,7 +54,8 @@ static void keeps_what_the_door_must_know(void **state)
     assert_false(q.ends_in_answer);
     assert_string_equal(span_text(&q, EK_MEMBER_MODEL, body), "\"deep\\u0073eek\"");
     assert_string_equal(span_text(&q, EK_MEMBER_STREAM, body), "true");
-    assert_string_equal(span_text(&q, EK_MEMBER_STREAM_OPTIONS, body), "{\"include_usage\":true,\"x\":[1]}");
+    assert_string_equal(span_text(&q, EK_MEMBER_STREAM_OPTIONS, body),
+        "{\"include_usage\":true,\"x\":[1]}");
     assert_string_equal(span_text(&q, EK_MEMBER_INCLUDE_USAGE, body), "true");
     assert_string_equal(span_text(&q, EK_MEMBER_THINKING_BUDGET, body), "7");
     assert_string_equal(span_text(&q, EK_MEMBER_USER_ID, body), "\"v\"");
@@ -84,10 +87,12 @@ static void counts_text_but_not_pictures(void **state)
     (void)state;
     struct ek_request q = read_ok(EK_API_CHAT,
         "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"abc\"},"
-        "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAAAAAA\",\"detail\":\"low\"}},"
+        "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAAAAAA\","
+        "\"detail\":\"low\"}},"
         "{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\",\"format\":\"wav\"}},"
         "{\"type\":\"text\",\"text\":\"de\"}]},"
-        "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"call_1\",\"type\":\"function\","
+        "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"call_1\","
+        "\"type\":\"function\","
         "\"function\":{\"name\":\"fn\",\"arguments\":\"{}\"}}]},"
         "{\"role\":\"tool\",\"tool_call_id\":\"call_1\",\"content\":\"42\"},"
         "{\"role\":\"assistant\",\"content\":\"So\",\"prefix\":true}]}");
@@ -126,42 +131,60 @@ static const struct {
     const char *text;
 } refusals[] = {
     {"", EK_REASON_BAD_JSON, NULL, "The body is not valid JSON: the document is empty (byte 0)."},
-    {"{" MSG, EK_REASON_BAD_JSON, NULL, "The body is not valid JSON: the document ends too early (byte 44)."},
-    {"{" MSG "}x", EK_REASON_BAD_JSON, NULL, "The body is not valid JSON: something follows the document (byte 45)."},
-    {"{" MSG ",\"temperature\":NaN}", EK_REASON_BAD_JSON, NULL, "The body is not valid JSON: a value was expected (byte 59)."},
+    {"{" MSG, EK_REASON_BAD_JSON, NULL,
+     "The body is not valid JSON: the document ends too early (byte 44)."},
+    {"{" MSG "}x", EK_REASON_BAD_JSON, NULL,
+     "The body is not valid JSON: something follows the document (byte 45)."},
+    {"{" MSG ",\"temperature\":NaN}", EK_REASON_BAD_JSON, NULL,
+     "The body is not valid JSON: a value was expected (byte 59)."},
     {"[]", EK_REASON_WRONG_TYPE, NULL, "The body must be a JSON object."},
     {"\"x\"", EK_REASON_WRONG_TYPE, NULL, "The body must be a JSON object."},
     {"{}", EK_REASON_MISSING_PARAM, "messages", "messages is missing."},
     {"{\"messages\":[]}", EK_REASON_BAD_VALUE, "messages", "messages must not be empty."},
     {"{\"messages\":null}", EK_REASON_BAD_VALUE, "messages", "messages must not be empty."},
-    {"{\"messages\":\"hi\"}", EK_REASON_WRONG_TYPE, "messages", "messages must be an array of messages."},
-    {"{\"messages\":[\"hi\"]}", EK_REASON_WRONG_TYPE, "messages", "messages must be an array of objects."},
+    {"{\"messages\":\"hi\"}", EK_REASON_WRONG_TYPE, "messages",
+     "messages must be an array of messages."},
+    {"{\"messages\":[\"hi\"]}", EK_REASON_WRONG_TYPE, "messages",
+     "messages must be an array of objects."},
     {"{" MSG "," MSG "}", EK_REASON_DUPLICATE_KEY, NULL, "The member \"messages\" is given twice."},
-    {"{" MSG ",\"model\":\"a\",\"mod\\u0065l\":\"b\"}", EK_REASON_DUPLICATE_KEY, NULL, "The member \"model\" is given twice."},
+    {"{" MSG ",\"model\":\"a\",\"mod\\u0065l\":\"b\"}", EK_REASON_DUPLICATE_KEY, NULL,
+     "The member \"model\" is given twice."},
     {"{" MSG ",\"x\":1,\"x\":2}", EK_REASON_DUPLICATE_KEY, NULL, "The member \"x\" is given twice."},
-    {"{" MSG ",\"Model\":\"a\"}", EK_REASON_BAD_VALUE, "model", "The member \"Model\" must be written \"model\"."},
-    {"{" MSG ",\"stream_options\":{\"a\":1,\"a\":2}}", EK_REASON_DUPLICATE_KEY, NULL, "The member \"a\" is given twice."},
-    {"{" MSG ",\"stream_options\":true}", EK_REASON_WRONG_TYPE, "stream_options", "stream_options must be an object."},
-    {"{" MSG ",\"stream_options\":{\"include_usage\":1}}", EK_REASON_WRONG_TYPE, "stream_options.include_usage",
+    {"{" MSG ",\"Model\":\"a\"}", EK_REASON_BAD_VALUE, "model",
+     "The member \"Model\" must be written \"model\"."},
+    {"{" MSG ",\"stream_options\":{\"a\":1,\"a\":2}}", EK_REASON_DUPLICATE_KEY, NULL,
+     "The member \"a\" is given twice."},
+    {"{" MSG ",\"stream_options\":true}", EK_REASON_WRONG_TYPE, "stream_options",
+     "stream_options must be an object."},
+    {"{" MSG ",\"stream_options\":{\"include_usage\":1}}", EK_REASON_WRONG_TYPE,
+     "stream_options.include_usage",
      "stream_options.include_usage must be true or false."},
     {"{" MSG ",\"model\":7}", EK_REASON_WRONG_TYPE, "model", "model must be a string."},
-    {"{" MSG ",\"model\":\"\"}", EK_REASON_BAD_VALUE, "model", "model must be a name of 1 to 128 bytes without NUL."},
-    {"{" MSG ",\"model\":\"a\\u0000\"}", EK_REASON_BAD_VALUE, "model", "model must be a name of 1 to 128 bytes without NUL."},
+    {"{" MSG ",\"model\":\"\"}", EK_REASON_BAD_VALUE, "model",
+     "model must be a name of 1 to 128 bytes without NUL."},
+    {"{" MSG ",\"model\":\"a\\u0000\"}", EK_REASON_BAD_VALUE, "model",
+     "model must be a name of 1 to 128 bytes without NUL."},
     {"{" MSG ",\"stream\":\"true\"}", EK_REASON_WRONG_TYPE, "stream", "stream must be true or false."},
-    {"{" MSG ",\"max_tokens\":\"5\"}", EK_REASON_WRONG_TYPE, "max_tokens", "max_tokens must be a whole number."},
-    {"{" MSG ",\"max_tokens\":5.5}", EK_REASON_WRONG_TYPE, "max_tokens", "max_tokens must be a whole number."},
-    {"{" MSG ",\"max_tokens\":99999999999999999999}", EK_REASON_WRONG_TYPE, "max_tokens", "max_tokens must be a whole number."},
+    {"{" MSG ",\"max_tokens\":\"5\"}", EK_REASON_WRONG_TYPE, "max_tokens",
+     "max_tokens must be a whole number."},
+    {"{" MSG ",\"max_tokens\":5.5}", EK_REASON_WRONG_TYPE, "max_tokens",
+     "max_tokens must be a whole number."},
+    {"{" MSG ",\"max_tokens\":99999999999999999999}", EK_REASON_WRONG_TYPE, "max_tokens",
+     "max_tokens must be a whole number."},
     {"{" MSG ",\"max_tokens\":0}", EK_REASON_BAD_VALUE, "max_tokens", "max_tokens must be at least 1."},
     {"{" MSG ",\"max_completion_tokens\":-1}", EK_REASON_BAD_VALUE, "max_completion_tokens",
      "max_completion_tokens must be at least 1."},
     {"{" MSG ",\"n\":129}", EK_REASON_BAD_VALUE, "n", "n must be between 1 and 128."},
     {"{" MSG ",\"n\":[1]}", EK_REASON_WRONG_TYPE, "n", "n must be a whole number."},
     {"{" MSG ",\"seed\":1e3}", EK_REASON_WRONG_TYPE, "seed", "seed must be a whole number."},
-    {"{" MSG ",\"thinking\":\"enabled\"}", EK_REASON_WRONG_TYPE, "thinking", "thinking must be an object."},
-    {"{" MSG ",\"thinking\":{\"type\":true}}", EK_REASON_WRONG_TYPE, "thinking.type", "thinking.type must be a string."},
+    {"{" MSG ",\"thinking\":\"enabled\"}", EK_REASON_WRONG_TYPE, "thinking",
+     "thinking must be an object."},
+    {"{" MSG ",\"thinking\":{\"type\":true}}", EK_REASON_WRONG_TYPE, "thinking.type",
+     "thinking.type must be a string."},
     {"{" MSG ",\"thinking\":{\"budget_tokens\":-1}}", EK_REASON_BAD_VALUE, "thinking.budget_tokens",
      "thinking.budget_tokens must be at least 0."},
-    {"{" MSG ",\"reasoning_effort\":3}", EK_REASON_WRONG_TYPE, "reasoning_effort", "reasoning_effort must be a string."},
+    {"{" MSG ",\"reasoning_effort\":3}", EK_REASON_WRONG_TYPE, "reasoning_effort",
+     "reasoning_effort must be a string."},
     {"{" MSG ",\"tools\":{}}", EK_REASON_WRONG_TYPE, "tools", "tools must be an array."},
     {"{" MSG ",\"user\":{}}", EK_REASON_WRONG_TYPE, "user", "user must be a string."},
 };
@@ -215,8 +238,10 @@ static void reads_pieces_of_any_size_alike(void **state)
 {
     (void)state;
     const char body[] =
-        "{\"model\":\"m\\u4f60\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\xe4\xbd\xa0x\"}]},"
-        "{\"role\":\"assistant\",\"content\":\"y\"}],\"stream\":false,\"stream_options\":{},\"seed\":12345}";
+        "{\"model\":\"m\\u4f60\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+        "\"text\":\"\xe4\xbd\xa0x\"}]},"
+        "{\"role\":\"assistant\",\"content\":\"y\"}],\"stream\":false,\"stream_options\":{},"
+        "\"seed\":12345}";
     size_t len = sizeof body - 1;
     struct ek_request whole = read_ok(EK_API_CHAT, body);
     for (size_t cut = 0; cut <= len; cut++) {

@@ -47,14 +47,16 @@ static void gives_exactly_this(void **state)
         const char *want;
     } cases[] = {
         {stream, "{" MSG "}", "{" MSG ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
-        {stream, "{" MSG ",\"stream\":false}", "{" MSG ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
+        {stream, "{" MSG ",\"stream\":false}",
+         "{" MSG ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
         {stream, "{\"stream\":true,\"stream_options\":{\"include_usage\":true}," MSG "}",
          "{\"stream\":true,\"stream_options\":{\"include_usage\":true}," MSG "}"},
         {stream, "{\"stream\": null ,\"stream_options\": { } ," MSG "}",
          "{\"stream\": true ,\"stream_options\": { \"include_usage\":true} ," MSG "}"},
         {stream, "{\"stream_options\":{\"x\":{}}," MSG " }",
          "{\"stream_options\":{\"x\":{},\"include_usage\":true}," MSG " ,\"stream\":true}"},
-        {stream, "{\"stream_options\":null," MSG "}", "{\"stream_options\":{\"include_usage\":true}," MSG ",\"stream\":true}"},
+        {stream, "{\"stream_options\":null," MSG "}",
+         "{\"stream_options\":{\"include_usage\":true}," MSG ",\"stream\":true}"},
         {stream, "{\"stream_options\":{\"include_usage\":false,\"y\":1}," MSG "}",
          "{\"stream_options\":{\"include_usage\":true,\"y\":1}," MSG ",\"stream\":true}"},
         {seed, "{" MSG ",\"seed\":5}", "{" MSG ",\"seed\":-9223372036854775808}"},
@@ -64,14 +66,16 @@ static void gives_exactly_this(void **state)
         {limit, "{\"max_completion_tokens\":50," MSG "}", "{\"max_completion_tokens\":9," MSG "}"},
         {limit, "{\"max_completion_tokens\":50,\"max_tokens\":60," MSG "}",
          "{\"max_completion_tokens\":9,\"max_tokens\":9," MSG "}"},
-        {message, "{" MSG ",\"k\":[]}", "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"x\":1}],\"k\":[]}"},
+        {message, "{" MSG ",\"k\":[]}",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"x\":1}],\"k\":[]}"},
         {much, "{" MSG ",\"thinking\":null}",
          "{" MSG ",\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":100},"
          "\"stream\":true,\"seed\":7,\"ek\":{\"deadline_ms\":5},"
          "\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true}}"},
         {much, "{\"ek\":1,\"thinking\":{}," MSG ",\"stream_options\":null}",
          "{\"ek\":{\"deadline_ms\":5},\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":100}," MSG
-         ",\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true},\"stream\":true,\"seed\":7}"},
+         ",\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true},"
+         "\"stream\":true,\"seed\":7}"},
     };
     for (size_t i = 0; i < EK_COUNT(cases); i++) {
         struct ek_str body = ek_str_of(cases[i].body);
@@ -108,7 +112,8 @@ static void extends_a_prompt(void **state)
 
 static void put_noise(struct ek_buf *b, int level)
 {
-    static const char *const scalars[] = {"1", "-0.50", "1E+2", "\"\\u00e9 \xe4\xbd\xa0\"", "true", "null", "\"}\"", "\"\\\"{\""};
+    static const char *const scalars[] = {"1", "-0.50", "1E+2", "\"\\u00e9 \xe4\xbd\xa0\"", "true",
+        "null", "\"}\"", "\"\\\"{\""};
     uint32_t kind = rnd(level > 2 ? 1 : 3);
     if (rnd(3) == 0) ek_buf_char(b, " \n\t"[rnd(3)]);
     if (kind == 0) {
@@ -132,11 +137,13 @@ static void put_body(struct ek_buf *b)
     static const char *const ours[][3] = {
         {"\"model\":\"m\"", "\"model\" : null", NULL},
         {"\"stream\":false", "\"stream\": true", "\"stream\":null"},
-        {"\"stream_options\":{}", "\"stream_options\": null", "\"stream_options\":{ \"include_usage\" :false,\"z\":[{}] }"},
+        {"\"stream_options\":{}", "\"stream_options\": null",
+         "\"stream_options\":{ \"include_usage\" :false,\"z\":[{}] }"},
         {"\"seed\":3", "\"seed\":null", NULL},
         {"\"max_tokens\": 77", NULL, NULL},
         {"\"max_completion_tokens\":78 ", NULL, NULL},
-        {"\"thinking\":{\"type\":\"enabled\"}", "\"thinking\":null", "\"thinking\":{\"q\":{\"type\":1},\"budget_tokens\":5}"},
+        {"\"thinking\":{\"type\":\"enabled\"}", "\"thinking\":null",
+         "\"thinking\":{\"q\":{\"type\":1},\"budget_tokens\":5}"},
         {"\"ek\":{\"mine\":true}", "\"priority\":-5", "\"cache_salt\":\"x\""},
     };
     bool used[EK_COUNT(ours)] = {false};
@@ -186,7 +193,8 @@ static void apply_to_tree(json_t *t, const struct choice *c)
     if (c->limit) {
         bool other = json_object_get(t, "max_completion_tokens") != NULL;
         if (other) json_object_set_new(t, "max_completion_tokens", json_integer(8));
-        if (!other || json_object_get(t, "max_tokens")) json_object_set_new(t, "max_tokens", json_integer(8));
+        if (!other || json_object_get(t, "max_tokens")) json_object_set_new(t, "max_tokens",
+            json_integer(8));
     }
     if (c->ek) json_object_set_new(t, "ek", json_pack("{s:i}", "n", 1));
     if (c->priority) json_object_set_new(t, "priority", json_integer(0));
@@ -199,7 +207,8 @@ static void apply_to_tree(json_t *t, const struct choice *c)
 
 /* Views into the body come in order and without overlap; what lies between two of them was replaced
  * and is one of our members' values. */
-static void check_bytes_stay(const struct ek_request *q, struct ek_str body, const struct ek_str *pieces,
+static void check_bytes_stay(const struct ek_request *q, struct ek_str body,
+    const struct ek_str *pieces,
                              size_t count)
 {
     size_t at = 0;
