@@ -26,7 +26,8 @@ static const char *const good[] = {
     "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\u4f60\\uD83D\\uDE00\\u0000\"",
     "\"caf\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x98\x80 \xed\x9f\xbf \xee\x80\x80 \xf4\x8f\xbf\xbf\"",
     "{\"mod\\u0065l\":\"x\",\"\\u4f60\":\"\\ud83d\\ude00\",\"\":\"\"}",
-    "[\"0123456789abcdef0123456789abcdef\\n0123456789abcdef\", \"0123456\xe4\xbd\xa0\xe5\xa5\xbd\xe4\xbd\xa0\"]",
+    "[\"0123456789abcdef0123456789abcdef\\n0123456789abcdef\","
+    " \"0123456\xe4\xbd\xa0\xe5\xa5\xbd\xe4\xbd\xa0\"]",
     "{\"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123"
     "4567890123456789012345678901234567890\":\"\x7f\"}",
 };
@@ -380,7 +381,8 @@ static void utf8_agrees_with_the_table(void **state)
         assert_int_equal(ek_utf8_whole(ek_str_make(text, n)), n);
     }
     for (uint32_t x = 0; x < 0x10000; x++) {
-        char doc[10] = {'"', (char)(0xE0 | (x >> 12 & 0x0F)), (char)(x >> 4 & 0xFF), (char)(0x80 | (x & 0x3F)),
+        char doc[10] = {'"', (char)(0xE0 | (x >> 12 & 0x0F)), (char)(x >> 4 & 0xFF),
+                        (char)(0x80 | (x & 0x3F)),
                         'a', 'b', 'c', 'd', '"', 0};
         struct ek_json j;
         ek_json_begin(&j, false);
