@@ -14,8 +14,7 @@ import { post } from './client.mjs';
 
 const CASES = Number(process.env.EK_CASES ?? 300);
 // Members the door may add or change (docs/wire.md); everything else is the caller's.
-const MAY_CHANGE = new Set(['model', 'stream', 'stream_options', 'seed', 'user', 'priority', 'max_tokens', 'ek',
-  'deadline_ms', 'cache_salt', 'request_id', 'thinking_budget']);
+const MAY_CHANGE = new Set(['model', 'stream', 'stream_options']);
 
 // ---- random JSON text, with the spelling kept ------------------------------------------------------
 function randomText(r, depth = 0) {

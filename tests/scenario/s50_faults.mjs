@@ -43,7 +43,11 @@ test('each fault, always', { skip: needDoor }, async (t) => {
         const r = await strike(door, kind, stream, { fault: kind });
         if (WHOLE.has(kind)) assert.equal(r.digest.complete, true, JSON.stringify(r.digest));
         if (ERROR.has(kind)) assert.equal(r.digest.complete, false, JSON.stringify(r.digest));
-        if (r.digest.complete && stream) assert.ok(r.digest.usage, 'include_usage was asked for');
+        if (r.digest.complete && stream) {
+          assert.ok(r.digest.usage, 'include_usage was asked for');
+          assert.deepEqual(r.digest.ids, r.digest.ids.map((_, i) => String(i + 1)), 'events are numbered from 1');
+          assert.ok(r.digest.ids.length > 0 && r.headers['x-stream-id'] === r.headers['x-request-id']);
+        }
         if (STATUS[kind] && r.status !== 200) assert.ok(STATUS[kind].includes(r.status), `status ${r.status}`);
         if (r.status === 429 || r.status === 503) {
           assert.ok(Number(r.headers['retry-after']) >= 1, `Retry-After: ${r.headers['retry-after']}`);
