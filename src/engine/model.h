@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* A deepseek2 model (DeepSeek V2, V3, R1 and miniatures of the same architecture): its shape as read
+ * from a GGUF file, and its weights as views into the mapped file. Every tensor is checked against the
+ * shape when the model is bound; what computes with it afterwards tests nothing.
+ *
+ * Letters used in shapes here and in everything that computes:
+ *   E embedding   H heads   N nope part of a key   R rope part   K = N + R   V value part of a head
+ *   C latent (kv_lora_rank)   Q query latent (q_lora_rank)   F expert hidden   X experts   T tokens
+ *
+ * A matrix is stored as ggml does: W[rows][cols], row-major, each row contiguous; y = W x.
+ * Source: DeepSeek-V2 paper (2405.04434) sections 2.1-2.2, DeepSeek-V3 paper (2412.19437) section 2.1. */
+#ifndef EK_ENGINE_MODEL_H
+#define EK_ENGINE_MODEL_H
+
+#include "base/buf.h"
+#include "base/status.h"
+#include "engine/gguf.h"
+
+struct ek_matrix {
+    const uint8_t *data; /* NULL: the model has no such matrix */
+    uint32_t type;       /* F32, F16, BF16 or Q8_0 (enum ek_ggml_type) */
+    size_t rows, cols;
+    size_t row_bytes;
+    size_t count;        /* matrices one behind the other: heads or experts; else 1 */
+    size_t matrix_bytes; /* distance between two of them */
+};
+
+enum ek_gate { EK_GATE_SOFTMAX = 1, EK_GATE_SIGMOID = 2 };
+
+struct ek_shape {
+    uint32_t layers, dense_layers; /* the first dense_layers have one plain FFN instead of experts */
+    uint32_t embd, vocab, heads;   /* E, -, H */
+    uint32_t nope, rope, value;    /* N, R, V */
+    uint32_t kv_lora, q_lora;      /* C, Q; Q = 0: queries are not compressed */
+    uint32_t ff;                   /* hidden of the dense layers */
+    uint32_t experts, experts_used, expert_ff, shared_ff; /* X, -, F, hidden of the shared expert */
+    uint32_t groups, groups_used;  /* 1, 1: no groups */
+    enum ek_gate gate;
+    bool weights_norm;             /* weights of the chosen experts are divided by their sum */
+    float weights_scale;
+    float norm_eps;
+    uint32_t ctx_tokens;           /* the context length the file claims */
+    float attn_scale;              /* factor of q . k, YaRN's mscale squared included */
+};
+
+struct ek_ffn {
+    struct ek_matrix gate, up, down; /* [hidden][E], [hidden][E], [E][hidden]; data NULL: none */
+};
+
+struct ek_layer {
+    const float *attn_norm;   /* [E] */
+    struct ek_matrix q;       /* [H K][E]; without q_lora */
+    struct ek_matrix q_a;     /* [Q][E] */
+    const float *q_a_norm;    /* [Q] */
+    struct ek_matrix q_b;     /* [H K][Q] */
+    struct ek_matrix kv_a;    /* [C + R][E] */
+    const float *kv_a_norm;   /* [C] */
+    struct ek_matrix k_b;     /* H x [C][N]: a query's nope part into the latent space (absorbed) */
+    struct ek_matrix k_b_t;   /* H x [N][C]: the latent into keys (expanded); the transpose of k_b */
+    struct ek_matrix v_b;     /* H x [V][C]: the latent into values */
+    struct ek_matrix out;     /* [E][H V] */
+    const float *ffn_norm;    /* [E] */
+    struct ek_ffn dense;      /* of a dense layer */
+    struct ek_matrix router;  /* [X][E] */
+    const float *router_bias; /* [X], or NULL */
+    struct ek_ffn experts;    /* X of each */
+    struct ek_ffn shared;     /* may be absent */
+};
+
+struct ek_model {
+    uint32_t magic;
+    struct ek_gguf *gguf; /* owned */
+    struct ek_shape shape;
+    struct ek_layer *layers;  /* [shape.layers] */
+    struct ek_matrix embd;    /* [vocab][E] */
+    const float *out_norm;    /* [E] */
+    struct ek_matrix out;     /* [vocab][E]; embd when the file ties them */
+    double *rope_freq;        /* [R / 2]: radians a position, YaRN applied */
+    void **derived;           /* matrices made at load, owned */
+    size_t n_derived;
+    uint64_t derived_bytes;
+};
+
+#define EK_MODEL_MAGIC 0x6d0de1a7u
+
+/* Bind a model to an open file; takes the file over (also when it fails). EK_OK: *out is owned by the
+ * caller. EK_INVALID or EK_NOMEM: `why` names the key or tensor. Derived matrices (transposes) take
+ * memory in proportion to attn_k_b. */
+EK_CHECKED enum ek_status ek_model_bind(struct ek_gguf **gguf, struct ek_model **out, char *why,
+                                        size_t why_cap);
+/* Open and bind. */
+EK_CHECKED enum ek_status ek_model_open(const char *path, struct ek_model **out, char *why,
+                                        size_t why_cap);
+void ek_model_free(struct ek_model **model);
+
+/* What the file is, in lines for a person: architecture, shape, types and bytes, tokenizer. Works on
+ * any GGUF file; `model` may be NULL when it could not be bound. */
+void ek_model_describe(const struct ek_gguf *gguf, const struct ek_model *model, struct ek_buf *out);
+
+#endif
