@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define ANSWER_HEAD_BYTES_MAX 16384u
-static_assert(EK_HTTP_WRITE_PARTS_MAX + 2 <= 16, "the loop takes 16 parts a write");
+_Static_assert(EK_HTTP_WRITE_PARTS_MAX + 2 <= 16, "the loop takes 16 parts a write");
 
 static const char *phrase_of(int status)
 {

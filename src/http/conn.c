@@ -132,28 +132,6 @@ static bool stalled(struct ek_http_req *c, uint64_t now_ns)
     return false;
 }
 
-static void on_timer(struct ek_timer *t)
-{
-    struct ek_http_req *c = EK_CONTAINER(t, struct ek_http_req, timer);
-    MUST_OBJ(c, CONN_MAGIC);
-    uint64_t now_ns = ek_loop_now(c->server->loop).mono_ns;
-    if (stalled(c, now_ns)) {
-        ek_http_conn_close(c, EK_REASON_WRITE_STALL, true);
-    } else if (now_ns < state_due_ns(c)) {
-        ek_http_conn_arm(c);
-    } else if (c->state == CONN_IDLE) {
-        ek_http_conn_close(c, EK_REASON_IDLE, false);
-    } else if (c->state == CONN_HEAD) {
-        refuse(c, EK_REASON_HEAD_TIMEOUT, NULL);
-    } else if (c->state == CONN_BODY && c->answer == ANSWER_NONE) {
-        refuse(c, EK_REASON_BODY_TIMEOUT, NULL);
-    } else if (c->state == CONN_LINGER) {
-        ek_http_conn_close(c, EK_REASON_NONE, false);
-    } else {
-        ek_http_conn_close(c, EK_REASON_BODY_TIMEOUT, true);
-    }
-}
-
 /* ---- refusing -------------------------------------------------------------------------------- */
 
 /* Everything is said: close our half, and read on for a while, because a close with unread bytes in
@@ -471,7 +449,29 @@ void ek_http_resume(struct ek_http_req *c)
     ek_post_put(c->server->loop, &c->post);
 }
 
-/* ---- the socket's callbacks ------------------------------------------------------------------ */
+/* ---- the loop's callbacks --------------------------------------------------------------------- */
+
+static void on_timer(struct ek_timer *t)
+{
+    struct ek_http_req *c = EK_CONTAINER(t, struct ek_http_req, timer);
+    MUST_OBJ(c, CONN_MAGIC);
+    uint64_t now_ns = ek_loop_now(c->server->loop).mono_ns;
+    if (stalled(c, now_ns)) {
+        ek_http_conn_close(c, EK_REASON_WRITE_STALL, true);
+    } else if (now_ns < state_due_ns(c)) {
+        ek_http_conn_arm(c);
+    } else if (c->state == CONN_IDLE) {
+        ek_http_conn_close(c, EK_REASON_IDLE, false);
+    } else if (c->state == CONN_HEAD) {
+        refuse(c, EK_REASON_HEAD_TIMEOUT, NULL);
+    } else if (c->state == CONN_BODY && c->answer == ANSWER_NONE) {
+        refuse(c, EK_REASON_BODY_TIMEOUT, NULL);
+    } else if (c->state == CONN_LINGER) {
+        ek_http_conn_close(c, EK_REASON_NONE, false);
+    } else {
+        ek_http_conn_close(c, EK_REASON_BODY_TIMEOUT, true);
+    }
+}
 
 static void on_data(void *arg, char *bytes, size_t n)
 {

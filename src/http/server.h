@@ -8,7 +8,7 @@
  * client which leaves is noticed while its request is parked: end of file from a client means it has
  * left, also when it only closed its sending half.
  *
- * A parked connection costs the loop's socket and one struct of about 200 bytes. Nothing is buffered
+ * A parked connection costs the loop's socket and one struct of about 360 bytes. Nothing is buffered
  * per connection but a head that has not come whole, and what the kernel would not take. */
 #ifndef EK_HTTP_SERVER_H
 #define EK_HTTP_SERVER_H
@@ -29,7 +29,8 @@ struct ek_http_req; /* one request and its answer; belongs to the server */
 #define EK_HTTP_DRAIN_BODY_BYTES_MAX 65536u    /* rest of a body skipped to keep a connection alive */
 #define EK_HTTP_CHUNKED (-1)                   /* body_bytes of ek_http_start: not known before */
 
-/* Bytes of bodies that handlers hold, over all servers that share this struct (zero it, set max). */
+/* Bytes of bodies that handlers hold, over all servers that share this struct. Begin with zeros; the
+ * servers' option bodies_bytes_max sets the maximum. */
 struct ek_http_budget {
     uint64_t max_bytes;
     uint64_t used_bytes;
