@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* What a person sees: one line that tells the place and vanishes, the thought dimmed, the answer.
+ *
+ *      NOTHING ─▶ PLACE ─▶ THOUGHT ─▶ ANSWER      each may be left out; the line of PLACE is
+ *                                                 cleared, a blank line stands behind THOUGHT */
+#include "cli/chat.h"
+
+#define DIM "\033[2m"
+#define PLAIN "\033[0m"
+#define CLEAR_LINE "\r\033[K"
+
+void ek_screen_clean(struct ek_str text, struct ek_buf *out)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        bool c1 = c == 0xc2 && i + 1 < text.len && (unsigned char)text.data[i + 1] < 0xa0;
+        if (c1) {
+            ek_buf_char(out, '?'); /* U+0080..U+009F: some terminals obey them like ESC */
+            i++;
+        } else {
+            ek_buf_char(out, (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : (char)c);
+        }
+    }
+}
+
+static void put(FILE *to, bool tty, struct ek_str text)
+{
+    struct ek_buf clean = ek_buf_make(text.len + 64);
+    if (tty) {
+        ek_screen_clean(text, &clean);
+        text = ek_buf_view(&clean);
+    }
+    if (text.len > 0) {
+        fwrite(text.data, 1, text.len, to);
+    }
+    ek_buf_free(&clean);
+}
+
+/* Leave what is shown for something else. The only mover of `showing`. */
+static void show(struct ek_screen *s, enum ek_showing next)
+{
+    MUST(s->out);
+    MUST(s->err);
+    if (s->showing == next && next != EK_SHOW_PLACE) return;
+    if (s->showing == EK_SHOW_PLACE && s->err_tty) {
+        fputs(CLEAR_LINE, s->err);
+    }
+    if (s->showing == EK_SHOW_THOUGHT && s->err_tty) {
+        fputs("\n\n", s->err);
+    }
+    if (s->showing == EK_SHOW_ANSWER && s->line_open) {
+        fputc('\n', s->out);
+        fflush(s->out);
+        s->line_open = false;
+    }
+    if (next == EK_SHOW_THOUGHT && s->err_tty && !s->colour) {
+        fputs("(thinking) ", s->err);
+    }
+    s->showing = next;
+    fflush(s->err);
+}
+
+static void put_duration(struct ek_buf *b, int64_t ms)
+{
+    int64_t s = (ms + 999) / 1000;
+    if (s < 60) {
+        ek_buf_printf(b, "%lld s", (long long)s);
+    } else if (s < 3600) {
+        ek_buf_printf(b, "%lld min %lld s", (long long)(s / 60), (long long)(s % 60));
+    } else {
+        ek_buf_printf(b, "%lld h %lld min", (long long)(s / 3600), (long long)(s / 60 % 60));
+    }
+}
+
+void ek_screen_note(struct ek_screen *s, const char *text)
+{
+    show(s, EK_SHOW_PLACE);
+    if (!s->err_tty) return;
+    fputs(s->colour ? DIM : "", s->err);
+    put(s->err, true, ek_str_of(text));
+    fputs(s->colour ? PLAIN : "", s->err);
+    fflush(s->err);
+}
+
+void ek_screen_place(struct ek_screen *s, int64_t position, int64_t eta_ms, int64_t eta_p90_ms)
+{
+    struct ek_buf line = ek_buf_make(200);
+    ek_buf_printf(&line, "place %lld in line", (long long)position);
+    if (eta_ms >= 0) {
+        ek_buf_lit(&line, ", about ");
+        put_duration(&line, eta_ms);
+    }
+    if (eta_p90_ms >= 0) {
+        ek_buf_lit(&line, ", very likely within ");
+        put_duration(&line, eta_p90_ms);
+    }
+    ek_screen_note(s, ek_buf_cstr(&line));
+    ek_buf_free(&line);
+}
+
+void ek_screen_thought(struct ek_screen *s, struct ek_str text)
+{
+    show(s, EK_SHOW_THOUGHT);
+    if (!s->err_tty) return;
+    fputs(s->colour ? DIM : "", s->err);
+    put(s->err, true, text);
+    fputs(s->colour ? PLAIN : "", s->err);
+    fflush(s->err);
+}
+
+void ek_screen_answer(struct ek_screen *s, struct ek_str text)
+{
+    if (text.len == 0) return;
+    show(s, EK_SHOW_ANSWER);
+    put(s->out, s->out_tty, text);
+    fflush(s->out);
+    s->line_open = text.data[text.len - 1] != '\n';
+}
+
+void ek_screen_end(struct ek_screen *s)
+{
+    show(s, EK_SHOW_NOTHING);
+    MUST(!s->line_open);
+}
