@@ -17,6 +17,7 @@ struct ek_command {
     const char *text;  /* one sentence */
 };
 
+int ek_cli_serve(int argc, char **argv);
 int ek_cli_check(int argc, char **argv);
 int ek_cli_chat(int argc, char **argv);
 

@@ -124,7 +124,10 @@ struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now
     if (!options_fit(o)) return NULL;
     struct ek_policy *p = calloc(1, sizeof *p);
     if (!p) return NULL;
-    p->entries = (uint32_t)(o->queue.waiting_max + o->running_max);
+    /* A reload may double the line, and a short one may become an ordinary one. */
+    uint64_t waiting = o->queue.waiting_max * 2 > 1024 ? o->queue.waiting_max * 2 : 1024;
+    if (waiting > EK_DESK_WAITING_MAX) waiting = EK_DESK_WAITING_MAX;
+    p->entries = (uint32_t)(waiting + o->running_max);
     p->entry = calloc(p->entries, sizeof *p->entry);
     if (!p->entry || !ek_accounts_init(&p->accounts, p->entries)) {
         free(p->entry);
@@ -312,7 +315,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     e->deadline_ns = a->deadline_ns;
     e->seq = ++p->next_seq;
     e->tokens = 0;
-    e->returned = false;
+    e->returned = EK_WHY_BUSY;
     e->told_ns = 0;
     ek_desk_move(p, e, ENTRY_WAITING);
     *ticket = ek_desk_ticket(p, e);
@@ -353,12 +356,12 @@ void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, b
     p->counts.finished++;
 }
 
-void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket)
+void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum ek_desk_why why)
 {
     struct ek_desk_entry *e = entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING);
     leave_slot(p, now, e, false);
-    e->returned = true;
+    e->returned = (uint8_t)why;
     ek_desk_move(p, e, ENTRY_WAITING);
 }
 

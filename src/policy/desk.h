@@ -94,6 +94,7 @@ enum ek_desk_why {
     EK_WHY_ENGINE_STARTING,  /* "engine_starting": no upstream of the pool was up yet */
     EK_WHY_ENGINE_DOWN,      /* "engine_down": it was up, and is not now */
     EK_WHY_ENGINE_RESTARTED, /* "engine_restarted": this request was running when its engine died */
+    EK_WHY_RETRYING,         /* "retrying": an attempt failed before its first token */
 };
 
 struct ek_action {
@@ -138,9 +139,9 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
  * time says something about the next one's. */
 void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served);
 
-/* A running request lost its upstream and must go again: it returns to the line before all that came
- * after it, and is never refused for lack of room. */
-void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket);
+/* A running request must go again (its upstream died, or refused it for now): it returns to the line
+ * before all that came after it, and is never refused for lack of room. why is what it is told. */
+void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum ek_desk_why why);
 
 /* A waiting or running client left. */
 void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket);

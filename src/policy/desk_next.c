@@ -15,7 +15,7 @@
 const char *ek_desk_why_name(enum ek_desk_why why)
 {
     static const char *const names[] = {"busy", "measuring", "engine_starting", "engine_down",
-                                        "engine_restarted"};
+                                        "engine_restarted", "retrying"};
     MUST((unsigned)why < EK_COUNT(names));
     return names[why];
 }
@@ -120,7 +120,7 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
 static enum ek_desk_why why_of(const struct ek_policy *p, const struct ek_desk_entry *e, bool known)
 {
     const struct ek_desk_pool *pool = &p->pool[e->pool];
-    if (e->returned) return EK_WHY_ENGINE_RESTARTED;
+    if (e->returned != EK_WHY_BUSY) return (enum ek_desk_why)e->returned;
     if (ek_desk_pool_down_ns(p, pool) == 0) return known ? EK_WHY_BUSY : EK_WHY_MEASURING;
     for (uint64_t m = pool->mask; m; m &= m - 1)
         if (p->upstream[__builtin_ctzll(m)].was_up) return EK_WHY_ENGINE_DOWN;

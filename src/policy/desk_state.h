@@ -39,7 +39,7 @@ struct ek_desk_entry {
     uint8_t pool;
     uint8_t upstream; /* RUNNING, STOPPING */
     uint8_t told_why;
-    bool returned; /* was running when its upstream died */
+    uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
 };
 
 struct ek_desk_upstream {

@@ -102,6 +102,12 @@ static void tell_refused(struct ek_relay *r)
     die(r);
 }
 
+/* Every choice has its finish_reason: whatever happens to the connection now, the answer is whole. */
+static bool is_whole(const struct ek_relay *r)
+{
+    return r->finished >= r->choices && !ek_sse_is_open(&r->sse);
+}
+
 /* ---- the stream ---------------------------------------------------------------------------------- */
 
 static void on_payload(struct ek_relay *r, struct ek_str payload)
@@ -114,7 +120,8 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         return;
     }
     if (chunk.flags & EK_UP_DONE) {
-        tell_done(r);
+        if (r->finished >= r->choices) tell_done(r);
+        else tell_failed(r, EK_REASON_UPSTREAM_CUT, "the stream ended without a finish_reason");
         return;
     }
     if (chunk.flags & EK_UP_ERROR) {
@@ -211,8 +218,7 @@ static void on_end(void *arg, struct ek_exchange *x)
     r->busy = true;
     if (r->state == RELAY_ERROR && r->events) tell_refused(r);
     if (r->state == RELAY_STREAMING && r->events) {
-        bool whole = r->finished >= r->choices && !ek_sse_is_open(&r->sse);
-        if (whole) tell_done(r);
+        if (is_whole(r)) tell_done(r);
         else tell_failed(r, EK_REASON_UPSTREAM_CUT, "the stream ended before its end");
     }
     r->busy = false;
@@ -226,7 +232,8 @@ static void on_fail(void *arg, struct ek_exchange *x, enum ek_reason why, const 
     MUST(r->exchange == x);
     r->exchange = NULL;
     r->busy = true;
-    if (r->events) tell_failed(r, why, detail);
+    if (r->events && r->state == RELAY_STREAMING && is_whole(r)) tell_done(r);
+    else if (r->events) tell_failed(r, why, detail);
     r->busy = false;
     free_relay(r);
 }

@@ -168,7 +168,7 @@ static void disturb(struct crowd *c)
         c->inflight[g->upstream]--;
         c->ends++;
     } else if (g->state == RUNS && what == 7) {
-        ek_desk_back(c->desk, c->now, g->ticket);
+        ek_desk_back(c->desk, c->now, g->ticket, EK_WHY_RETRYING);
         g->state = WAITS;
         g->told_ns = 0;
         c->inflight[g->upstream]--;
@@ -330,7 +330,7 @@ static void a_request_that_lost_its_engine_goes_before_those_after_it(void **sta
     come(p, 2, 2, 0);
     expect(p, 2, EK_DESK_TELL, 2);
     ek_desk_load(p, at_ms(3), 0, &(struct ek_load){.up = false});
-    ek_desk_back(p, at_ms(3), first);
+    ek_desk_back(p, at_ms(3), first, EK_WHY_ENGINE_RESTARTED);
     struct ek_action a = expect(p, 3, EK_DESK_TELL, 1);
     assert_int_equal(a.position, 1);
     assert_int_equal(a.why, EK_WHY_ENGINE_RESTARTED);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/* Refusals and errors in all their forms. Which form is possible depends on what is out already:
+ *
+ *   nothing yet            true status, envelope, Retry-After
+ *   a stream               data: {"error":...}  and then  data: [DONE]
+ *   200 and newlines       a completion that is empty, with the error beside it
+ *
+ * Every one of them counts its reason, and none looks like a complete answer. */
+#include "door/door_state.h"
+
+#include "chat/upstream_chunk.h"
+#include "http/sse.h"
+
+#include <stdio.h>
+
+#define RETRY_AFTER_S_MAX 60
+
+void ek_door_answer_id(const struct ek_door_request *r, char out[48])
+{
+    char hex[33];
+    ek_door_id_hex(r, hex);
+    snprintf(out, 48, "%s-%s", r->api == EK_API_CHAT ? "chatcmpl" : "cmpl", hex);
+}
+
+struct ek_chunk_head ek_door_chunk_head(const struct ek_door_request *r, const char id[48])
+{
+    return (struct ek_chunk_head){
+        .api = (enum ek_api)r->api, .id = ek_str_of(id),
+        .model = ek_str_of(ek_pool_model(r->door->pool, r->model)->name),
+        .created_s = (int64_t)(ek_door_now(r->door).unix_ns / EK_S_NS),
+        .include_usage = r->include_usage,
+    };
+}
+
+size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
+                       struct ek_http_header out[EK_DOOR_HEADERS_MAX])
+{
+    size_t n = 0;
+    ek_door_id_hex(r, id);
+    struct ek_str hex = ek_str_make(id, 32);
+    out[n++] = (struct ek_http_header){EK_STR("Content-Type"),
+                                       sse ? EK_STR("text/event-stream; charset=utf-8")
+                                           : EK_STR("application/json")};
+    out[n++] = (struct ek_http_header){EK_STR("X-Request-Id"), hex};
+    if (sse) {
+        out[n++] = (struct ek_http_header){EK_STR("X-Stream-Id"), hex};
+        out[n++] = (struct ek_http_header){EK_STR("X-Accel-Buffering"), EK_STR("no")};
+    }
+    out[n++] = (struct ek_http_header){EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")};
+    MUST(n <= EK_DOOR_HEADERS_MAX);
+    return n;
+}
+
+int64_t ek_door_short_wait_ms(struct ek_door *d)
+{
+    uint32_t random;
+    ek_loop_random(d->loop, &random, sizeof random);
+    return 1000 + random % 4000;
+}
+
+/* Adds X-Should-Retry and, where it helps, Retry-After (whole seconds, rounded up) with its
+ * millisecond twin that some SDKs prefer. The texts live in `digits`. */
+static size_t retry_headers(const struct ek_error *e, struct ek_http_header *out, char digits[2][24])
+{
+    size_t n = 0;
+    out[n++] = (struct ek_http_header){EK_STR("X-Should-Retry"),
+                                       ek_error_retryable(e->reason) ? EK_STR("true") : EK_STR("false")};
+    if (e->retry_after_ms <= 0) return n;
+    int64_t s = (e->retry_after_ms + 999) / 1000;
+    if (s > RETRY_AFTER_S_MAX) s = RETRY_AFTER_S_MAX;
+    snprintf(digits[0], sizeof digits[0], "%lld", (long long)s);
+    int64_t ms = e->retry_after_ms < RETRY_AFTER_S_MAX * 1000 ? e->retry_after_ms
+                                                              : RETRY_AFTER_S_MAX * 1000;
+    snprintf(digits[1], sizeof digits[1], "%lld", (long long)ms);
+    out[n++] = (struct ek_http_header){EK_STR("Retry-After"), ek_str_of(digits[0])};
+    out[n++] = (struct ek_http_header){EK_STR("Retry-After-Ms"), ek_str_of(digits[1])};
+    return n;
+}
+
+/* A status that asks to come back says when. */
+static struct ek_error advised(struct ek_door *d, const struct ek_error *e, int status)
+{
+    struct ek_error out = *e;
+    if ((status == 429 || status == 503) && out.retry_after_ms <= 0)
+        out.retry_after_ms = ek_door_short_wait_ms(d);
+    return out;
+}
+
+void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const struct ek_error *given)
+{
+    struct ek_http_header header[EK_DOOR_HEADERS_MAX];
+    char digits[2][24];
+    int status = ek_reason_status(given->reason);
+    struct ek_error e = advised(d, given, status);
+    MUST(status >= 400);
+    MUST(d->text.len == 0);
+    header[0] = (struct ek_http_header){EK_STR("Content-Type"), EK_STR("application/json")};
+    size_t n = 1 + retry_headers(&e, header + 1, digits);
+    if (status == 401)
+        header[n++] = (struct ek_http_header){EK_STR("WWW-Authenticate"), EK_STR("Bearer")};
+    d->counters.reasons[e.reason]++;
+    ek_error_write(&d->text, &e);
+    ek_http_reply(http, status, header, n, ek_buf_view(&d->text));
+    ek_buf_clear(&d->text);
+}
+
+/* ---- requests --------------------------------------------------------------------------------------- */
+
+static void end_stream(struct ek_door_request *r, struct ek_str error)
+{
+    struct ek_door *d = r->door;
+    MUST(d->out.len == 0);
+    if (r->running) ek_sse_put_id(&d->out, ++r->running->event);
+    ek_sse_put_data(&d->out, error);
+    ek_buf_lit(&d->out, "data: [DONE]\n\n");
+    struct ek_http_req *http = r->http;
+    ek_door_let_go(r, false);
+    ek_door_move(r, EK_DOOR_REFUSED);
+    ek_http_finish(http, ek_buf_view(&d->out));
+    ek_buf_clear(&d->out);
+}
+
+static void reply(struct ek_door_request *r, int status, const struct ek_error *e, struct ek_str body)
+{
+    struct ek_http_header header[EK_DOOR_HEADERS_MAX + 4];
+    char digits[2][24];
+    char id[33];
+    size_t n = ek_door_headers(r, false, id, header);
+    n += retry_headers(e, header + n, digits);
+    struct ek_http_req *http = r->http;
+    ek_door_let_go(r, false);
+    ek_door_move(r, EK_DOOR_REFUSED);
+    ek_http_reply(http, status, header, n, body);
+}
+
+static void finish_committed(struct ek_door_request *r, const struct ek_error *e)
+{
+    struct ek_door *d = r->door;
+    char id[48];
+    ek_door_answer_id(r, id);
+    struct ek_chunk_head head = ek_door_chunk_head(r, id);
+    ek_error_write_committed(&d->text, &head, e, r->running ? &r->running->usage : NULL);
+    struct ek_http_req *http = r->http;
+    ek_door_let_go(r, false);
+    ek_door_move(r, EK_DOOR_REFUSED);
+    ek_http_finish(http, ek_buf_view(&d->text));
+}
+
+void ek_door_refuse(struct ek_door_request *r, const struct ek_error *given)
+{
+    struct ek_door *d = r->door;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED);
+    MUST(d->text.len == 0);
+    int status = ek_reason_status(given->reason);
+    if (status < 400) status = 500;
+    struct ek_error e = advised(d, given, status);
+    d->counters.reasons[e.reason]++;
+    if (r->committed && !r->stream) {
+        finish_committed(r, &e);
+    } else {
+        ek_error_write(&d->text, &e);
+        if (r->committed) end_stream(r, ek_buf_view(&d->text));
+        else reply(r, status, &e, ek_buf_view(&d->text));
+    }
+    ek_buf_clear(&d->text);
+}
+
+void ek_door_refuse_reason(struct ek_door_request *r, enum ek_reason reason, const char *message)
+{
+    struct ek_error e = {.reason = reason, .message = ek_str_of(message)};
+    ek_door_refuse(r, &e);
+}
+
+/* ---- what an upstream said -------------------------------------------------------------------------- */
+
+/* Its status is about us (our key, our load) and not about the caller's request. */
+static enum ek_reason ours_to_explain(int status)
+{
+    switch (status) {
+    case 401: case 402: case 403: return EK_REASON_UPSTREAM_STATUS;
+    case 429: case 503: return EK_REASON_UPSTREAM_BUSY;
+    case 408: case 504: return EK_REASON_UPSTREAM_TIMEOUT;
+    default: return status >= 400 && status < 500 ? EK_REASON_NONE : EK_REASON_UPSTREAM_STATUS;
+    }
+}
+
+void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_after_ms,
+                        struct ek_str body)
+{
+    struct ek_door *d = r->door;
+    struct ek_up_chunk chunk;
+    enum ek_reason reason = ours_to_explain(status);
+    bool envelope = body.len > 0 && ek_up_chunk_read(body, &chunk, NULL) && (chunk.flags & EK_UP_ERROR);
+    if (reason != EK_REASON_NONE) {
+        struct ek_error e = {.reason = reason, .retry_after_ms = (int64_t)retry_after_ms};
+        ek_door_refuse(r, &e);
+        return;
+    }
+    char text[96];
+    snprintf(text, sizeof text, "The engine answered with status %d.", status);
+    if (envelope && !r->committed) {
+        d->counters.reasons[EK_REASON_UPSTREAM_STATUS]++;
+        struct ek_error e = {.reason = EK_REASON_BAD_VALUE};
+        reply(r, status, &e, body);
+    } else if (envelope && r->stream) {
+        d->counters.reasons[EK_REASON_UPSTREAM_STATUS]++;
+        end_stream(r, body);
+    } else if (!r->committed && status >= 400) {
+        struct ek_error e = {.reason = EK_REASON_BAD_VALUE, .message = ek_str_of(text)};
+        d->counters.reasons[EK_REASON_UPSTREAM_STATUS]++;
+        MUST(d->text.len == 0);
+        ek_error_write(&d->text, &e);
+        reply(r, status, &e, ek_buf_view(&d->text));
+        ek_buf_clear(&d->text);
+    } else {
+        ek_door_refuse_reason(r, EK_REASON_UPSTREAM_STATUS, text);
+    }
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* The door as a whole: birth and death, the pump that obeys the desk, reload, drain.
+ *
+ * Whatever happens in a callback is reported to the desk at once; what the desk wants done in return is
+ * done by the pump, a little later in the same turn of the loop. So no callback is ever re-entered. */
+#include "door/door_state.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RUNNING_MAX 4096u              /* requests in service at once, whatever the upstreams offer */
+#define DOWN_GRACE_NS (30 * EK_S_NS)   /* waiting for an upstream that is not there */
+#define LISTEN_MAX EK_DOOR_SERVERS_MAX
+
+struct ek_now ek_door_now(const struct ek_door *d)
+{
+    return ek_loop_now(d->loop);
+}
+
+/* ---- the pump --------------------------------------------------------------------------------------- */
+
+static struct ek_door_request *request_of(const struct ek_action *a)
+{
+    struct ek_door_request *r = (struct ek_door_request *)(uintptr_t)a->id;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(r->ticket == a->ticket);
+    return r;
+}
+
+static void obey(const struct ek_action *a)
+{
+    struct ek_door_request *r = request_of(a);
+    switch (a->act) {
+    case EK_DESK_START: ek_door_start_request(r, a->upstream); break;
+    case EK_DESK_TELL: ek_door_tell(r, a); break;
+    case EK_DESK_REFUSE: {
+        struct ek_error e = {.reason = a->reason, .retry_after_ms = a->retry_after_ms};
+        r->ticket = 0;
+        ek_door_refuse(r, &e);
+        break;
+    }
+    case EK_DESK_CANCEL: ek_door_refuse_reason(r, a->reason, NULL); break;
+    case EK_DESK_IDLE: WRONG("idle is no action");
+    }
+}
+
+static void pump(struct ek_post *post)
+{
+    struct ek_door *d = EK_CONTAINER(post, struct ek_door, pump);
+    struct ek_action a;
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    while (ek_desk_next(d->desk, ek_door_now(d), &a) != EK_DESK_IDLE) obey(&a);
+    uint64_t wake_ns = ek_desk_wake_ns(d->desk);
+    if (wake_ns == UINT64_MAX) ek_timer_clear(d->loop, &d->desk_timer);
+    else ek_timer_set(d->loop, &d->desk_timer, wake_ns);
+}
+
+void ek_door_pump(struct ek_door *d)
+{
+    ek_post_put(d->loop, &d->pump);
+}
+
+static void desk_due(struct ek_timer *t)
+{
+    ek_door_pump(EK_CONTAINER(t, struct ek_door, desk_timer));
+}
+
+/* ---- what the pool reports -------------------------------------------------------------------------- */
+
+static void on_load(void *arg, uint32_t index)
+{
+    struct ek_door *d = arg;
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    struct ek_upstream_load u = ek_pool_load(d->pool, index);
+    struct ek_load l = {.up = u.up, .slots = u.slots, .running = u.running, .waiting = u.waiting,
+                        .kv_total_tokens = u.kv_total_tokens, .kv_free_tokens = u.kv_free_tokens,
+                        .prefill_tokens_per_s = u.prefill_tokens_per_s};
+    ek_desk_load(d->desk, ek_door_now(d), index, &l);
+    ek_door_pump(d);
+}
+
+static void on_models(void *arg)
+{
+    struct ek_door *d = arg;
+    ek_info(d->log, "%u models can be asked for", ek_pool_models(d->pool));
+}
+
+static const struct ek_pool_events pool_events = {on_load, on_models};
+
+/* ---- birth ------------------------------------------------------------------------------------------ */
+
+static struct ek_desk_options desk_options(const struct ek_config *c, uint64_t seed)
+{
+    bool child = c->model.file != NULL;
+    uint64_t grace_ns = child && c->relay.start_ns > DOWN_GRACE_NS ? c->relay.start_ns : DOWN_GRACE_NS;
+    return (struct ek_desk_options){
+        .queue = c->queue, .tiers = c->tiers, .running_max = RUNNING_MAX,
+        .tell_min_ns = c->waiting.comment_min_ns, .tell_max_ns = c->waiting.comment_ns,
+        .tell_change = c->waiting.change, .down_grace_ns = grace_ns, .seed = seed};
+}
+
+static bool start_desk(struct ek_door *d, char *why, size_t cap)
+{
+    uint64_t seed;
+    ek_loop_random(d->loop, &seed, sizeof seed);
+    struct ek_desk_options o = desk_options(d->config, seed);
+    d->desk = ek_desk_new(&o, ek_door_now(d));
+    if (!d->desk) snprintf(why, cap, "the queue's limits are too large");
+    return d->desk != NULL;
+}
+
+static bool start_pool(struct ek_door *d, const struct ek_door_options *o, char *why, size_t cap)
+{
+    struct ek_pool_options po = {.model = &d->config->model,
+                                 .engine_flags = ek_config_engine_flags(d->config),
+                                 .upstreams = &d->config->upstreams, .relay = d->config->relay,
+                                 .program = o->program};
+    d->pool = ek_pool_new(d->loop, d->client, &po, &pool_events, d, d->log, why, cap);
+    return d->pool != NULL;
+}
+
+static bool start_servers(struct ek_door *d, char *why, size_t cap)
+{
+    const struct ek_strlist *l = &d->config->listen;
+    d->budget.max_bytes = d->config->limits.bodies_bytes_max;
+    if (l->count > LISTEN_MAX) {
+        snprintf(why, cap, "more than %u addresses to listen on", LISTEN_MAX);
+        return false;
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        const char *sentence = NULL;
+        struct ek_http_server *s = ek_http_server_start(d->loop, l->item[i], &d->config->limits,
+                                                        &d->budget, &ek_door_handler, d, &sentence);
+        if (!s) {
+            snprintf(why, cap, "cannot listen on %s: %s", l->item[i], sentence);
+            return false;
+        }
+        d->server[d->servers++] = s;
+    }
+    return true;
+}
+
+static void stopped_post(struct ek_post *p)
+{
+    struct ek_door *d = EK_CONTAINER(p, struct ek_door, stopped_post);
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    d->stopped(d->stopped_arg);
+}
+
+struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t cap)
+{
+    struct ek_door *d = calloc(1, sizeof *d);
+    MUST(d);
+    MUST(sodium_init() >= 0);
+    d->magic = EK_DOOR_MAGIC;
+    d->loop = o->loop;
+    d->config = ek_config_ref(o->config);
+    d->log = o->log;
+    d->client = o->client;
+    if (!d->client) {
+        d->client = ek_exchange_client_new(d->loop, &(struct ek_exchange_options){0});
+        d->own_client = true;
+    }
+    d->out = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
+    d->text = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
+    d->born_unix_s = ek_door_now(d).unix_ns / EK_S_NS;
+    ek_loop_random(d->loop, &d->hash_seed, sizeof d->hash_seed);
+    for (int i = 0; i < EK_DOOR_STATES; i++) ek_list_init(&d->state[i]);
+    ek_timer_init(&d->desk_timer, desk_due);
+    ek_post_init(&d->pump, pump);
+    ek_post_init(&d->stopped_post, stopped_post);
+    ek_histogram_init(&d->wait_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
+    ek_histogram_init(&d->first_thought_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
+    ek_histogram_init(&d->first_answer_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
+    ek_histogram_init(&d->request_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
+    if (start_desk(d, why, cap) && start_servers(d, why, cap) && start_pool(d, o, why, cap)) return d;
+    ek_door_free(&d);
+    return NULL;
+}
+
+bool ek_door_address(const struct ek_door *d, size_t index, char *out, size_t cap)
+{
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    if (index >= d->servers) return false;
+    ek_http_server_address(d->server[index], out, cap);
+    return true;
+}
+
+/* ---- reload, drain, death --------------------------------------------------------------------------- */
+
+bool ek_door_reload(struct ek_door *d, struct ek_config *config)
+{
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    struct ek_desk_options o = desk_options(config, 0);
+    if (!ek_desk_reload(d->desk, &o)) return false;
+    struct ek_config *old = d->config;
+    d->config = ek_config_ref(config);
+    d->budget.max_bytes = config->limits.bodies_bytes_max;
+    for (uint32_t i = 0; i < d->servers; i++)
+        ek_http_server_set_options(d->server[i], &config->limits);
+    ek_config_unref(&old);
+    return true;
+}
+
+static void server_stopped(void *arg)
+{
+    struct ek_door *d = arg;
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    if (++d->servers_stopped == d->servers) ek_post_put(d->loop, &d->stopped_post);
+}
+
+void ek_door_drain(struct ek_door *d, void (*stopped)(void *arg), void *arg)
+{
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    if (d->draining) return;
+    d->draining = true;
+    d->stopped = stopped;
+    d->stopped_arg = arg;
+    struct ek_now now = ek_door_now(d);
+    struct ek_desk_counts n = ek_desk_counts(d->desk);
+    ek_info(d->log, "draining: %u waiting, %u running", n.waiting, n.running);
+    ek_desk_drain(d->desk, now, now.mono_ns + d->config->drain.deadline_ns);
+    for (uint32_t i = 0; i < d->servers; i++) ek_http_server_stop(d->server[i], server_stopped, d);
+    ek_door_pump(d);
+}
+
+void ek_door_free(struct ek_door **dd)
+{
+    struct ek_door *d = *dd;
+    if (!d) return;
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    *dd = NULL;
+    for (uint32_t i = 0; i < d->servers; i++) ek_http_server_free(&d->server[i]); /* `gone` for all */
+    for (int i = 0; i < EK_DOOR_STATES; i++) MUST(d->state[i].count == 0);
+    ek_pool_free(&d->pool);
+    if (d->own_client) ek_exchange_client_free(&d->client);
+    ek_timer_clear(d->loop, &d->desk_timer);
+    ek_post_clear(d->loop, &d->pump);
+    ek_post_clear(d->loop, &d->stopped_post);
+    ek_desk_free(&d->desk);
+    ek_buf_free(&d->out);
+    ek_buf_free(&d->text);
+    ek_config_unref(&d->config);
+    d->magic = 0;
+    free(d);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of the door, shared by its own files and nobody else. The life of a request is drawn at
+ * the head of request.c; what each file does:
+ *
+ *   door.c      birth and death, the desk's pump, reload, drain
+ *   route.c     heads of requests: which endpoint, who asks; the small answers
+ *   request.c   the states; the body; the arrival at the desk
+ *   waiting.c   words to those who wait: comments, newlines, the first status
+ *   stream.c    what the relay reports: chunks to the client, failures, continuation, the end
+ *   answer.c    refusals and errors in all their forms
+ *   report.c    /metrics */
+#ifndef EK_DOOR_STATE_H
+#define EK_DOOR_STATE_H
+
+#include "base/list.h"
+#include "base/metrics.h"
+#include "chat/chunk.h"
+#include "chat/collect.h"
+#include "chat/error.h"
+#include "chat/request.h"
+#include "door/door.h"
+#include "door/identity.h"
+#include "http/server.h"
+#include "policy/desk.h"
+#include "upstream/pool.h"
+#include "upstream/relay.h"
+
+#define EK_DOOR_MAGIC 0x64a7c2d9u
+#define EK_DOOR_REQUEST_MAGIC 0x1f93be65u
+#define EK_DOOR_SERVERS_MAX 16u
+#define EK_DOOR_KEPT_IDS_MAX 131072u               /* of one running request, for its continuation */
+#define EK_DOOR_ANSWER_BYTES_MAX (32u << 20)       /* of one answer that is collected */
+#define EK_DOOR_OUT_BYTES_MAX (16u << 20)          /* of one turn's output */
+#define EK_DOOR_UNSENT_BYTES_HIGH 65536u           /* when the options say 0 */
+
+enum ek_door_state {
+    EK_DOOR_BODY,
+    EK_DOOR_PRICED,
+    EK_DOOR_WAITING,
+    EK_DOOR_SENT,
+    EK_DOOR_STREAMING,
+    EK_DOOR_SETTLING,
+    EK_DOOR_DONE,
+    EK_DOOR_REFUSED,
+    EK_DOOR_STATES
+};
+
+/* Lives while the body is read, and until the request starts or has to wait: a waiting request keeps
+ * only its body, and is read again when it starts (about 50 us for 20 kB). */
+struct ek_door_reading {
+    struct ek_request request;
+    struct ek_request_reader reader;
+};
+
+/* Lives from the first START on. */
+struct ek_door_running {
+    struct ek_request request;
+    struct ek_relay *relay;     /* NULL while it waits to be continued */
+    struct ek_collect *collect; /* callers who do not stream */
+    uint64_t sent_ns;           /* this attempt */
+    uint64_t event;             /* number of the last SSE event */
+    uint64_t thought_tokens;
+    uint64_t answer_tokens;
+    uint32_t *ids;              /* our engine: every token so far, when they are all known */
+    uint32_t id_count;
+    uint32_t id_cap;
+    uint32_t upstream;
+    bool ids_whole;             /* ids[] holds exactly what was generated */
+    bool ours;
+    bool saw_thought;
+    bool saw_answer;
+    bool saw_role;
+    bool saw_usage;
+    bool held_back;             /* the relay is paused: the client does not read */
+    bool token_this_attempt;
+    struct ek_usage usage;
+};
+
+/* One request. Small, because thousands of them wait: see the budget in docs. */
+struct ek_door_request {
+    uint32_t magic;
+    uint32_t ticket; /* of the desk; 0: none */
+    struct ek_link link;
+    struct ek_door *door;
+    struct ek_http_req *http;
+    struct ek_buf body;
+    struct ek_door_reading *reading; /* NULL when not needed */
+    struct ek_door_running *running; /* NULL before the first START */
+    struct ek_timer silence;         /* when something must be said */
+    uint64_t arrived_ns;
+    uint64_t spoke_ns;               /* last byte to the client */
+    uint64_t account;
+    uint64_t user;
+    uint8_t id[16];
+    uint16_t model;                  /* index in the pool */
+    uint8_t state;
+    uint8_t tier;
+    uint8_t api;
+    uint8_t attempts;
+    bool stream;
+    bool include_usage;
+    bool committed;                  /* the status is out */
+};
+
+struct ek_door_counters {
+    uint64_t ended[EK_DOOR_STATES];       /* DONE and REFUSED: how requests ended */
+    uint64_t gone;                        /* clients that left */
+    uint64_t reasons[EK_REASON_COUNT];    /* refusals and failures */
+    uint64_t prompt_tokens, cached_tokens, thought_tokens, answer_tokens;
+    uint64_t continued;                   /* streams that went on after their engine died */
+    uint64_t retried;
+    uint64_t words;                       /* queue comments, keep-alives, newlines */
+    uint64_t pauses;                      /* back-pressure */
+    uint64_t cost_nano;
+    uint64_t unpriced;                    /* usage not reported by the upstream */
+};
+
+struct ek_door {
+    uint32_t magic;
+    uint32_t servers;
+    struct ek_loop *loop;
+    struct ek_config *config;
+    struct ek_log *log;
+    struct ek_exchange_client *client;
+    bool own_client;
+    bool draining;
+    struct ek_pool *pool;
+    struct ek_policy *desk;
+    struct ek_http_server *server[EK_DOOR_SERVERS_MAX];
+    struct ek_http_budget budget;
+    struct ek_list state[EK_DOOR_STATES];
+    struct ek_timer desk_timer;
+    struct ek_post pump;
+    struct ek_buf out;   /* what one turn writes to one client; empty between turns */
+    struct ek_buf text;  /* scratch for bodies and comments */
+    uint64_t hash_seed;
+    uint64_t born_unix_s;
+    struct ek_door_counters counters;
+    struct ek_histogram wait_s;          /* arrival to START */
+    struct ek_histogram first_thought_s; /* arrival to the first token of a thought, of an answer */
+    struct ek_histogram first_answer_s;
+    struct ek_histogram request_s;       /* arrival to the end, served ones */
+    uint32_t servers_stopped;
+    struct ek_post stopped_post;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+/* door.c */
+struct ek_now ek_door_now(const struct ek_door *d);
+void ek_door_pump(struct ek_door *d); /* soon: obey the desk */
+
+/* route.c */
+extern const struct ek_http_handler ek_door_handler;
+
+/* request.c */
+struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_req *http,
+                                            const struct ek_identity *who, enum ek_api api);
+void ek_door_move(struct ek_door_request *r, enum ek_door_state next);
+void ek_door_body(struct ek_door_request *r, const char *data, size_t len);
+void ek_door_body_end(struct ek_door_request *r);
+void ek_door_gone(struct ek_door_request *r, enum ek_reason why);
+void ek_door_start_request(struct ek_door_request *r, uint32_t upstream);
+/* Back to the line: the attempt failed, another may succeed. */
+void ek_door_again(struct ek_door_request *r, enum ek_desk_why why);
+/* Give back everything but the small struct: relay, desk, body. `served` as in ek_desk_finished. */
+void ek_door_let_go(struct ek_door_request *r, bool served);
+void ek_door_id_hex(const struct ek_door_request *r, char out[33]);
+bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING */
+
+/* waiting.c */
+void ek_door_tell(struct ek_door_request *r, const struct ek_action *a);
+void ek_door_commit(struct ek_door_request *r); /* 200 and the headers, if they are not out yet */
+void ek_door_watch_silence(struct ek_door_request *r);
+void ek_door_silence(struct ek_timer *t);
+/* One write; false when the client takes nothing any more and the request was aborted. */
+bool ek_door_say(struct ek_door_request *r, struct ek_str bytes);
+
+/* stream.c */
+extern const struct ek_relay_events ek_door_relay_events;
+void ek_door_drained(struct ek_door_request *r);
+void ek_door_running_free(struct ek_door_running **w);
+
+/* answer.c */
+#define EK_DOOR_HEADERS_MAX 8u
+size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
+                       struct ek_http_header out[EK_DOOR_HEADERS_MAX]);
+struct ek_chunk_head ek_door_chunk_head(const struct ek_door_request *r, const char id[48]);
+void ek_door_answer_id(const struct ek_door_request *r, char out[48]); /* "chatcmpl-<hex>" */
+/* End the request with an error, in the form its state allows. Lets go of everything. */
+void ek_door_refuse(struct ek_door_request *r, const struct ek_error *e);
+void ek_door_refuse_reason(struct ek_door_request *r, enum ek_reason reason, const char *message);
+/* The same where there is no request struct yet. */
+void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const struct ek_error *e);
+/* Pass an upstream's own error answer on. */
+void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_after_ms,
+                        struct ek_str body);
+/* A wait to advise where the desk has computed none: jittered 1 to 5 s. */
+int64_t ek_door_short_wait_ms(struct ek_door *d);
+
+/* report.c */
+void ek_door_metrics(struct ek_door *d, struct ek_buf *out);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Who is asking? From the static key list of the configuration, or open access. The ledger will
+ * answer the same question later through the same struct. */
+#ifndef EK_DOOR_IDENTITY_H
+#define EK_DOOR_IDENTITY_H
+
+#include "base/reason.h"
+#include "base/str.h"
+#include "config/config.h"
+
+#include <stdint.h>
+
+/* All names point into the configuration snapshot; `tier` is an index into its tier list. */
+struct ek_identity {
+    const char *account;
+    const char *key;  /* the key's name, never the key */
+    const char *user; /* fixed by the key; NULL: what the request says */
+    uint32_t tier;
+};
+
+/* authorization: the header's value, empty when absent; count: how often the header occurred.
+ * peer: "127.0.0.1", "unix", ... EK_REASON_NONE and *out filled, or why not. The comparison takes the
+ * same time wherever and whether a key matches. */
+enum ek_reason ek_identify(const struct ek_config *c, struct ek_str authorization, size_t count,
+                           struct ek_str peer, struct ek_identity *out);
+
+bool ek_address_is_loopback(struct ek_str peer);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* The door's numbers in Prometheus' text format. Labels are of low cardinality: states, reasons, kinds,
+ * tiers, upstreams; never an account, a key, a model's user or an address. */
+#include "door/door_state.h"
+
+#include <stdio.h>
+
+static void gauge(struct ek_buf *b, const char *name, const char *help, uint64_t value)
+{
+    ek_metric_help(b, name, "gauge", help);
+    ek_metric_value(b, name, NULL, value);
+}
+
+static void counter(struct ek_buf *b, const char *name, const char *help, uint64_t value)
+{
+    ek_metric_help(b, name, "counter", help);
+    ek_metric_value(b, name, NULL, value);
+}
+
+static void requests(const struct ek_door *d, struct ek_buf *b)
+{
+    const struct ek_door_counters *c = &d->counters;
+    ek_metric_help(b, "evenkeel_requests_total", "counter", "Requests by how they ended.");
+    ek_metric_value(b, "evenkeel_requests_total", "end=\"done\"", c->ended[EK_DOOR_DONE]);
+    ek_metric_value(b, "evenkeel_requests_total", "end=\"refused\"", c->ended[EK_DOOR_REFUSED]);
+    ek_metric_value(b, "evenkeel_requests_total", "end=\"gone\"", c->gone);
+    ek_metric_help(b, "evenkeel_refusals_total", "counter",
+                   "Refusals, failures and lost clients by reason.");
+    for (int r = 0; r < EK_REASON_COUNT; r++) {
+        char label[80];
+        if (!c->reasons[r]) continue;
+        snprintf(label, sizeof label, "reason=\"%s\"", ek_reason_code((enum ek_reason)r));
+        ek_metric_value(b, "evenkeel_refusals_total", label, c->reasons[r]);
+    }
+    counter(b, "evenkeel_continued_total", "Answers that went on after their engine died.", c->continued);
+    counter(b, "evenkeel_retried_total", "Attempts made anew before the first token.", c->retried);
+    counter(b, "evenkeel_words_total", "Queue comments, keep-alives and newlines written.", c->words);
+    counter(b, "evenkeel_pauses_total", "Times an upstream was held back for a slow client.", c->pauses);
+}
+
+static void tokens(const struct ek_door *d, struct ek_buf *b)
+{
+    const struct ek_door_counters *c = &d->counters;
+    ek_metric_help(b, "evenkeel_tokens_total", "counter", "Tokens of finished requests by kind.");
+    ek_metric_value(b, "evenkeel_tokens_total", "kind=\"prompt\"", c->prompt_tokens);
+    ek_metric_value(b, "evenkeel_tokens_total", "kind=\"cached\"", c->cached_tokens);
+    ek_metric_value(b, "evenkeel_tokens_total", "kind=\"thought\"", c->thought_tokens);
+    ek_metric_value(b, "evenkeel_tokens_total", "kind=\"answer\"", c->answer_tokens);
+    ek_metric_help(b, "evenkeel_cost_total", "counter", "Price of finished requests, in the currency.");
+    ek_metric_double(b, "evenkeel_cost_total", NULL, (double)c->cost_nano * 1e-9);
+    counter(b, "evenkeel_unreported_usage_total", "Answers whose upstream told no usage.", c->unpriced);
+}
+
+static void queue(const struct ek_door *d, struct ek_buf *b)
+{
+    struct ek_desk_counts n = ek_desk_counts(d->desk);
+    gauge(b, "evenkeel_running", "Requests in service at upstreams.", n.running);
+    gauge(b, "evenkeel_slots", "Requests the upstreams that are up can take at once.", n.slots);
+    ek_metric_help(b, "evenkeel_waiting", "gauge", "Requests in line, by tier.");
+    for (size_t t = 0; t < d->config->tiers.count; t++) {
+        char label[160];
+        snprintf(label, sizeof label, "tier=\"%.100s\"", d->config->tiers.item[t].name);
+        ek_metric_value(b, "evenkeel_waiting", label, ek_desk_waiting_of_tier(d->desk, (uint32_t)t));
+    }
+}
+
+static void upstreams(const struct ek_door *d, struct ek_buf *b)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } row[] = {
+        {"evenkeel_upstream_up", "gauge", "1 while the upstream answers."},
+        {"evenkeel_upstream_slots", "gauge", "Requests it works on at once."},
+        {"evenkeel_upstream_running", "gauge", "Requests it says it works on."},
+        {"evenkeel_upstream_kv_free_tokens", "gauge", "Free KV cache; 0 where it does not say."},
+        {"evenkeel_engine_restarts_total", "counter", "Restarts of the engine child."},
+    };
+    for (size_t i = 0; i < EK_COUNT(row); i++) {
+        ek_metric_help(b, row[i].name, row[i].type, row[i].help);
+        for (uint32_t u = 0; u < ek_pool_count(d->pool); u++) {
+            struct ek_upstream_load l = ek_pool_load(d->pool, u);
+            const uint64_t value[] = {l.up, l.slots, l.running, l.kv_free_tokens,
+                                      ek_pool_restarts(d->pool, u)};
+            char label[192];
+            _Static_assert(EK_COUNT(value) == EK_COUNT(row), "one value a row");
+            snprintf(label, sizeof label, "upstream=\"%s\"", ek_pool_name(d->pool, u));
+            ek_metric_value(b, row[i].name, label, value[i]);
+        }
+    }
+}
+
+static void connections(const struct ek_door *d, struct ek_buf *b)
+{
+    uint64_t open = 0, accepted = 0, in = 0, out = 0;
+    for (uint32_t i = 0; i < d->servers; i++) {
+        const struct ek_http_counters *c = ek_http_server_counters(d->server[i]);
+        open += c->open;
+        accepted += c->accepted;
+        in += c->bytes_in;
+        out += c->bytes_out;
+    }
+    gauge(b, "evenkeel_connections", "Open client connections.", open);
+    counter(b, "evenkeel_connections_total", "Client connections accepted.", accepted);
+    counter(b, "evenkeel_client_bytes_in_total", "Bytes read from clients.", in);
+    counter(b, "evenkeel_client_bytes_out_total", "Bytes written to clients.", out);
+    gauge(b, "evenkeel_body_bytes", "Request bodies held in memory.", d->budget.used_bytes);
+    gauge(b, "evenkeel_body_bytes_max", "The most that may be held.", d->budget.max_bytes);
+}
+
+void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
+{
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    requests(d, b);
+    queue(d, b);
+    tokens(d, b);
+    upstreams(d, b);
+    connections(d, b);
+    ek_metric_help(b, "evenkeel_wait_seconds", "histogram", "Arrival to start at an upstream.");
+    ek_metric_histogram(b, "evenkeel_wait_seconds", NULL, &d->wait_s);
+    ek_metric_help(b, "evenkeel_time_to_first_token_seconds", "histogram",
+                   "Arrival to the first token of the thought and of the answer.");
+    ek_metric_histogram(b, "evenkeel_time_to_first_token_seconds", "kind=\"thought\"",
+                        &d->first_thought_s);
+    ek_metric_histogram(b, "evenkeel_time_to_first_token_seconds", "kind=\"answer\"",
+                        &d->first_answer_s);
+    ek_metric_help(b, "evenkeel_request_seconds", "histogram", "Arrival to the end, answered requests.");
+    ek_metric_histogram(b, "evenkeel_request_seconds", NULL, &d->request_s);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a request. Each state is a list of the door, and ek_door_move is the only mover.
+ *
+ *   (HEAD) ──▶ BODY ──▶ PRICED ──▶ WAITING ──▶ SENT ──▶ STREAMING ──▶ SETTLING ──▶ DONE
+ *     │         │         │          │ ▲         │          │            │          │
+ *     │         │         │          │ └─ again ─┴──────────┘            │          └▶ freed when the
+ *     ▼         ▼         ▼          ▼           ▼          ▼            ▼             client has all
+ *   ──────────────────────────────── REFUSED(reason) ────────────────────────         ◀┘ (`gone`)
+ *
+ *   HEAD      has no struct: route.c decides on the headers alone
+ *   BODY      bytes come, are kept and read in one pass
+ *   PRICED    model, cost and prompt are known; nobody has been asked yet
+ *   WAITING   at the desk. Keeps its body and nothing else; comments are waiting.c's business
+ *   SENT      an upstream has it, no token yet
+ *   STREAMING tokens flow (stream.c)
+ *   again     the engine died or refused for now: back before all that came later. What was delivered
+ *             is kept as token ids, so that the answer goes on from there
+ *   SETTLING  the answer is whole; its record is written
+ *   REFUSED, DONE: everything but this struct has been given back; `gone` frees it. */
+#include "door/door_state.h"
+
+#include "base/map.h"
+#include "policy/cost.h"
+
+#include <stdlib.h>
+
+#define OUTPUT_TOKENS_GUESS 512u /* nothing has been learned about outputs yet */
+#define MESSAGE_TOKENS 4u        /* of its frame in the template */
+
+static const bool legal[EK_DOOR_STATES][EK_DOOR_STATES] = {
+    [EK_DOOR_BODY] = {[EK_DOOR_PRICED] = true, [EK_DOOR_REFUSED] = true},
+    [EK_DOOR_PRICED] = {[EK_DOOR_WAITING] = true, [EK_DOOR_REFUSED] = true},
+    [EK_DOOR_WAITING] = {[EK_DOOR_SENT] = true, [EK_DOOR_REFUSED] = true},
+    [EK_DOOR_SENT] = {[EK_DOOR_STREAMING] = true, [EK_DOOR_WAITING] = true, [EK_DOOR_REFUSED] = true},
+    [EK_DOOR_STREAMING] = {[EK_DOOR_SETTLING] = true, [EK_DOOR_WAITING] = true, [EK_DOOR_REFUSED] = true},
+    [EK_DOOR_SETTLING] = {[EK_DOOR_DONE] = true, [EK_DOOR_REFUSED] = true},
+};
+
+void ek_door_move(struct ek_door_request *r, enum ek_door_state next)
+{
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(r->state < EK_DOOR_STATES);
+    MUST(legal[r->state][next]);
+    ek_list_remove(&r->door->state[r->state], &r->link);
+    ek_list_append(&r->door->state[next], &r->link);
+    r->state = (uint8_t)next;
+    r->door->counters.ended[next]++;
+}
+
+bool ek_door_is_running(const struct ek_door_request *r)
+{
+    return r->state == EK_DOOR_SENT || r->state == EK_DOOR_STREAMING;
+}
+
+void ek_door_id_hex(const struct ek_door_request *r, char out[33])
+{
+    static const char digit[] = "0123456789abcdef";
+    for (size_t i = 0; i < sizeof r->id; i++) {
+        out[2 * i] = digit[r->id[i] >> 4];
+        out[2 * i + 1] = digit[r->id[i] & 15];
+    }
+    out[32] = '\0';
+}
+
+/* ---- birth, and what is given back ------------------------------------------------------------------ */
+
+struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_req *http,
+                                            const struct ek_identity *who, enum ek_api api)
+{
+    struct ek_door_request *r = calloc(1, sizeof *r);
+    struct ek_door_reading *reading = calloc(1, sizeof *reading);
+    if (!r || !reading) {
+        free(r);
+        free(reading);
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NO_MEMORY});
+        return NULL;
+    }
+    r->magic = EK_DOOR_REQUEST_MAGIC;
+    r->door = d;
+    r->http = http;
+    r->reading = reading;
+    r->body = ek_buf_make(d->config->limits.body_bytes_max);
+    r->arrived_ns = r->spoke_ns = ek_door_now(d).mono_ns;
+    r->account = ek_hash(ek_str_of(who->account), d->hash_seed);
+    r->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
+    r->tier = (uint8_t)who->tier;
+    r->api = (uint8_t)api;
+    r->state = EK_DOOR_BODY;
+    ek_timer_init(&r->silence, ek_door_silence);
+    ek_loop_random(d->loop, r->id, sizeof r->id);
+    ek_list_append(&d->state[EK_DOOR_BODY], &r->link);
+    ek_request_begin(&reading->reader, &reading->request, api);
+    ek_http_set_user(http, r);
+    return r;
+}
+
+void ek_door_let_go(struct ek_door_request *r, bool served)
+{
+    struct ek_door *d = r->door;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    ek_timer_clear(d->loop, &r->silence);
+    if (r->ticket) {
+        if (ek_door_is_running(r)) ek_desk_finished(d->desk, ek_door_now(d), r->ticket, served);
+        else ek_desk_gone(d->desk, ek_door_now(d), r->ticket);
+        r->ticket = 0;
+        ek_door_pump(d);
+    }
+    if (r->running) ek_door_running_free(&r->running);
+    free(r->reading);
+    r->reading = NULL;
+    ek_buf_free(&r->body);
+    if (r->http) ek_http_release_body(r->http);
+}
+
+void ek_door_gone(struct ek_door_request *r, enum ek_reason why)
+{
+    struct ek_door *d = r->door;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    if (r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED) {
+        d->counters.gone++;
+        d->counters.reasons[why]++;
+        if (r->ticket && ek_door_is_running(r)) { /* it had its slot: gone, not finished */
+            ek_desk_gone(d->desk, ek_door_now(d), r->ticket);
+            r->ticket = 0;
+            ek_door_pump(d);
+        }
+    }
+    r->http = NULL;
+    ek_door_let_go(r, false);
+    ek_list_remove(&d->state[r->state], &r->link);
+    r->magic = 0;
+    free(r);
+}
+
+/* ---- BODY ------------------------------------------------------------------------------------------- */
+
+static void refuse_fault(struct ek_door_request *r, const struct ek_request_fault *fault)
+{
+    struct ek_request_fault copy = *fault; /* the reader goes away while the answer is written */
+    struct ek_error e = ek_error_of_fault(&copy);
+    ek_door_refuse(r, &e);
+}
+
+void ek_door_body(struct ek_door_request *r, const char *data, size_t len)
+{
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    if (r->state != EK_DOOR_BODY) return; /* refused; the rest of the body is not for us */
+    MUST(r->reading);
+    ek_buf_put(&r->body, data, len);
+    if (r->body.failed) {
+        ek_door_refuse_reason(r, r->body.len + len > r->body.max ? EK_REASON_BODY_TOO_LARGE
+                                                                : EK_REASON_NO_MEMORY, NULL);
+        return;
+    }
+    if (ek_request_feed(&r->reading->reader, data, len) == EK_REQUEST_BAD)
+        refuse_fault(r, &r->reading->reader.fault);
+}
+
+/* ---- PRICED ----------------------------------------------------------------------------------------- */
+
+static void refuse_model(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    const struct ek_request *q = &r->reading->request;
+    struct ek_buf m = ek_buf_make(16384);
+    if (ek_pool_models(d->pool) == 0) { /* nobody has answered yet: this is no fault of the caller's */
+        ek_door_refuse_reason(r, EK_REASON_NO_UPSTREAM, NULL);
+        return;
+    }
+    ek_buf_lit(&m, "The model '");
+    ek_buf_put(&m, q->model, q->model_bytes);
+    ek_buf_lit(&m, "' does not exist here. There is:");
+    uint32_t listed = 0;
+    for (uint32_t i = 0; i < ek_pool_models(d->pool) && listed < 20; i++) {
+        const struct ek_pool_model *model = ek_pool_model(d->pool, i);
+        if (model->alias) continue;
+        ek_buf_printf(&m, "%s %s", listed++ ? "," : "", model->name);
+    }
+    ek_buf_lit(&m, ".");
+    struct ek_error e = {.reason = EK_REASON_MODEL_UNKNOWN, .message = ek_buf_view(&m), .param = "model"};
+    ek_door_refuse(r, &e);
+    ek_buf_free(&m);
+}
+
+static void read_user(struct ek_door_request *r)
+{
+    const struct ek_request *q = &r->reading->request;
+    struct ek_str body = ek_buf_view(&r->body);
+    struct ek_str user = ek_request_value(q, EK_MEMBER_USER_ID, body);
+    if (r->user) return; /* the key says who */
+    if (!user.len) user = ek_request_value(q, EK_MEMBER_USER, body);
+    if (user.len > 2) r->user = ek_hash(user, r->door->hash_seed);
+}
+
+static struct ek_arrival price(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    const struct ek_request *q = &r->reading->request;
+    const struct ek_pool_model *model = ek_pool_model(d->pool, r->model);
+    uint64_t prompt = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII] + q->tools_bytes,
+                                           q->prompt_bytes[EK_SCRIPT_WIDE],
+                                           q->prompt_bytes[EK_SCRIPT_OTHER]);
+    prompt += q->prompt_ids + (uint64_t)MESSAGE_TOKENS * q->message_count;
+    uint64_t output = OUTPUT_TOKENS_GUESS;
+    if (q->max_tokens >= 0 && (uint64_t)q->max_tokens < output) output = (uint64_t)q->max_tokens;
+    output *= q->n;
+    const struct ek_price_options *p = ek_cost_price(&d->config->prices, model->name);
+    return (struct ek_arrival){
+        .id = (uint64_t)(uintptr_t)r, .account = r->account, .user = r->user, .tier = r->tier,
+        .pool = ek_desk_pool(d->desk, model->upstream_mask),
+        .prompt_tokens = prompt > UINT32_MAX ? UINT32_MAX : (uint32_t)prompt,
+        .output_tokens = (uint32_t)output,
+        .cost_nano = ek_cost_nano(p, 0, prompt, output),
+        .deadline_ns = UINT64_MAX,
+    };
+}
+
+static void refuse_full(struct ek_door_request *r, const struct ek_action *a)
+{
+    struct ek_error e = {.reason = a->reason, .retry_after_ms = a->retry_after_ms,
+                         .queue = ek_reason_status(a->reason) == 429, .position = a->position,
+                         .eta_ms = a->eta_ms, .eta_p90_ms = a->eta_p90_ms};
+    ek_door_refuse(r, &e);
+}
+
+void ek_door_body_end(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    if (r->state != EK_DOOR_BODY) return;
+    if (ek_request_finish(&r->reading->reader) != EK_REQUEST_DONE) {
+        refuse_fault(r, &r->reading->reader.fault);
+        return;
+    }
+    const struct ek_request *q = &r->reading->request;
+    ek_door_move(r, EK_DOOR_PRICED);
+    uint32_t model = ek_pool_find_model(d->pool, ek_str_make(q->model, q->model_bytes));
+    if (model == EK_POOL_MODELS_MAX) {
+        refuse_model(r);
+        return;
+    }
+    r->model = (uint16_t)model;
+    r->stream = q->stream;
+    r->include_usage = q->include_usage;
+    read_user(r);
+    struct ek_arrival a = price(r);
+    struct ek_action refusal;
+    if (a.pool == EK_DESK_POOLS_MAX) {
+        ek_door_refuse_reason(r, EK_REASON_INTERNAL, "Too many different sets of upstreams.");
+        return;
+    }
+    if (!ek_desk_arrive(d->desk, ek_door_now(d), &a, &r->ticket, &refusal)) {
+        refuse_full(r, &refusal);
+        return;
+    }
+    ek_door_move(r, EK_DOOR_WAITING);
+    ek_door_watch_silence(r);
+    ek_door_pump(d);
+}
+
+/* ---- SENT ------------------------------------------------------------------------------------------- */
+
+/* The first START: what was read of the body comes along, or is read again if it had to wait. */
+static void make_running(struct ek_door_request *r)
+{
+    struct ek_door_running *w = calloc(1, sizeof *w);
+    MUST(w); /* bounded by the desk's running_max */
+    if (r->reading) {
+        w->request = r->reading->request;
+        free(r->reading);
+        r->reading = NULL;
+    } else {
+        struct ek_request_fault fault;
+        bool ok = ek_request_read(&w->request, (enum ek_api)r->api, ek_buf_view(&r->body), &fault);
+        MUST(ok); /* it was read before, and has not changed */
+    }
+    w->ids_whole = true;
+    r->running = w;
+}
+
+static uint64_t seed_of(const struct ek_door_request *r)
+{
+    uint64_t seed;
+    memcpy(&seed, r->id, sizeof seed);
+    return seed >> 1; /* below 2^63 */
+}
+
+void ek_door_start_request(struct ek_door_request *r, uint32_t upstream)
+{
+    struct ek_door *d = r->door;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(r->state == EK_DOOR_WAITING);
+    uint64_t now_ns = ek_door_now(d).mono_ns;
+    if (!r->running) {
+        make_running(r);
+        ek_histogram_add(&d->wait_s, (double)ek_ns_since(now_ns, r->arrived_ns) * 1e-9);
+    }
+    struct ek_door_running *w = r->running;
+    ek_door_move(r, EK_DOOR_SENT);
+    r->attempts++;
+    w->sent_ns = now_ns;
+    w->upstream = upstream;
+    w->ours = ek_pool_is_ours(d->pool, upstream);
+    w->token_this_attempt = false;
+    w->held_back = false;
+    if (w->id_count && !w->ours) { /* tokens of ours mean nothing to it */
+        ek_door_refuse_reason(r, EK_REASON_UPSTREAM_CUT, NULL);
+        return;
+    }
+    const struct ek_relay_options *o = &d->config->relay;
+    struct ek_relay_deadlines deadlines = {o->connect_ns, o->first_token_ns, o->stall_ns};
+    struct ek_relay_request q = {.upstream = upstream, .model = r->model, .request = &w->request,
+                                 .body = ek_buf_view(&r->body), .seed = seed_of(r),
+                                 .prefix_ids = w->ids, .prefix_count = w->id_count};
+    ek_door_id_hex(r, q.request_id);
+    w->relay = ek_relay_start(d->pool, d->loop, d->client, &q, &deadlines, &ek_door_relay_events, r);
+}
+
+void ek_door_again(struct ek_door_request *r, enum ek_desk_why why)
+{
+    struct ek_door *d = r->door;
+    MUST(ek_door_is_running(r));
+    MUST(r->running && !r->running->relay);
+    ek_desk_back(d->desk, ek_door_now(d), r->ticket, why);
+    ek_door_move(r, EK_DOOR_WAITING);
+    ek_door_pump(d);
+}

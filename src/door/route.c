@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* The head of a request: which endpoint it is for, who asks, and the answers that need no request
+ * struct: lists of models, health, metrics, refusals. Nothing here looks at a body. */
+#include "door/door_state.h"
+
+enum endpoint {
+    AT_NOTHING,
+    AT_CHAT,
+    AT_COMPLETIONS,
+    AT_MODELS,
+    AT_MODEL, /* one, by its name behind the path */
+    AT_HEALTH,
+    AT_READY,
+    AT_METRICS,
+};
+
+static const struct {
+    struct ek_str path;
+    enum endpoint at;
+    bool post;
+    bool open; /* no key needed */
+} routes[] = {
+    {EK_STR("/v1/chat/completions"), AT_CHAT, true, false},
+    {EK_STR("/chat/completions"), AT_CHAT, true, false},
+    {EK_STR("/v1/completions"), AT_COMPLETIONS, true, false},
+    {EK_STR("/completions"), AT_COMPLETIONS, true, false},
+    {EK_STR("/v1/models"), AT_MODELS, false, false},
+    {EK_STR("/models"), AT_MODELS, false, false},
+    {EK_STR("/health"), AT_HEALTH, false, true},
+    {EK_STR("/ready"), AT_READY, false, true},
+    {EK_STR("/metrics"), AT_METRICS, false, true},
+};
+
+static enum endpoint find_route(struct ek_str path, bool *post, bool *open, struct ek_str *rest)
+{
+    static const struct ek_str model_prefix[] = {EK_STR("/v1/models/"), EK_STR("/models/")};
+    *post = *open = false;
+    *rest = ek_str_make(NULL, 0);
+    for (size_t i = 0; i < EK_COUNT(routes); i++) {
+        if (!ek_str_eq(path, routes[i].path)) continue;
+        *post = routes[i].post;
+        *open = routes[i].open;
+        return routes[i].at;
+    }
+    for (size_t i = 0; i < EK_COUNT(model_prefix); i++) {
+        if (!ek_str_starts(path, model_prefix[i])) continue;
+        *rest = ek_str_skip(path, model_prefix[i].len);
+        return rest->len ? AT_MODEL : AT_NOTHING;
+    }
+    return AT_NOTHING;
+}
+
+/* ---- the small answers --------------------------------------------------------------------------- */
+
+static void reply_json(struct ek_door *d, struct ek_http_req *http, int status)
+{
+    struct ek_http_header header = {EK_STR("Content-Type"), EK_STR("application/json")};
+    MUST(!d->text.failed);
+    ek_http_reply(http, status, &header, 1, ek_buf_view(&d->text));
+    ek_buf_clear(&d->text);
+}
+
+static struct ek_model_entry entry_of(const struct ek_door *d, const struct ek_pool_model *m)
+{
+    return (struct ek_model_entry){.id = ek_str_of(m->name), .owned_by = EK_STR("evenkeel"),
+                                   .created_s = (int64_t)d->born_unix_s};
+}
+
+static void reply_models(struct ek_door *d, struct ek_http_req *http)
+{
+    struct ek_model_entry entry[EK_POOL_MODELS_MAX];
+    size_t count = 0;
+    for (uint32_t m = 0; m < ek_pool_models(d->pool); m++) {
+        const struct ek_pool_model *model = ek_pool_model(d->pool, m);
+        if (!model->alias) entry[count++] = entry_of(d, model);
+    }
+    MUST(d->text.len == 0);
+    ek_models_write(&d->text, entry, count);
+    reply_json(d, http, 200);
+}
+
+static unsigned hex_value(char c)
+{
+    if (c >= '0' && c <= '9') return (unsigned)(c - '0');
+    if (c >= 'a' && c <= 'f') return (unsigned)(c - 'a') + 10;
+    if (c >= 'A' && c <= 'F') return (unsigned)(c - 'A') + 10;
+    return 16;
+}
+
+/* Percent-decoding of the one path that carries a name; false when it is malformed or too long. */
+static bool decode(struct ek_str in, char out[EK_POOL_NAME_BYTES_MAX + 1])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < in.len; i++) {
+        unsigned char c = (unsigned char)in.data[i];
+        if (c == '%') {
+            if (in.len - i < 3) return false;
+            unsigned high = hex_value(in.data[i + 1]);
+            unsigned low = hex_value(in.data[i + 2]);
+            if (high > 15 || low > 15) return false;
+            c = (unsigned char)(high * 16 + low);
+            i += 2;
+        }
+        if (c == 0 || n >= EK_POOL_NAME_BYTES_MAX) return false;
+        out[n++] = (char)c;
+    }
+    out[n] = '\0';
+    return true;
+}
+
+static void reply_model(struct ek_door *d, struct ek_http_req *http, struct ek_str name)
+{
+    char plain[EK_POOL_NAME_BYTES_MAX + 1];
+    uint32_t m = EK_POOL_MODELS_MAX;
+    if (decode(name, plain)) m = ek_pool_find_model(d->pool, ek_str_of(plain));
+    if (m == EK_POOL_MODELS_MAX) {
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_MODEL_UNKNOWN});
+        return;
+    }
+    struct ek_model_entry entry = entry_of(d, ek_pool_model(d->pool, m));
+    MUST(d->text.len == 0);
+    ek_model_write(&d->text, &entry);
+    reply_json(d, http, 200);
+}
+
+static void reply_ready(struct ek_door *d, struct ek_http_req *http)
+{
+    bool up = false;
+    for (uint32_t i = 0; i < ek_pool_count(d->pool); i++) up = up || ek_pool_load(d->pool, i).up;
+    up = up && ek_pool_models(d->pool) > 0;
+    MUST(d->text.len == 0);
+    ek_buf_printf(&d->text, "{\"ready\":%s%s}\n", up && !d->draining ? "true" : "false",
+                  d->draining ? ",\"why\":\"draining\"" : up ? "" : ",\"why\":\"no engine is up\"");
+    reply_json(d, http, up && !d->draining ? 200 : 503);
+}
+
+static void reply_metrics(struct ek_door *d, struct ek_http_req *http)
+{
+    struct ek_http_header header = {EK_STR("Content-Type"),
+                                    EK_STR("text/plain; version=0.0.4; charset=utf-8")};
+    MUST(d->text.len == 0);
+    ek_door_metrics(d, &d->text);
+    ek_http_reply(http, 200, &header, 1, ek_buf_view(&d->text));
+    ek_buf_clear(&d->text);
+}
+
+/* ---- heads ----------------------------------------------------------------------------------------- */
+
+static void refuse_method(struct ek_door *d, struct ek_http_req *http, bool post)
+{
+    struct ek_http_header header[2] = {
+        {EK_STR("Content-Type"), EK_STR("application/json")},
+        {EK_STR("Allow"), post ? EK_STR("POST") : EK_STR("GET, HEAD")},
+    };
+    d->counters.reasons[EK_REASON_METHOD]++;
+    MUST(d->text.len == 0);
+    ek_error_write(&d->text, &(struct ek_error){.reason = EK_REASON_METHOD});
+    ek_http_reply(http, 405, header, 2, ek_buf_view(&d->text));
+    ek_buf_clear(&d->text);
+}
+
+static void begin_request(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
+                          const struct ek_identity *who, enum ek_api api)
+{
+    enum ek_reason reason = EK_REASON_NONE;
+    if (d->draining) reason = EK_REASON_DRAINING;
+    else if (head->content_length < 0 && !head->chunked) reason = EK_REASON_LENGTH_REQUIRED;
+    else if (head->content_length > 0 &&
+             (uint64_t)head->content_length > d->config->limits.body_bytes_max)
+        reason = EK_REASON_BODY_TOO_LARGE;
+    if (reason == EK_REASON_NONE) {
+        ek_door_request_new(d, http, who, api);
+        return;
+    }
+    ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
+}
+
+static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_head *head)
+{
+    struct ek_door *d = arg;
+    bool post, open;
+    struct ek_str rest;
+    struct ek_identity who;
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    enum endpoint at = find_route(head->path, &post, &open, &rest);
+    bool is_get = ek_str_eq(head->method, EK_STR("GET")) || ek_str_eq(head->method, EK_STR("HEAD"));
+    if (at == AT_NOTHING) {
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NOT_FOUND});
+        return;
+    }
+    if (post ? !ek_str_eq(head->method, EK_STR("POST")) : !is_get) {
+        refuse_method(d, http, post);
+        return;
+    }
+    if (!open) {
+        struct ek_str authorization;
+        size_t count = ek_http_head_find(head, EK_STR("authorization"), &authorization);
+        enum ek_reason reason = ek_identify(d->config, authorization, count, ek_http_peer(http), &who);
+        if (reason != EK_REASON_NONE) {
+            ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
+            return;
+        }
+    }
+    switch (at) {
+    case AT_CHAT: begin_request(d, http, head, &who, EK_API_CHAT); break;
+    case AT_COMPLETIONS: begin_request(d, http, head, &who, EK_API_COMPLETIONS); break;
+    case AT_MODELS: reply_models(d, http); break;
+    case AT_MODEL: reply_model(d, http, rest); break;
+    case AT_HEALTH:
+        ek_buf_lit(&d->text, "{\"status\":\"ok\"}\n");
+        reply_json(d, http, 200);
+        break;
+    case AT_READY: reply_ready(d, http); break;
+    case AT_METRICS: reply_metrics(d, http); break;
+    case AT_NOTHING: WRONG("answered above");
+    }
+}
+
+static void on_body(void *arg, struct ek_http_req *http, const char *data, size_t len)
+{
+    (void)arg;
+    struct ek_door_request *r = ek_http_user(http);
+    if (r) ek_door_body(r, data, len);
+}
+
+static void on_end(void *arg, struct ek_http_req *http)
+{
+    (void)arg;
+    struct ek_door_request *r = ek_http_user(http);
+    if (r) ek_door_body_end(r);
+}
+
+static void on_drain(void *arg, struct ek_http_req *http)
+{
+    (void)arg;
+    struct ek_door_request *r = ek_http_user(http);
+    if (r) ek_door_drained(r);
+}
+
+static void on_gone(void *arg, struct ek_http_req *http, enum ek_reason why)
+{
+    (void)arg;
+    struct ek_door_request *r = ek_http_user(http);
+    if (r) ek_door_gone(r, why);
+}
+
+static unsigned on_refusal(void *arg, enum ek_reason why, const char *detail, struct ek_buf *body)
+{
+    struct ek_door *d = arg;
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    struct ek_error e = {.reason = why, .message = ek_str_of(detail)};
+    int status = ek_reason_status(why);
+    bool advise = status == 429 || status == 503;
+    if (advise) e.retry_after_ms = ek_door_short_wait_ms(d);
+    d->counters.reasons[why]++;
+    ek_error_write(body, &e);
+    return advise ? (unsigned)((e.retry_after_ms + 999) / 1000) : 0;
+}
+
+const struct ek_http_handler ek_door_handler = {
+    .head = on_head, .body = on_body, .end = on_end, .drain = on_drain, .gone = on_gone,
+    .refusal = on_refusal,
+};

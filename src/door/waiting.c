@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* Words to those who wait. A streaming caller gets the desk's queue comments, and `: keep-alive` where
+ * silence would grow too long; a caller who does not stream gets silence while a true status is still
+ * possible, then 200 and a newline now and then (JSON allows white space in front). One timer a request
+ * looks after all of it; on the hot path a written token only notes the time. */
+#include "door/door_state.h"
+
+#include <stdlib.h>
+
+bool ek_door_say(struct ek_door_request *r, struct ek_str bytes)
+{
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(r->committed);
+    r->spoke_ns = ek_door_now(r->door).mono_ns;
+    if (ek_http_write(r->http, bytes) == EK_OK) return true;
+    r->door->counters.reasons[EK_REASON_WRITE_STALL]++;
+    ek_door_let_go(r, false);
+    ek_door_move(r, EK_DOOR_REFUSED);
+    ek_http_abort(r->http, EK_REASON_WRITE_STALL);
+    return false;
+}
+
+void ek_door_commit(struct ek_door_request *r)
+{
+    struct ek_http_header header[EK_DOOR_HEADERS_MAX];
+    char id[33];
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    if (r->committed) return;
+    size_t count = ek_door_headers(r, r->stream, id, header);
+    ek_http_start(r->http, 200, header, count, EK_HTTP_CHUNKED);
+    r->committed = true;
+    r->spoke_ns = ek_door_now(r->door).mono_ns;
+}
+
+static void put_ms(struct ek_buf *b, int64_t ms)
+{
+    if (ms < 0) ek_buf_lit(b, "null");
+    else ek_buf_i64(b, ms);
+}
+
+void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
+{
+    struct ek_door *d = r->door;
+    MUST(r->state == EK_DOOR_WAITING);
+    MUST(d->text.len == 0);
+    if (r->reading) { /* it has to wait: from here on it costs its body and little more */
+        free(r->reading);
+        r->reading = NULL;
+        ek_buf_shrink(&r->body);
+    }
+    if (!r->stream) return;
+    ek_door_commit(r);
+    ek_buf_lit(&d->text, ": queue {\"position\":");
+    ek_buf_u64(&d->text, a->position);
+    ek_buf_lit(&d->text, ",\"eta_ms\":");
+    put_ms(&d->text, a->eta_ms);
+    ek_buf_lit(&d->text, ",\"eta_p90_ms\":");
+    put_ms(&d->text, a->eta_p90_ms);
+    ek_buf_printf(&d->text, ",\"reason\":\"%s\"}\n\n", ek_desk_why_name(a->why));
+    d->counters.words++;
+    ek_door_say(r, ek_buf_view(&d->text));
+    ek_buf_clear(&d->text);
+}
+
+static uint64_t silence_due_ns(const struct ek_door_request *r)
+{
+    const struct ek_waiting_options *w = &r->door->config->waiting;
+    if (r->stream) return r->spoke_ns + w->comment_ns;
+    return r->committed ? r->spoke_ns + w->newline_ns : r->arrived_ns + w->hold_ns;
+}
+
+void ek_door_watch_silence(struct ek_door_request *r)
+{
+    ek_timer_set(r->door->loop, &r->silence, silence_due_ns(r));
+}
+
+void ek_door_silence(struct ek_timer *t)
+{
+    struct ek_door_request *r = EK_CONTAINER(t, struct ek_door_request, silence);
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(r->state == EK_DOOR_WAITING || ek_door_is_running(r));
+    if (silence_due_ns(r) <= ek_door_now(r->door).mono_ns) {
+        ek_door_commit(r);
+        r->door->counters.words++;
+        if (!ek_door_say(r, r->stream ? EK_STR(": keep-alive\n\n") : EK_STR("\n"))) return;
+    }
+    ek_door_watch_silence(r);
+}
