@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* The fast forward pass: one step computes rows of many sequences, prompt chunks and single generated
+ * tokens mixed, reading and extending the KV cache.
+ *
+ * Two arithmetics, chosen by the role of a row and by nothing else:
+ *   prompt     expanded attention: keys and values of all heads are formed from the latents
+ *   generated  absorbed attention: the query is taken into the latent space instead
+ * Everything else is one arithmetic for both. A row's result has the same bits in any batch, at any
+ * chunking and with any number of threads (DESIGN, promise 6); tests/golden/ and tests/unit/ hold it.
+ * Source: DeepSeek-V2 paper (2405.04434) section 2.1 and appendix C. */
+#ifndef EK_ENGINE_FORWARD_H
+#define EK_ENGINE_FORWARD_H
+
+#include "engine/kv.h"
+#include "engine/model.h"
+#include "engine/team.h"
+#include "kernel/kernel.h"
+
+struct ek_forward;
+
+enum { EK_FORWARD_ROWS_MAX = 4096 };
+
+/* Consecutive tokens of one sequence, of one role. seq->tokens must be the position of the first; its
+ * pages must reach to the last. */
+struct ek_segment {
+    struct ek_kv_seq *seq;
+    const uint32_t *ids; /* [count] */
+    uint32_t count;
+    enum ek_role role;
+    uint32_t logits_from; /* rows from this index on give logits; count = none */
+};
+
+/* All are borrowed and outlive the forward. rows_max and logit_rows_max bound one step and decide the
+ * scratch memory. EK_NOMEM when that cannot be had. */
+EK_CHECKED enum ek_status ek_forward_new(const struct ek_model *model, const struct ek_kernels *kernels,
+                                         struct ek_kv *kv, struct ek_team *team,
+                                         enum ek_activation activation, uint32_t rows_max,
+                                         uint32_t logit_rows_max, struct ek_forward **out);
+void ek_forward_free(struct ek_forward **f);
+
+/* Compute all rows of the segments, of which those with role generated come first; together at most
+ * rows_max rows. Afterwards every seq->tokens has grown by its count. Returns the logits, one row of
+ * `vocab` for each row that asked, in order; valid until the next run. */
+const float *ek_forward_run(struct ek_forward *f, const struct ek_segment *segments, size_t n);
+
+uint64_t ek_forward_scratch_bytes(const struct ek_forward *f);
+
+#endif
