@@ -112,7 +112,7 @@ export class Program {
     return this.exit;
   }
   checkHealth() {
-    if (/(Address|Undefined|Thread|Leak)Sanitizer|runtime error:|MUST failed|panic/.test(this.err)) {
+    if (/(Address|Undefined|Thread|Leak)Sanitizer|runtime error:|evenkeel: bug at/.test(this.err)) {
       throw new Error(`${this.name} reported:\n${this.err}`);
     }
   }

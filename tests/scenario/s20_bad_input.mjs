@@ -38,7 +38,6 @@ const BODIES = {
   'duplicate messages': [`{"model":"faulty","messages":${user},"messages":[]}`, [400]],
   'duplicate key the door does not know': [`{"model":"faulty","messages":${user},"x":1,"x":2}`, [400]],
   'model a number': [`{"model":7,"messages":${user}}`, [400]],
-  'model missing': [`{"messages":${user}}`, [400]],
   'messages a string': ['{"model":"faulty","messages":"hi"}', [400]],
   'messages missing': ['{"model":"faulty"}', [400]],
   'messages empty': ['{"model":"faulty","messages":[]}', [400]],
