@@ -43,10 +43,10 @@ struct chat {
 
 /* ---- one question --------------------------------------------------------------------------- */
 
-static void on_place(void *arg, int64_t position, int64_t eta_ms, int64_t eta_p90_ms)
+static void on_place(void *arg, const struct ek_place_told *place)
 {
     struct chat *c = arg;
-    ek_screen_place(&c->screen, position, eta_ms, eta_p90_ms);
+    ek_screen_place(&c->screen, place);
 }
 
 static void on_thought(void *arg, struct ek_str text)

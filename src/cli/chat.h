@@ -22,9 +22,15 @@ enum ek_call_end {
     EK_CALL_STOPPED, /* ek_call_stop() */
 };
 
+/* A queue comment (docs/wire.md). Estimates are -1 when the server has none. */
+struct ek_place_told {
+    int64_t position; /* 1: next */
+    int64_t eta_ms, eta_p90_ms;
+    const char *reason; /* "busy", "engine_starting", ...; valid in the call; NULL: not said */
+};
+
 struct ek_call_events {
-    /* The place in line changed; estimates are -1 when the server gave none. */
-    void (*place)(void *arg, int64_t position, int64_t eta_ms, int64_t eta_p90_ms);
+    void (*place)(void *arg, const struct ek_place_told *place);
     void (*thought)(void *arg, struct ek_str text);
     void (*answer)(void *arg, struct ek_str text);
     void (*done)(void *arg); /* once, last; not after ek_call_stop */
@@ -59,7 +65,8 @@ void ek_call_free(struct ek_call *c); /* after the end */
 
 enum ek_showing { EK_SHOW_NOTHING, EK_SHOW_PLACE, EK_SHOW_THOUGHT, EK_SHOW_ANSWER };
 
-/* The answer goes to `out`; place and thought go to `err`, and only when it is a terminal. */
+/* The answer goes to `out`; place and thought go to `err`, and only when it is a terminal. Once there
+ * is a thought or an answer, places are no longer shown: they would tear it. */
 struct ek_screen {
     FILE *out, *err;
     bool out_tty, err_tty;
@@ -68,8 +75,8 @@ struct ek_screen {
     bool line_open; /* the answer's last byte was no line end */
 };
 
-void ek_screen_place(struct ek_screen *s, int64_t position, int64_t eta_ms, int64_t eta_p90_ms);
-void ek_screen_note(struct ek_screen *s, const char *text); /* in the same line, replaced by what follows */
+void ek_screen_place(struct ek_screen *s, const struct ek_place_told *place);
+void ek_screen_note(struct ek_screen *s, const char *text); /* one line, replaced by the next */
 void ek_screen_thought(struct ek_screen *s, struct ek_str text);
 void ek_screen_answer(struct ek_screen *s, struct ek_str text);
 void ek_screen_end(struct ek_screen *s); /* clears the place; ends an open line */

@@ -57,10 +57,14 @@ static void read_comment(struct ek_call *c, struct ek_str text)
 {
     if (!ek_str_starts(text, EK_STR("queue "))) return;
     json_t *queue = json_loadb(text.data + 6, text.len - 6, 0, NULL);
-    int64_t position = whole_number(queue, "position");
-    if (position >= 0) {
-        c->events->place(c->arg, position, whole_number(queue, "eta_ms"),
-                         whole_number(queue, "eta_p90_ms"));
+    const struct ek_place_told place = {
+        .position = whole_number(queue, "position"),
+        .eta_ms = whole_number(queue, "eta_ms"),
+        .eta_p90_ms = whole_number(queue, "eta_p90_ms"),
+        .reason = json_string_value(json_object_get(queue, "reason")),
+    };
+    if (place.position >= 0) {
+        c->events->place(c->arg, &place);
     }
     json_decref(queue);
 }

@@ -82,18 +82,34 @@ void ek_screen_note(struct ek_screen *s, const char *text)
     fflush(s->err);
 }
 
-void ek_screen_place(struct ek_screen *s, int64_t position, int64_t eta_ms, int64_t eta_p90_ms)
+/* Why we wait, where that is not simply because others are before us. */
+static const char *because(const char *reason)
 {
-    struct ek_buf line = ek_buf_make(200);
-    ek_buf_printf(&line, "place %lld in line", (long long)position);
-    if (eta_ms >= 0) {
+    static const char *const words[][2] = {
+        {"engine_starting", ": the engine is starting"},
+        {"engine_down", ": the engine is down and being restarted"},
+        {"engine_restarted", ": the engine was restarted"},
+    };
+    for (size_t i = 0; reason && i < EK_COUNT(words); i++) {
+        if (strcmp(reason, words[i][0]) == 0) return words[i][1];
+    }
+    return "";
+}
+
+void ek_screen_place(struct ek_screen *s, const struct ek_place_told *place)
+{
+    if (s->showing == EK_SHOW_THOUGHT || s->showing == EK_SHOW_ANSWER) return;
+    struct ek_buf line = ek_buf_make(300);
+    ek_buf_printf(&line, "place %lld in line", (long long)place->position);
+    if (place->eta_ms >= 0) {
         ek_buf_lit(&line, ", about ");
-        put_duration(&line, eta_ms);
+        put_duration(&line, place->eta_ms);
     }
-    if (eta_p90_ms >= 0) {
+    if (place->eta_p90_ms >= 0) {
         ek_buf_lit(&line, ", very likely within ");
-        put_duration(&line, eta_p90_ms);
+        put_duration(&line, place->eta_p90_ms);
     }
+    ek_buf_lit(&line, because(place->reason));
     ek_screen_note(s, ek_buf_cstr(&line));
     ek_buf_free(&line);
 }

@@ -152,7 +152,7 @@ static void check_upstream(struct ek_load *l, size_t index, struct ek_upstream_o
     if (!has_port) {
         host = authority;
     }
-    if ((has_port && (!is_port(port) || ek_str_eq(port, EK_STR("0")))) || !is_bracketed_well(host) ||
+    if (authority.len > 255 || (has_port && (!is_port(port) || ek_str_eq(port, EK_STR("0")))) || !is_bracketed_well(host) ||
         memchr(host.data, '@', host.len) || memchr(rest.data, ' ', rest.len)) {
         ek_load_complain(l, place, "upstreams[%zu].url: \"%.100s\" is not a URL with a host and perhaps a "
                          "port", index, u->url);
@@ -240,6 +240,12 @@ static void name_model(struct ek_load *l)
     struct ek_str base = ek_str_of(slash ? slash + 1 : m->file);
     if (base.len > 5 && strcasecmp(base.data + base.len - 5, ".gguf") == 0) {
         base.len -= 5;
+    }
+    if (base.len == 0 || base.len > 128) {
+        ek_load_complain(l, place_of(l, "model", 0, "file"), base.len
+                         ? "model.name must be given: the file's name is longer than 128 bytes"
+                         : "model.file ends with a slash: it must name a file");
+        return;
     }
     m->name = ek_config_strdup(l->arena, base);
 }

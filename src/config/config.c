@@ -284,18 +284,19 @@ static void print_yaml(const struct ek_option *o, const void *field, struct ek_b
         }
         ek_buf_char(out, text.data[i]);
     }
-    ek_buf_lit(out, quoted ? "\"\n" : "\n");
+    ek_buf_lit(out, quoted ? "\"" : "");
     ek_buf_free(&text);
 }
 
 static void print_list(const struct ek_strlist *list, struct ek_buf *out)
 {
     const struct ek_option one = {.type = EK_OPTION_STRING};
-    ek_buf_lit(out, list->count ? "\n" : "[]\n");
+    ek_buf_char(out, '[');
     for (size_t i = 0; i < list->count; i++) {
-        ek_buf_lit(out, "  - ");
+        ek_buf_lit(out, i ? ", " : "");
         print_yaml(&one, &list->item[i], out);
     }
+    ek_buf_lit(out, "]");
 }
 
 /* One option as a line of YAML, a comment when it is unset or secret. */
@@ -309,16 +310,13 @@ static void print_option(const struct ek_option *o, const void *field, const cha
     if (secret) return;
     ek_buf_printf(out, "%s%s%s: ", indent, unset ? "# " : "", o->name);
     if (unset) {
-        ek_buf_lit(out, "(unset)\n");
-    } else if (o->type == EK_OPTION_LIST && !*indent) {
-        print_list(field, out);
+        ek_buf_lit(out, "(unset)");
     } else if (o->type == EK_OPTION_LIST) {
-        ek_buf_lit(out, "[");
-        ek_option_print(o, field, out);
-        ek_buf_lit(out, "]\n");
+        print_list(field, out);
     } else {
         print_yaml(o, field, out);
     }
+    ek_buf_char(out, '\n');
 }
 
 void ek_config_print(const struct ek_config *c, struct ek_buf *out)

@@ -74,7 +74,7 @@ static const struct ek_option engine_options[] = {
 };
 
 static const struct ek_option upstreams_options[] = {
-    {"name", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, name), 1, 64, NULL,
+    {"name", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, name), 1, 255, NULL,
      .restart = RESTART, .text = "Its name in logs and metrics; unset: the host of the URL."},
     {"url", "upstream", EK_OPTION_STRING, FIELD(ek_upstream_options, url), 1, 1024, NULL,
      .required = true, .restart = RESTART,

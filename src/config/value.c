@@ -5,6 +5,7 @@
 #include "config/option.h"
 
 #include "base/strlist.h"
+#include "base/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -248,6 +249,13 @@ static bool parse_choice(const struct ek_option *o, struct ek_str text, uint32_t
     return false;
 }
 
+/* Controls, line ends of all alphabets, and what YAML could not hold outside an escape. */
+static bool is_invisible(uint32_t cp)
+{
+    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x2028 || cp == 0x2029 || cp == 0xfeff ||
+           cp == 0xfffe || cp == 0xffff;
+}
+
 static bool text_is_clean(struct ek_str text, size_t bytes_max, struct ek_buf *why)
 {
     if (text.len == 0) {
@@ -258,11 +266,18 @@ static bool text_is_clean(struct ek_str text, size_t bytes_max, struct ek_buf *w
         ek_buf_printf(why, "is %zu bytes long: the most is %zu", text.len, bytes_max);
         return false;
     }
-    for (size_t i = 0; i < text.len; i++) {
-        if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f) {
+    while (text.len > 0) {
+        uint32_t cp = 0;
+        int len = ek_utf8_step(text, &cp);
+        if (len <= 0) {
+            ek_buf_lit(why, "is not valid UTF-8");
+            return false;
+        }
+        if (is_invisible(cp)) {
             ek_buf_lit(why, "holds a control character");
             return false;
         }
+        text = ek_str_skip(text, (size_t)len);
     }
     return true;
 }

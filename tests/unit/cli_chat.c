@@ -70,10 +70,11 @@ static void tell(const char *fmt, ...)
     va_end(ap);
 }
 
-static void on_place(void *arg, int64_t position, int64_t eta_ms, int64_t p90_ms)
+static void on_place(void *arg, const struct ek_place_told *p)
 {
     (void)arg;
-    tell("[%lld %lld %lld]", (long long)position, (long long)eta_ms, (long long)p90_ms);
+    tell("[%lld %lld %lld %s]", (long long)p->position, (long long)p->eta_ms, (long long)p->eta_p90_ms,
+         p->reason ? p->reason : "-");
 }
 
 static void on_thought(void *arg, struct ek_str text)
@@ -140,9 +141,9 @@ static void test_stream(void **state)
 {
     (void)state;
     static const char stream[] =
-        ": queue {\"position\":12,\"eta_ms\":3400,\"eta_p90_ms\":5200,\"reason\":\"slots\"}\n\n"
+        ": queue {\"position\":12,\"eta_ms\":3400,\"eta_p90_ms\":5200,\"reason\":\"busy\"}\n\n"
         ": keep-alive\n\n"
-        ": queue {\"position\":1}\n\n: queue nonsense\n\n"
+        ": queue {\"position\":1,\"eta_ms\":null}\n\n: queue nonsense\n\n"
         "id: 1\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":null,"
         "\"reasoning_content\":\"\"}}]}\n\n" DELTA("reasoning_content", "hm") DELTA("reasoning", "m")
         DELTA("content", "14") DELTA("content", "\\u0034\\n2") FINISH("stop")
@@ -153,7 +154,7 @@ static void test_stream(void **state)
         start("{}", "sk-1");
         head(200, "text/event-stream; charset=utf-8", NULL);
         data(stream, piece);
-        assert_string_equal(told, "[12 3400 5200][1 -1 -1](hm)(m)<14><4\n2>!");
+        assert_string_equal(told, "[12 3400 5200 busy][1 -1 -1 -](hm)(m)<14><4\n2>!");
         assert_int_equal(call.end, EK_CALL_DONE);
         assert_int_equal(call.thought_tokens, 6);
         assert_int_equal(call.answer_tokens, 3);
@@ -280,9 +281,10 @@ static void screen_is(struct ek_screen *s, const char *out, const char *err)
 
 static void show_all(struct ek_screen *s)
 {
-    ek_screen_place(s, 12, 3400, 65000);
-    ek_screen_place(s, 1, -1, -1);
+    ek_screen_place(s, &(struct ek_place_told){12, 3400, 65000, "busy"});
+    ek_screen_place(s, &(struct ek_place_told){1, -1, -1, "engine_starting"});
     ek_screen_thought(s, EK_STR("hm"));
+    ek_screen_place(s, &(struct ek_place_told){1, -1, -1, "engine_restarted"});
     ek_screen_thought(s, EK_STR("\033[2Jm"));
     ek_screen_answer(s, EK_STR("14"));
     ek_screen_answer(s, EK_STR("42\033"));
@@ -296,12 +298,14 @@ static void test_screen(void **state)
     show_all(&s);
     screen_is(&s, "1442?\n",
               "\033[2mplace 12 in line, about 4 s, very likely within 1 min 5 s\033[0m"
-              "\r\033[K\033[2mplace 1 in line\033[0m\r\033[K\033[2mhm\033[0m\033[2m?[2Jm\033[0m\n\n");
+              "\r\033[K\033[2mplace 1 in line: the engine is starting\033[0m\r\033[K"
+              "\033[2mhm\033[0m\033[2m?[2Jm\033[0m\n\n");
 
     s = screen(true, true, false); /* NO_COLOR */
     show_all(&s);
     screen_is(&s, "1442?\n",
-              "place 12 in line, about 4 s, very likely within 1 min 5 s\r\033[Kplace 1 in line\r\033[K"
+              "place 12 in line, about 4 s, very likely within 1 min 5 s\r\033[K"
+              "place 1 in line: the engine is starting\r\033[K"
               "(thinking) hm?[2Jm\n\n");
 
     s = screen(false, false, true); /* a pipe gets the answer, untouched, and nothing else */

@@ -205,6 +205,8 @@ static const char *const cases[][2] = {
     {"engine:\n  isa: avx-2\n", "t.yaml:2:8: engine.isa: \"avx-2\" is not one of auto, generic, avx2, "
                                 "avx512; did you mean avx2?\n"},
     {"model:\n  name: \"a\\0b\"\n", "t.yaml:2:9: model.name holds a control character\n"},
+    {"model:\n  name: \"a\\u2028b\"\n", "t.yaml:2:9: model.name holds a control character\n"},
+    {"model:\n  file: a/\n", "t.yaml:2:9: model.file ends with a slash: it must name a file\n"},
     {"model:\n  name: \"\"\n", "t.yaml:2:9: model.name is empty\n"},
     /* addresses and references */
     {"listen: 8080\n",
