@@ -133,7 +133,10 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         return;
     }
     r->last_ns = ek_loop_now(r->loop).mono_ns;
-    if (chunk.flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS)) r->got_token = true;
+    if (!r->got_token && (chunk.flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS))) {
+        r->got_token = true; /* from here on the shorter clock counts */
+        ek_timer_set(r->loop, &r->timer, r->last_ns + r->deadline.stall_ns);
+    }
     for (uint32_t i = 0; i < chunk.choice_count; i++)
         if (chunk.choice[i].flags & EK_UP_FINISH) r->finished++;
     r->events->chunk(r->arg, payload, &chunk);
