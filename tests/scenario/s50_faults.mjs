@@ -11,7 +11,7 @@ import { ask, dishonest } from './client.mjs';
 const WHOLE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage']);
 const ERROR = new Set(['400', '401', '404', '429', '429-retry', '500', '500-html', '503', 'reset-before-head',
   'close-before-head', 'reset-in-head', 'close-after-head', 'cut-thought', 'cut-answer', 'fin-answer', 'clean-cut',
-  'stall', 'keepalives', 'malformed-chunk', 'wrong-shape', 'bad-coding', 'error-event', 'no-finish', 'empty-200',
+  'mute', 'stall', 'keepalives', 'malformed-chunk', 'wrong-shape', 'bad-coding', 'error-event', 'no-finish', 'empty-200',
   'empty-stream', 'only-done', 'wrong-type', 'error-200', 'short-length']);
 const STATUS = { 400: [400], 404: [404], 401: [502, 503], 429: [429, 503], '429-retry': [429, 503], 503: [429, 502, 503] };
 
@@ -73,6 +73,17 @@ test('a fault that strikes once is mended or admitted', { skip: needDoor }, asyn
       const r = await strike(door, kind, true, { fault: { kind, times: 1, key: kind } });
       if (early.has(kind)) assert.equal(r.digest.complete, true, JSON.stringify(r.digest));
     });
+  }
+});
+
+test('a stall is noticed by its own clock, not by that of the first token', { skip: needDoor }, async (t) => {
+  const up = await startFaulty();
+  const door = await startDoor({ upstream: up.url, config: { relay: { first_token: '60s', stall: '500ms', attempts: 1 } } });
+  t.after(async () => { await door.stop(); await up.close(); });
+  for (const fault of ['stall', 'keepalives']) {
+    const r = await within(8000, ask(door, { model: 'faulty', stream: true, fault, messages: [{ role: 'user', content: 'x' }] }), fault);
+    assert.equal(r.digest.error?.code, 'upstream_stall', JSON.stringify(r.digest));
+    assert.ok(r.ms > 400, `${r.ms} ms`);
   }
 });
 

@@ -35,6 +35,7 @@ export const FAULTS = {
   'close-before-head': 'FIN before a byte',
   'reset-in-head': 'half a head, then RST',
   'close-after-head': '200 and the head, then FIN without the chunk terminator',
+  'mute': 'takes the request and says nothing at all',
   'slow-first': 'the head at once, the first token after `ms`',
   'cut-thought': 'RST after `at` tokens of thought',
   'cut-answer': 'RST after `at` tokens of text',
@@ -63,7 +64,7 @@ export const FAULTS = {
   'short-length': 'Content-Length larger than the body, then FIN',
 };
 
-const sleepless = new Set(['stall', 'keepalives']);
+const sleepless = new Set(['mute', 'stall', 'keepalives']);
 
 function chunk(model, delta, finish = null, extra = {}) {
   return { id: 'chatcmpl-faulty', object: 'chat.completion.chunk', created: 1700000000, model,
@@ -170,6 +171,7 @@ class Answer {
       case 'close-before-head': return this.socket.destroy();
       case 'reset-in-head':
         return this.socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/ev', () => this.socket.resetAndDestroy());
+      case 'mute': return undefined;
       case 'close-after-head': this.head(); return this.cut('fin');
       case 'slow-first':
         this.head();
