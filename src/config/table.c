@@ -47,6 +47,9 @@ static const struct ek_option model_options[] = {
      .text = "The name clients ask for; unset: the file's name without its ending."},
     {"aliases", NULL, EK_OPTION_LIST, FIELD(ek_model_options, aliases), 0, 64, NULL,
      .restart = RESTART, .text = "Further names for the same model."},
+    {"chat_template", "chat-template", EK_OPTION_STRING, FIELD(ek_model_options, chat_template), 1, 16,
+     NULL, .restart = RESTART,
+     .text = "How messages become a prompt: v2, v3, r1 or v3.1; unset: as the file says."},
 };
 
 static const struct ek_option engine_options[] = {

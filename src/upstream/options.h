@@ -24,6 +24,7 @@ struct ek_model_options {
     const char *file;          /* GGUF */
     const char *name;          /* public name; NULL: from the file's name without .gguf */
     struct ek_strlist aliases; /* further names clients may use */
+    const char *chat_template; /* "v3.1", ...; NULL: as the file says */
 };
 
 struct ek_upstream_options {

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/* Answers: tokens into text, text into chunks or one whole completion, errors before and in mid-stream.
+ * A slow client never makes memory grow without limit: above EK_SERVE_UNSENT_BYTES nothing more is
+ * framed, its text gathers as bare text (bounded by the context), and goes out as one chunk when the
+ * socket has drained. */
+#include "engine/serve_inside.h"
+
+#include "base/json_write.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct ek_str done_event = {"data: [DONE]\n\n", 14};
+
+static struct ek_chunk_head head_of(const struct ek_call *c)
+{
+    return (struct ek_chunk_head){
+        .api = c->kind == EK_CALL_CHAT ? EK_API_CHAT : EK_API_COMPLETIONS,
+        .id = ek_str_of(c->id),
+        .model = c->ask.model.len ? c->ask.model : ek_str_of(c->serve->model),
+        .fingerprint = ek_str_of(ek_engine_numerics(c->serve->engine)),
+        .created_s = c->created_s,
+        .include_usage = c->ask.include_usage,
+    };
+}
+
+static struct ek_usage usage_of(const struct ek_call *c)
+{
+    return (struct ek_usage){.prompt_tokens = c->prompt.count, .completion_tokens = c->tokens,
+                             .reasoning_tokens = c->thought_tokens};
+}
+
+/* ---- logprobs -------------------------------------------------------------------------------- */
+
+static void put_logprob(const struct ek_call *c, struct ek_buf *b, uint32_t id, float logprob)
+{
+    struct ek_str bytes = ek_tokenizer_bytes(c->serve->tokenizer, id);
+    ek_buf_lit(b, "{\"token\":");
+    ek_json_put_string(b, bytes);
+    ek_buf_printf(b, ",\"logprob\":%.6g,\"bytes\":[", logprob < -9999.0F ? -9999.0 : (double)logprob);
+    for (size_t i = 0; i < bytes.len; i++) {
+        ek_buf_printf(b, i ? ",%d" : "%d", (unsigned char)bytes.data[i]);
+    }
+    ek_buf_char(b, ']');
+}
+
+static void put_samples(const struct ek_call *c, struct ek_buf *b, const char *name, size_t from, size_t to)
+{
+    ek_buf_printf(b, "\"%s\":[", name);
+    for (size_t i = from; i < to; i++) {
+        const struct ek_sample *s = &c->samples[i];
+        if (i > from) ek_buf_char(b, ',');
+        put_logprob(c, b, s->id, s->logprob);
+        ek_buf_lit(b, ",\"top_logprobs\":[");
+        for (uint32_t k = 0; k < s->top_count; k++) {
+            if (k > 0) ek_buf_char(b, ',');
+            put_logprob(c, b, s->top[k].id, s->top[k].logprob);
+            ek_buf_char(b, '}');
+        }
+        ek_buf_lit(b, "]}");
+    }
+    ek_buf_char(b, ']');
+}
+
+/* The lists of OpenAI's chat API, and DeepSeek's for the thought, of samples from..to; for
+ * /v1/completions too, whose older shape says less. Absent when there is nothing to say. */
+static struct ek_str logprobs_of(const struct ek_call *c, struct ek_buf *b, size_t from, size_t to)
+{
+    if (!c->ask.logprobs || from >= to) return (struct ek_str){NULL, 0};
+    size_t middle = c->thought_samples;
+    middle = middle < from ? from : middle > to ? to : middle;
+    ek_buf_char(b, '{');
+    put_samples(c, b, "content", middle, to);
+    if (middle > from) {
+        ek_buf_char(b, ',');
+        put_samples(c, b, "reasoning_content", from, middle);
+    }
+    ek_buf_char(b, '}');
+    return ek_buf_view(b);
+}
+
+static void keep_sample(struct ek_call *c, const struct ek_sample *sample)
+{
+    if (!c->ask.logprobs) return;
+    if (c->sample_count == c->sample_cap) {
+        c->sample_cap = c->sample_cap ? c->sample_cap * 2 : 16;
+        c->samples = realloc(c->samples, c->sample_cap * sizeof *c->samples);
+        MUST(c->samples);
+    }
+    c->samples[c->sample_count++] = *sample;
+}
+
+/* ---- chunks ---------------------------------------------------------------------------------- */
+
+/* One chunk: a text of either kind (or none) and the tokens fresh[from..to). */
+static void put_chunk(struct ek_call *c, struct ek_buf *b, struct ek_delta d, size_t from, size_t to)
+{
+    struct ek_chunk_head head = head_of(c);
+    struct ek_buf logprobs = ek_buf_make(64u << 20);
+    MUST(from <= to && to <= c->fresh.count);
+    d.ek = true;
+    d.token_count = c->tokens - (uint32_t)(c->fresh.count - to);
+    d.ids = c->fresh.data + from;
+    d.id_count = to - from;
+    if (c->ask.logprobs) d.logprobs = logprobs_of(c, &logprobs, from, to);
+    ek_buf_lit(b, "data: ");
+    ek_chunk_write(b, &head, &d);
+    ek_buf_lit(b, "\n\n");
+    ek_buf_free(&logprobs);
+}
+
+/* All text that waits, the thought before the answer and never in one chunk, each with exactly the
+ * tokens it came from: a stream may be cut between the two. */
+static void put_text(struct ek_call *c, struct ek_buf *b)
+{
+    size_t from = 0;
+    MUST(c->split <= c->fresh.count);
+    if (c->thought.len > 0) {
+        size_t to = c->text.len > 0 ? c->split : c->fresh.count;
+        put_chunk(c, b, (struct ek_delta){.reasoning = ek_buf_view(&c->thought)}, 0, to);
+        from = to;
+    }
+    if (c->text.len > 0) {
+        put_chunk(c, b, (struct ek_delta){.content = ek_buf_view(&c->text)}, from, c->fresh.count);
+        from = c->fresh.count;
+    }
+    if (from == 0) return; /* tokens without text wait for some */
+    ek_buf_clear(&c->thought);
+    ek_buf_clear(&c->text);
+    c->fresh.count = c->split = c->sample_count = c->thought_samples = 0;
+}
+
+/* The first chunk says who speaks; an answer that goes on from a prefix has said so before. */
+static void put_role(struct ek_call *c, struct ek_buf *b)
+{
+    if (c->role_sent) return;
+    c->role_sent = true;
+    if (c->ask.continues || c->kind != EK_CALL_CHAT) return;
+    struct ek_chunk_head head = head_of(c);
+    struct ek_delta d = {.role = true, .ek = true};
+    d.content = d.reasoning = (struct ek_str){NULL, 0};
+    if (c->thinks) d.reasoning = EK_STR("");
+    ek_buf_lit(b, "data: ");
+    ek_chunk_write(b, &head, &d);
+    ek_buf_lit(b, "\n\n");
+}
+
+/* A token's text joins what waits. */
+void ek_call_take_text(struct ek_call *c, uint32_t id, const struct ek_sample *sample)
+{
+    bool thought = c->output.state == EK_OUTPUT_THOUGHT;
+    size_t text_before = c->text.len;
+    ek_output_push(&c->output, id, &c->thought, &c->text);
+    if (text_before == 0 && c->text.len > 0) c->split = c->fresh.count;
+    c->tokens++;
+    if (thought && id != c->output.end_id) c->thought_tokens++;
+    if (thought && c->ask.logprobs) c->thought_samples++;
+    if (c->ask.stream) MUST(ek_ids_push(&c->fresh, id) == EK_OK);
+    keep_sample(c, sample);
+}
+
+/* No more tokens come: what the parser held back joins, too. */
+void ek_call_take_rest(struct ek_call *c)
+{
+    size_t text_before = c->text.len;
+    ek_output_end(&c->output, &c->thought, &c->text);
+    if (text_before == 0 && c->text.len > 0) c->split = c->fresh.count;
+}
+
+static void put_end(struct ek_call *c, struct ek_buf *b)
+{
+    struct ek_chunk_head head = head_of(c);
+    if (c->failed != EK_REASON_NONE) {
+        struct ek_error e = {.reason = c->failed};
+        ek_buf_lit(b, "data: ");
+        ek_error_write(b, &e);
+        ek_buf_lit(b, "\n\n");
+    } else {
+        put_text(c, b);
+        put_chunk(c, b, (struct ek_delta){.finish = c->finish}, 0, c->fresh.count);
+        if (c->ask.include_usage) {
+            struct ek_usage usage = usage_of(c);
+            ek_buf_lit(b, "data: ");
+            ek_chunk_write_usage(b, &head, &usage);
+            ek_buf_lit(b, "\n\n");
+        }
+    }
+    ek_buf_str(b, done_event);
+}
+
+static void start_stream(struct ek_call *c)
+{
+    if (c->started) return;
+    const struct ek_http_header headers[] = {
+        {EK_STR("Content-Type"), EK_STR("text/event-stream; charset=utf-8")},
+        {EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")},
+        {EK_STR("X-Accel-Buffering"), EK_STR("no")},
+        {EK_STR("X-Request-Id"), ek_str_of(c->id)},
+    };
+    c->started = true;
+    ek_http_start(c->req, 200, headers, EK_COUNT(headers), EK_HTTP_CHUNKED);
+}
+
+static void write_or_abort(struct ek_call *c, struct ek_str bytes)
+{
+    if (ek_http_write(c->req, bytes) != EK_OK) ek_call_drop(c, EK_REASON_WRITE_STALL);
+    c->wrote_ns = ek_loop_now(c->serve->loop).mono_ns;
+}
+
+static void count_end(struct ek_call *c)
+{
+    struct ek_serve *s = c->serve;
+    double took = 1e-9 * (double)ek_ns_since(ek_loop_now(s->loop).mono_ns, c->arrived_ns);
+    if (c->failed != EK_REASON_NONE) {
+        s->counters.refused[c->failed]++;
+        return;
+    }
+    s->counters.answers[c->finish]++;
+    s->counters.prompt_tokens += c->prompt.count;
+    s->counters.answer_tokens += c->tokens - c->ask.prefix_count;
+    s->counters.thought_tokens += c->thought_tokens;
+    ek_histogram_add(&s->counters.whole_s, took);
+    s->job_s = s->job_s > 0 ? 0.9 * s->job_s + 0.1 * took : took;
+}
+
+static void send_stream(struct ek_call *c)
+{
+    struct ek_buf *b = &c->serve->out;
+    bool ended = c->state == EK_CALL_AT_ENDED;
+    if (!ended && ek_http_unsent(c->req) > EK_SERVE_UNSENT_BYTES) {
+        c->serve->counters.gathered++;
+        return;
+    }
+    ek_buf_clear(b);
+    if (c->tokens > c->ask.prefix_count || ended) put_role(c, b);
+    if (ended) put_end(c, b);
+    else put_text(c, b);
+    if (b->failed) {
+        ek_call_drop(c, EK_REASON_ANSWER_TOO_LARGE);
+    } else if (ended) {
+        start_stream(c);
+        ek_http_finish(c->req, ek_buf_view(b));
+        count_end(c);
+        ek_call_part(c);
+    } else if (b->len > 0) {
+        start_stream(c);
+        write_or_abort(c, ek_buf_view(b));
+    }
+}
+
+static void send_whole(struct ek_call *c)
+{
+    if (c->state != EK_CALL_AT_ENDED) return;
+    struct ek_chunk_head head = head_of(c);
+    struct ek_usage usage = usage_of(c);
+    struct ek_buf logprobs = ek_buf_make(64u << 20), *b = &c->serve->out;
+    struct ek_choice choice = {.finish = c->finish, .content = EK_STR("")};
+    if (c->text.len > 0) choice.content = ek_buf_view(&c->text);
+    if (c->thinks) choice.reasoning = c->thought.len ? ek_buf_view(&c->thought) : EK_STR("");
+    choice.logprobs = logprobs_of(c, &logprobs, 0, c->sample_count);
+    ek_buf_clear(b);
+    ek_completion_write(b, &head, &choice, 1, &usage, EK_STR(""));
+    ek_buf_free(&logprobs);
+    count_end(c);
+    const struct ek_http_header headers[] = {
+        {EK_STR("Content-Type"), EK_STR("application/json")}, {EK_STR("X-Request-Id"), ek_str_of(c->id)}};
+    if (b->failed) {
+        ek_call_drop(c, EK_REASON_ANSWER_TOO_LARGE);
+        return;
+    }
+    ek_http_reply(c->req, 200, headers, EK_COUNT(headers), ek_buf_view(b));
+    ek_call_part(c);
+}
+
+void ek_call_send(struct ek_call *c)
+{
+    MUST_OBJ(c, EK_CALL_MAGIC);
+    if (!c->req) return;
+    if (c->state == EK_CALL_AT_ENDED && c->failed != EK_REASON_NONE && !c->started) {
+        struct ek_error e = {.reason = c->failed};
+        ek_call_refuse(c, &e);
+    } else if (c->ask.stream) {
+        send_stream(c);
+    } else {
+        send_whole(c);
+    }
+}
+
+/* Proxies cut a stream that says nothing for a minute; clients begin to wonder sooner. */
+void ek_call_quiet(struct ek_call *c, uint64_t now_ns)
+{
+    if (!c->req || !c->ask.stream || c->state != EK_CALL_AT_RUNNING || ek_http_unsent(c->req) > 0) return;
+    if (ek_ns_since(now_ns, c->wrote_ns) < EK_SERVE_QUIET_S * EK_S_NS) return;
+    start_stream(c);
+    write_or_abort(c, EK_STR(": keep-alive\n\n"));
+}
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+void ek_serve_reply_json(struct ek_http_req *req, int status, struct ek_buf *body)
+{
+    const struct ek_http_header header = {EK_STR("Content-Type"), EK_STR("application/json")};
+    if (body->failed) {
+        ek_http_abort(req, EK_REASON_ANSWER_TOO_LARGE);
+        return;
+    }
+    ek_http_reply(req, status, &header, 1, ek_buf_view(body));
+}
+
+void ek_serve_refuse(struct ek_serve *s, struct ek_http_req *req, const struct ek_error *e)
+{
+    char seconds[24] = "";
+    struct ek_http_header headers[2] = {{EK_STR("Content-Type"), EK_STR("application/json")}};
+    size_t count = 1;
+    if (e->retry_after_ms > 0) {
+        int n = snprintf(seconds, sizeof seconds, "%lld", (long long)(e->retry_after_ms + 999) / 1000);
+        headers[count++] = (struct ek_http_header){EK_STR("Retry-After"), {seconds, (size_t)n}};
+    }
+    ek_buf_clear(&s->out);
+    ek_error_write(&s->out, e);
+    s->counters.refused[e->reason]++;
+    ek_http_reply(req, ek_reason_status(e->reason), headers, count, ek_buf_view(&s->out));
+}
+
+void ek_call_refuse(struct ek_call *c, const struct ek_error *e)
+{
+    MUST(c->req && !c->started);
+    ek_serve_refuse(c->serve, c->req, e);
+    ek_call_part(c);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* From a body to a prompt: read the JSON, find the model's name, decide on thinking, render the template.
+ * Runs on the loop thread or on a helper thread: touches the call it is given and the constants of the
+ * server (tokenizer, template, names), and nothing that changes. */
+#include "engine/ask_inside.h"
+#include "engine/serve_inside.h"
+
+#include <stdio.h>
+
+static bool refuse(struct ek_call *c, enum ek_reason reason, const char *param, const char *text)
+{
+    c->fault.reason = reason;
+    snprintf(c->fault.param, sizeof c->fault.param, "%s", param);
+    snprintf(c->fault.text, sizeof c->fault.text, "%s", text);
+    return false;
+}
+
+static const struct ek_str chat_alias = {"deepseek-chat", 13}, reasoner_alias = {"deepseek-reasoner", 17};
+
+/* The names of DeepSeek's API that clients have built in: one model, thinking off and on. */
+static bool know_model(struct ek_call *c)
+{
+    const struct ek_serve *s = c->serve;
+    struct ek_str m = c->ask.model;
+    bool known = m.len == 0 || ek_str_eq(m, ek_str_of(s->model)) || ek_str_eq(m, chat_alias) ||
+                 ek_str_eq(m, reasoner_alias);
+    for (size_t i = 0; !known && i < s->aliases.count; i++) {
+        known = ek_str_eq(m, ek_str_of(s->aliases.item[i]));
+    }
+    if (known) return true;
+    refuse(c, EK_REASON_MODEL_UNKNOWN, "model", "");
+    snprintf(c->fault.text, sizeof c->fault.text, "This model does not exist here; there is: %.120s.",
+             s->model);
+    return false;
+}
+
+static bool wants_thought(const struct ek_call *c)
+{
+    if (!c->serve->chat.can_think || c->ask.thinking_budget == 0) return false;
+    if (c->ask.thinking != EK_ASK_THINK_DEFAULT) return c->ask.thinking == EK_ASK_THINK_ON;
+    return !ek_str_eq(c->ask.model, chat_alias);
+}
+
+static bool too_long(struct ek_call *c)
+{
+    refuse(c, EK_REASON_CONTEXT_LENGTH, c->kind == EK_CALL_CHAT ? "messages" : "prompt", "");
+    snprintf(c->fault.text, sizeof c->fault.text,
+             "The prompt is longer than the model's context of %u tokens.", c->serve->ctx_tokens);
+    return false;
+}
+
+static bool ids_exist(struct ek_call *c, const uint32_t *ids, size_t count, const char *param)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] >= c->serve->vocab) {
+            return refuse(c, EK_REASON_BAD_VALUE, param, "A token id is outside the vocabulary.");
+        }
+    }
+    return true;
+}
+
+static bool render(struct ek_call *c, struct ek_encoder *e)
+{
+    const struct ek_serve *s = c->serve;
+    const struct ek_ask *a = &c->ask;
+    c->prompt.count_max = s->ctx_tokens;
+    enum ek_status st = EK_OK;
+    if (c->kind == EK_CALL_CHAT) {
+        c->thinks = wants_thought(c);
+        st = ek_template_render(&s->chat, s->tokenizer, e, a->messages, a->message_count, c->thinks,
+                                &c->prompt, &c->end);
+        c->thinks = c->end.open_thought || c->end.may_think;
+    } else if (a->prompt_ids) {
+        if (!ids_exist(c, a->prompt_ids, a->prompt_id_count, "prompt")) return false;
+        for (size_t i = 0; i < a->prompt_id_count && st == EK_OK; i++) {
+            st = ek_ids_push(&c->prompt, a->prompt_ids[i]);
+        }
+    } else {
+        if (ek_tokenizer_add_bos(s->tokenizer) && ek_tokenizer_bos(s->tokenizer) != EK_TOKEN_NONE) {
+            st = ek_ids_push(&c->prompt, ek_tokenizer_bos(s->tokenizer));
+        }
+        if (st == EK_OK) st = ek_tokenizer_encode(s->tokenizer, e, a->prompt, false, &c->prompt);
+    }
+    if (st != EK_OK || c->prompt.count + a->prefix_count >= s->ctx_tokens) return too_long(c);
+    if (c->prompt.count == 0) return refuse(c, EK_REASON_BAD_VALUE, "prompt", "The prompt is empty.");
+    return ids_exist(c, a->prefix_ids, a->prefix_count, "ek.prefix");
+}
+
+void ek_call_read(struct ek_call *c, struct ek_encoder *encoder)
+{
+    MUST_OBJ(c, EK_CALL_MAGIC);
+    MUST(c->state == EK_CALL_AT_READING);
+    enum ek_api api = c->kind == EK_CALL_CHAT ? EK_API_CHAT : EK_API_COMPLETIONS;
+    if (!ek_ask_read(&c->ask, api, ek_buf_view(&c->body), c->serve->ctx_tokens, &c->fault)) return;
+    c->fault.reason = EK_REASON_NONE;
+    if (know_model(c) && render(c, encoder)) MUST(c->fault.reason == EK_REASON_NONE);
+    else MUST(c->fault.reason != EK_REASON_NONE);
+}
+
+/* ---- POST /tokenize: how many tokens is this? ------------------------------------------------ */
+
+static bool tokenize(struct ek_call *c, json_t *root, struct ek_ids *ids)
+{
+    const struct ek_serve *s = c->serve;
+    struct ek_ask_reader r = {&c->ask, &c->fault, "", s->ctx_tokens};
+    struct ek_str content = {NULL, 0};
+    bool add_special = false, parse_special = false;
+    enum ek_status st = EK_OK;
+    if (ek_ask_member(root, "messages")) {
+        if (!ek_ask_read_messages(&r, root)) return false;
+        st = ek_template_render(&s->chat, s->tokenizer, s->encoder, c->ask.messages, c->ask.message_count,
+                                s->chat.can_think, ids, &c->end);
+    } else {
+        bool ok = ek_ask_string(&r, root, "prompt", SIZE_MAX, &content) &&
+                  ek_ask_string(&r, root, "content", SIZE_MAX, &content) &&
+                  ek_ask_bool(&r, root, "add_special", &add_special) &&
+                  ek_ask_bool(&r, root, "parse_special", &parse_special);
+        if (!ok) return false;
+        if (!content.data) return ek_ask_refuse(&r, EK_REASON_MISSING_PARAM, "content", "is missing.");
+        if (add_special && ek_tokenizer_bos(s->tokenizer) != EK_TOKEN_NONE) {
+            st = ek_ids_push(ids, ek_tokenizer_bos(s->tokenizer));
+        }
+        if (st == EK_OK) st = ek_tokenizer_encode(s->tokenizer, s->encoder, content, parse_special, ids);
+    }
+    return st == EK_OK || too_long(c);
+}
+
+/* {"content": text} or {"messages": [...]} → {"count": n, "tokens": [...]}. At most as much as the
+ * context holds: more has no use here. */
+void ek_serve_tokenize(struct ek_call *c)
+{
+    MUST_OBJ(c, EK_CALL_MAGIC);
+    struct ek_ids ids = {.count_max = c->serve->ctx_tokens};
+    json_t *root = json_loadb(c->body.data ? c->body.data : "", c->body.len,
+                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    c->ask.made = json_array();
+    MUST(c->ask.made);
+    c->fault.reason = EK_REASON_NONE;
+    if (!json_is_object(root)) refuse(c, EK_REASON_BAD_JSON, "", "The body is not a valid JSON object.");
+    else if (tokenize(c, root, &ids)) MUST(c->fault.reason == EK_REASON_NONE);
+    if (c->fault.reason != EK_REASON_NONE) {
+        struct ek_error e = {.reason = c->fault.reason, .message = ek_str_of(c->fault.text),
+                             .param = c->fault.param[0] ? c->fault.param : NULL};
+        ek_call_refuse(c, &e);
+    } else {
+        struct ek_buf out = ek_buf_make(64 + 11 * (ids.count + 1));
+        ek_buf_printf(&out, "{\"count\":%zu,\"tokens\":[", ids.count);
+        for (size_t i = 0; i < ids.count; i++) ek_buf_printf(&out, i ? ",%u" : "%u", ids.data[i]);
+        ek_buf_lit(&out, "]}");
+        ek_serve_reply_json(c->req, 200, &out);
+        ek_buf_free(&out);
+    }
+    json_decref(root);
+    ek_ids_free(&ids);
+}
