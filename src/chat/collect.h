@@ -2,9 +2,9 @@
 /* A whole answer out of chunks: for callers who did not stream (every upstream call is streamed).
  *
  * Texts are collected as they came, escaped; nothing is unescaped on the way. tool_calls are merged by
- * index, arrays of logprobs joined, unknown simple members of choices and deltas kept: strings of a
- * delta and arrays are joined, of the rest the last counts. Memory is bounded by one limit over all
- * choices; beyond it the collector fails for good with EK_FULL.
+ * index, arrays of logprobs joined, unknown members of choices and deltas kept: strings of a delta and
+ * all arrays are joined, of the rest the last counts, null never. Memory is bounded by one limit over
+ * all choices; beyond it the collector fails for good with EK_FULL.
  *
  *      chunk --> ek_collect_add --> ek_collect_add --> ... --> ek_collect_write --> one JSON object */
 #ifndef EK_CHAT_COLLECT_H
@@ -37,9 +37,9 @@ bool ek_collect_finished(const struct ek_collect *c);         /* every choice se
 struct ek_str ek_collect_content(const struct ek_collect *c, size_t choice_index);
 struct ek_str ek_collect_reasoning(const struct ek_collect *c, size_t choice_index);
 
-/* The finished answer. id, model, created and fingerprint are the head's. usage: what was settled;
- * NULL = the upstream's own, with both cache forms added where they are missing. extra: raw members
- * beginning with a comma, or empty. */
+/* The finished answer. id, model, created and fingerprint are the head's (an absent fingerprint: the
+ * upstream's, if it sent one). usage: what was settled; NULL = the upstream's own numbers, or no usage
+ * at all when it sent none. extra: raw members beginning with a comma, or empty. */
 void ek_collect_write(const struct ek_collect *c, struct ek_buf *out, const struct ek_chunk_head *head,
                       const struct ek_usage *usage, struct ek_str extra);
 

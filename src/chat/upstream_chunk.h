@@ -4,7 +4,8 @@
  * stay escaped. Nothing is allocated or kept: this runs once a token.
  *
  * Upstreams are trusted more than callers, so unknown members pass and a name given twice counts by
- * its last value; but the payload must be strict JSON, and what we interpret must have its type. */
+ * its last value; but the payload must be strict JSON, and what we interpret must have its type: an
+ * answer we cannot read must never look like an empty one. */
 #ifndef EK_CHAT_UPSTREAM_CHUNK_H
 #define EK_CHAT_UPSTREAM_CHUNK_H
 
@@ -29,7 +30,7 @@ struct ek_up_choice {
     uint32_t flags;
     uint32_t index;
     enum ek_finish finish;
-    struct ek_str content;    /* inside of the string, escaped */
+    struct ek_str content;    /* inside of the string, escaped; data NULL = absent or null */
     struct ek_str reasoning;  /* the same; from reasoning_content or reasoning */
     struct ek_str tool_calls; /* raw array */
     struct ek_str logprobs;   /* raw value */
@@ -50,7 +51,9 @@ struct ek_up_chunk {
     struct ek_str fingerprint;
     struct ek_str created;
     struct ek_str usage_raw;  /* also when null */
+    struct ek_str usage_name; /* with quotes */
     struct ek_str ek_raw;
+    struct ek_str ek_name;
     struct ek_str service_tier;
     struct ek_str reasoning_name; /* the name "reasoning" (with quotes) where it should be
                                    * "reasoning_content"; first choice only */

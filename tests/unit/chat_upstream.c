@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading the chunks of the servers people run. The payloads are of the documented shape of each server,
+ * written for this test. */
+#include "cm.h"
+#include "chunk_oracle.h"
+
+#include <stdio.h>
+
+#define HEAD "{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
+
+static const char *const shapes[] = {
+    /* DeepSeek */
+    HEAD "\"system_fingerprint\":\"fp_1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\","
+         "\"content\":null,\"reasoning_content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]}",
+    HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":null,\"reasoning_content\":\"Okay,\\n\"},"
+         "\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}",
+    HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\",\"reasoning_content\":null},"
+         "\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":10,"
+         "\"completion_tokens\":20,\"total_tokens\":30,\"prompt_tokens_details\":{\"cached_tokens\":4},"
+         "\"completion_tokens_details\":{\"reasoning_tokens\":7},\"prompt_cache_hit_tokens\":4,"
+         "\"prompt_cache_miss_tokens\":6}}",
+    /* vLLM: reasoning, stop_reason, usage on every chunk */
+    HEAD "\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"hm\"},\"logprobs\":null,"
+         "\"finish_reason\":null,\"stop_reason\":null,\"token_ids\":null}],"
+         "\"usage\":{\"prompt_tokens\":5,\"total_tokens\":6,\"completion_tokens\":1,"
+         "\"prompt_tokens_details\":null}}",
+    /* SGLang */
+    HEAD "\"choices\":[{\"index\":0,\"delta\":{\"role\":null,\"content\":\"x\","
+        "\"reasoning_content\":null,"
+         "\"tool_calls\":null},\"logprobs\":null,\"finish_reason\":\"abort\",\"matched_stop\":null}],"
+         "\"usage\":null}",
+    /* llama-server */
+    "{\"choices\":[{\"finish_reason\":\"length\",\"index\":0,\"delta\":{}}],\"created\":1,\"id\":\"c\","
+    "\"model\":\"m\",\"system_fingerprint\":\"b1\",\"object\":\"chat.completion.chunk\",\"timings\":"
+    "{\"prompt_n\":1,\"predicted_per_second\":12.5}}",
+    /* tool calls */
+    HEAD "\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_1\",\"type\":"
+         "\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\"}}]},"
+         "\"finish_reason\":null}]}",
+    /* OpenAI: the usage chunk */
+    HEAD "\"service_tier\":\"default\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,"
+        "\"completion_tokens\":2,"
+         "\"total_tokens\":5,\"completion_tokens_details\":{\"reasoning_tokens\":1,"
+         "\"audio_tokens\":0}}}",
+    /* our engine */
+    HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xe4\xbd\xa0\"},\"finish_reason\":null}],"
+         "\"ek\":{\"n\":3,\"ids\":[5, 6,4294967295]}}",
+    /* completions */
+    "{\"id\":\"t\",\"object\":\"text_completion\",\"created\":1,\"model\":\"m\","
+    "\"choices\":[{\"index\":1,"
+    "\"text\":\"ab\",\"logprobs\":null,\"finish_reason\":\"content_filter\"}]}",
+    /* errors */
+    "{\"error\":{\"message\":\"no \\\"room\\\"\",\"type\":\"server_error\",\"param\":null,"
+    "\"code\":503}}",
+    "{\"object\":\"error\",\"message\":\"old\",\"type\":\"BadRequestError\",\"param\":null,"
+    "\"code\":400}",
+    "{\"error\":\"plain\"}",
+    " [DONE] ",
+};
+
+static struct ek_up_chunk c;
+
+static const struct ek_up_chunk *chunk(size_t shape)
+{
+    const char *fault = NULL;
+    memset(&c, 0x5A, sizeof c);
+    bool ok = ek_up_chunk_read(ek_str_of(shapes[shape]), &c, &fault);
+    if (!ok) fail_msg("%s: %s", shapes[shape], fault);
+    return &c;
+}
+
+static void same(struct ek_str got, const char *want)
+{
+    if (!want) {
+        assert_null(got.data);
+        return;
+    }
+    assert_int_equal(got.len, strlen(want));
+    assert_memory_equal(got.data, want, got.len);
+}
+
+static void tells_what_is_in_a_chunk(void **state)
+{
+    (void)state;
+    assert_int_equal(chunk(0)->flags, EK_UP_ROLE);
+    same(c.choice[0].content, NULL);
+    same(c.choice[0].reasoning, "");
+    same(c.fingerprint, "\"fp_1\"");
+    assert_int_equal(chunk(1)->flags, EK_UP_REASONING);
+    same(c.choice[0].reasoning, "Okay,\\n");
+    same(c.usage_raw, "null");
+    same(c.id, "\"c1\"");
+    same(c.model, "\"m\"");
+    same(c.created, "1");
+    assert_int_equal(chunk(2)->flags, EK_UP_FINISH | EK_UP_USAGE);
+    assert_int_equal(c.choice[0].finish, EK_FINISH_STOP);
+    assert_int_equal(c.usage.prompt_tokens, 10);
+    assert_int_equal(c.usage.completion_tokens, 20);
+    assert_int_equal(c.usage.cached_tokens, 4);
+    assert_int_equal(c.usage.reasoning_tokens, 7);
+    assert_int_equal(chunk(3)->flags, EK_UP_REASONING | EK_UP_USAGE);
+    same(c.reasoning_name, "\"reasoning\"");
+    same(c.choice[0].reasoning, "hm");
+    assert_int_equal(chunk(4)->flags, EK_UP_CONTENT | EK_UP_FINISH);
+    assert_int_equal(c.choice[0].finish, EK_FINISH_OTHER);
+    same(c.choice[0].finish_raw, "abort");
+    assert_int_equal(chunk(5)->choice[0].finish, EK_FINISH_LENGTH);
+    assert_int_equal(chunk(6)->flags, EK_UP_TOOL_CALLS);
+    assert_int_equal(chunk(7)->flags, EK_UP_USAGE);
+    assert_int_equal(c.choice_count, 0);
+    same(c.service_tier, "\"default\"");
+}
+
+static void reads_ids_errors_and_the_end(void **state)
+{
+    (void)state;
+    uint32_t ids[2] = {0};
+    assert_int_equal(chunk(8)->flags, EK_UP_CONTENT | EK_UP_EK);
+    assert_int_equal(c.ek_tokens, 3);
+    assert_int_equal(ek_up_chunk_ids(c.ek_ids, ids, 2), 3);
+    assert_int_equal(ids[1], 6);
+    assert_int_equal(ek_up_chunk_ids(EK_STR("[]"), ids, 2), 0);
+    assert_int_equal(ek_up_chunk_ids(EK_STR("[1.5]"), ids, 2), -1);
+    assert_int_equal(ek_up_chunk_ids(EK_STR("[4294967296]"), ids, 2), -1);
+    assert_int_equal(ek_up_chunk_ids(EK_STR("[-1]"), ids, 2), -1);
+    assert_int_equal(chunk(9)->choice[0].index, 1);
+    same(c.choice[0].content, "ab");
+    same(c.choice[0].delta, NULL);
+    assert_int_equal(chunk(10)->flags, EK_UP_ERROR);
+    same(c.error_message, "no \\\"room\\\"");
+    same(c.error_code, "503");
+    assert_int_equal(chunk(11)->flags, EK_UP_ERROR);
+    same(c.error_message, "old");
+    same(c.error_type, "BadRequestError");
+    assert_int_equal(chunk(12)->flags, EK_UP_ERROR);
+    same(c.error_message, "plain");
+    assert_int_equal(chunk(13)->flags, EK_UP_DONE);
+}
+
+static void refuses_what_it_cannot_read(void **state)
+{
+    (void)state;
+    const char *const bad[] = {
+        "", "[DONE", "[]", "null", "{", "{\"choices\":[{}]} x", "{\"choices\":{}}", "{\"choices\":[1]}",
+        "{\"choices\":[{\"delta\":[]}]}", "{\"choices\":[{\"delta\":{\"content\":5}}]}",
+        "{\"choices\":[{\"delta\":{\"content\":[\"a\"]}}]}", "{\"choices\":[{\"index\":-1}]}",
+        "{\"choices\":[{\"index\":4294967296}]}", "{\"choices\":[{\"index\":\"0\"}]}",
+        "{\"choices\":[{\"finish_reason\":true}]}", "{\"usage\":7}",
+        "{\"usage\":{\"prompt_tokens\":1.5}}",
+        "{\"usage\":{\"prompt_tokens\":-1}}", "{\"choices\":[{\"delta\":{\"tool_calls\":{}}}]}",
+        "{\"id\":\"\\ud800\"}", "{\"ek\":{\"n\":4294967296}}",
+        "{\"choices\":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]}",
+    };
+    for (size_t i = 0; i < EK_COUNT(bad); i++) {
+        const char *fault = NULL;
+        if (ek_up_chunk_read(ek_str_of(bad[i]), &c, &fault)) fail_msg("accepted: %s", bad[i]);
+        assert_non_null(fault);
+    }
+}
+
+static void cut_payloads_are_never_taken(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i + 1 < EK_COUNT(shapes); i++) {
+        for (size_t len = 0; len < strlen(shapes[i]); len++) {
+            char *copy = malloc(len ? len : 1); /* its end is where a sanitizer looks */
+            assert_non_null(copy);
+            memcpy(copy, shapes[i], len);
+            assert_false(ek_up_chunk_read(ek_str_make(copy, len), &c, NULL));
+            free(copy);
+        }
+    }
+}
+
+static void relayed(const char *payload, struct ek_up_edit edit, const char *want)
+{
+    const char *fault = NULL;
+    struct ek_buf out = ek_buf_make(4096);
+    assert_true(ek_up_chunk_read(ek_str_of(payload), &c, &fault));
+    ek_up_chunk_relay(&out, ek_str_of(payload), &c, &edit);
+    assert_string_equal(ek_buf_cstr(&out), want);
+    ek_buf_free(&out);
+}
+
+static void relays_with_edits(void **state)
+{
+    (void)state;
+    struct ek_up_edit all = {.id = EK_STR("\"I\""), .model = EK_STR("\"M\""), .usage_null = true,
+                             .ek_drop = true, .reasoning_rename = true};
+    struct ek_up_edit drop = {.usage_drop = true, .ek_drop = true};
+    relayed("{\"id\" : \"x\", \"model\":\"y\","
+        "\"choices\":[{\"delta\":{\"reasoning\" :\"r\"}}] , \"ek\":{\"n\":1}"
+            " ,\"usage\":{\"prompt_tokens\":1}, \"z\":[1 ]}", all,
+            "{\"id\" : \"I\", \"model\":\"M\",\"choices\":[{\"delta\":{\"reasoning_content\" :\"r\"}}]"
+            "  ,\"usage\":null, \"z\":[1 ]}");
+    relayed("{\"ek\":{\"n\":1} , \"usage\":null,\"z\":1}", drop, "{ \"z\":1}");
+    relayed("{\"usage\":{},\"ek\":1}", drop, "{}");
+    relayed("{ \"a\":1,\"usage\":{}}", drop, "{ \"a\":1}");
+    relayed("{\"a\":1}", all, "{\"a\":1}");
+    relayed("{\"choices\":[{\"delta\":{\"reasoning\":\"r\",\"reasoning_content\":\"r\"}}]}", all,
+            "{\"choices\":[{\"delta\":{\"reasoning\":\"r\",\"reasoning_content\":\"r\"}}]}");
+}
+
+static void jansson_finds_the_same(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < EK_COUNT(shapes); i++) {
+        for (unsigned which = 0; which < 32; which++) {
+            assert_true(chunk_check(ek_str_of(shapes[i]), which));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tells_what_is_in_a_chunk),
+        cmocka_unit_test(reads_ids_errors_and_the_end),
+        cmocka_unit_test(refuses_what_it_cannot_read),
+        cmocka_unit_test(cut_payloads_are_never_taken),
+        cmocka_unit_test(relays_with_edits),
+        cmocka_unit_test(jansson_finds_the_same),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
