@@ -281,7 +281,6 @@ void ek_load_check(struct ek_load *l)
     check_order(l, "relay", "restart_min", c->relay.restart_min_ns, "restart_max", c->relay.restart_max_ns);
     check_order(l, "limits", "body_bytes", c->limits.body_bytes_max, "bodies_bytes",
                 c->limits.bodies_bytes_max);
-    check_order(l, "stream", "bytes", c->stream.bytes_max, "all_bytes", c->stream.all_bytes_max);
     if (c->engine.isa && strcmp(c->engine.isa, "auto") == 0) {
         c->engine.isa = NULL;
     }

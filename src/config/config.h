@@ -37,7 +37,6 @@ struct ek_config {
     struct ek_queue_options queue;
     struct ek_waiting_options waiting;
     struct ek_http_options limits;
-    struct ek_stream_options stream;
     struct ek_drain_options drain;
     struct ek_access_options access;
     struct ek_tier_list tiers;   /* one named "default" is always among them */

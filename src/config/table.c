@@ -155,15 +155,6 @@ static const struct ek_option limits_options[] = {
      "64KiB", .text = "Unsent bytes of one client above which its upstream is paused."},
 };
 
-static const struct ek_option stream_options[] = {
-    {"keep", NULL, EK_OPTION_DURATION, FIELD(ek_stream_options, keep_ns), 0, 24 * HOUR, "10min",
-     .text = "How long a stream can be resumed after its end or its client's."},
-    {"bytes", NULL, EK_OPTION_SIZE, FIELD(ek_stream_options, bytes_max), KIB, GIB, "4MiB",
-     .text = "Text kept of one stream."},
-    {"all_bytes", NULL, EK_OPTION_SIZE, FIELD(ek_stream_options, all_bytes_max), KIB, NO_MAX,
-     "256MiB", .text = "Text kept of all streams together."},
-};
-
 static const struct ek_option drain_options[] = {
     {"deadline", NULL, EK_OPTION_DURATION, FIELD(ek_drain_options, deadline_ns), 0, 24 * HOUR,
      "60s", .text = "After SIGTERM, how long what was accepted may still go on."},
@@ -189,8 +180,6 @@ static const struct ek_option tiers_options[] = {
      1000000, "0", .text = "Requests of one account running at once; 0: no limit."},
     {"account_waiting_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, account_waiting_max), 0,
      1000000, "0", .text = "Requests of one account waiting at once; 0: no limit."},
-    {"thinking_tokens_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, thinking_tokens_max), 0,
-     UINT32_MAX, "0", .text = "Most tokens a model may think for one request; 0: no limit."},
 };
 
 static const struct ek_option keys_options[] = {
@@ -244,8 +233,6 @@ static const struct ek_option_group groups[] = {
      EK_FOR_SERVE},
     {"limits", "What one client, and all together, may use up.", ROWS(limits_options), AT(limits),
      0, 0, BOTH},
-    {"stream", "Answers kept for clients that come back.", ROWS(stream_options), AT(stream), 0, 0,
-     EK_FOR_SERVE},
     {"drain", "Leaving.", ROWS(drain_options), AT(drain), 0, 0, EK_FOR_SERVE},
     {"tiers", "Classes of callers. One named default is added when the list has none.",
      ROWS(tiers_options), AT(tiers), sizeof(struct ek_tier_options), 16, EK_FOR_SERVE},

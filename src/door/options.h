@@ -41,10 +41,4 @@ struct ek_drain_options {
     uint64_t deadline_ns; /* after SIGTERM running requests may go on this long */
 };
 
-struct ek_stream_options {
-    uint64_t keep_ns;        /* a finished or orphaned stream can be resumed this long */
-    uint64_t bytes_max;      /* kept text of one stream */
-    uint64_t all_bytes_max;  /* kept text of all streams */
-};
-
 #endif

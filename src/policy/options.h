@@ -20,7 +20,6 @@ struct ek_tier_options {
     uint64_t waiting_max;         /* requests of this tier waiting; 0: only queue.waiting_max counts */
     uint64_t account_running_max; /* requests of one account running at once; 0: no limit */
     uint64_t account_waiting_max; /* requests of one account waiting at once; 0: no limit */
-    uint64_t thinking_tokens_max; /* thinking budget when the caller set none or more; 0: no limit */
 };
 
 /* The price of one model's tokens. `model` is a public model name or "*" for all others; the entry "*"
