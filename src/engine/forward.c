@@ -24,11 +24,11 @@ static float *own_floats(struct ek_forward *f, size_t a, size_t b)
     return own(f, a * b, sizeof(float));
 }
 
-static struct act own_act(struct ek_forward *f, size_t rows, size_t cols, bool floats)
+static struct act own_act(struct ek_forward *f, size_t rows, size_t cols, bool floats, bool blocks)
 {
     struct act a = {.x_stride = cols, .q_stride = cols / EK_Q8_BLOCK};
     if (floats) a.x = own_floats(f, rows, cols);
-    if (f->rounding && cols % EK_Q8_BLOCK == 0) a.q = own(f, rows * a.q_stride, sizeof *a.q);
+    if (blocks && f->rounding && cols % EK_Q8_BLOCK == 0) a.q = own(f, rows * a.q_stride, sizeof *a.q);
     return a;
 }
 
@@ -45,11 +45,11 @@ static void own_rows(struct ek_forward *f)
     f->cs = own_floats(f, M, s->rope);
     f->x = own_floats(f, M, s->embd);
     f->delta = own_floats(f, M, s->embd);
-    f->h = own_act(f, M, s->embd, true);
-    f->qa = own_act(f, M, larger(s->q_lora, 1), true);
+    f->h = own_act(f, M, s->embd, true, true);
+    f->qa = own_act(f, M, larger(s->q_lora, 1), true, false);
     f->q = own_floats(f, M, H * K);
     f->latent = own_floats(f, M, row);
-    f->o = own_act(f, M, H * s->value, true);
+    f->o = own_act(f, M, H * s->value, true, false);
     f->q_abs = own_floats(f, M, H * row);
     f->z = own_floats(f, M, H * s->kv_lora);
     f->logits = own_floats(f, f->logit_rows_max, s->vocab);
@@ -72,7 +72,7 @@ static void own_experts(struct ek_forward *f)
     f->entry_weight = own(f, entries, sizeof *f->entry_weight);
     f->expert_count = own(f, s->experts + 1, sizeof *f->expert_count);
     f->units = own(f, s->experts + 2, sizeof *f->units);
-    f->gathered = own_act(f, entries, s->embd, !all_rounded);
+    f->gathered = own_act(f, entries, s->embd, !all_rounded, true);
     f->gate = own_floats(f, hidden, 1);
     f->up = own_floats(f, hidden, 1);
     f->hidden_q = f->rounding ? own(f, hidden / EK_Q8_BLOCK + 1, sizeof *f->hidden_q) : NULL;
@@ -190,12 +190,6 @@ void ek_forward_linear(struct ek_forward *f, const struct ek_matrix *w, struct a
     ek_team_run(f->team, linear_chunk, &part, ek_team_chunks(f->team, work, w->rows / COL_GRAIN));
 }
 
-void ek_forward_round(const struct ek_forward *f, struct act a, size_t row, size_t n)
-{
-    MUST(n <= a.x_stride);
-    if (a.q) f->k->quant_q8(a.q + row * a.q_stride, a.x + row * a.x_stride, n);
-}
-
 static void widen_row(const struct ek_kernels *k, const struct ek_matrix *w, size_t row, float *out)
 {
     const uint8_t *at = w->data + row * w->row_bytes;
@@ -244,10 +238,11 @@ static void place_rows(struct ek_forward *f)
 struct norm_part {
     struct ek_forward *f;
     const float *gain;
-    bool add; /* delta belongs to x first */
+    bool add;   /* delta belongs to x first */
+    bool round; /* h goes into a feed-forward network */
 };
 
-/* x += delta; h = rmsnorm(x), rounded. */
+/* x += delta; h = rmsnorm(x), for a feed-forward network also rounded. */
 static void norm_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned member)
 {
     const struct norm_part *p = arg;
@@ -259,13 +254,13 @@ static void norm_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned memb
         float *x = f->x + r * E, *h = f->h.x + r * E;
         if (p->add) f->k->add(x, f->delta + r * E, E);
         f->k->rmsnorm(h, x, p->gain, E, f->model->shape.norm_eps);
-        ek_forward_round(f, f->h, r, E);
+        if (p->round && f->h.q) f->k->quant_q8(f->h.q + r * f->h.q_stride, h, E);
     }
 }
 
-static void norm(struct ek_forward *f, const float *gain, bool add)
+static void norm(struct ek_forward *f, const float *gain, bool add, bool round)
 {
-    struct norm_part p = {f, gain, add};
+    struct norm_part p = {f, gain, add, round};
     double work = (double)f->M * f->model->shape.embd * 4;
     ek_team_run(f->team, norm_chunk, &p, ek_team_chunks(f->team, work, f->M));
 }
@@ -275,17 +270,12 @@ static void output(struct ek_forward *f)
 {
     const struct ek_shape *s = &f->model->shape;
     if (f->wanted == 0) return;
-    norm(f, f->model->out_norm, true);
+    norm(f, f->model->out_norm, true, false);
     for (size_t i = 0; i < f->wanted; i++) {
         size_t r = f->want[i];
-        if (r == i) continue;
-        memcpy(f->h.x + i * s->embd, f->h.x + r * s->embd, s->embd * sizeof(float));
-        if (f->h.q) {
-            memcpy(f->h.q + i * f->h.q_stride, f->h.q + r * f->h.q_stride,
-                   f->h.q_stride * sizeof *f->h.q);
-        }
+        if (r != i) memcpy(f->h.x + i * s->embd, f->h.x + r * s->embd, s->embd * sizeof(float));
     }
-    ek_forward_linear(f, &f->model->out, f->h, f->wanted, f->logits, s->vocab);
+    ek_forward_linear(f, &f->model->out, exact(f->h), f->wanted, f->logits, s->vocab);
 }
 
 const float *ek_forward_run(struct ek_forward *f, const struct ek_segment *segments, size_t n)
@@ -298,9 +288,9 @@ const float *ek_forward_run(struct ek_forward *f, const struct ek_segment *segme
     for (uint32_t l = 0; l < f->model->shape.layers; l++) {
         f->layer_index = l;
         f->layer = &f->model->layers[l];
-        norm(f, f->layer->attn_norm, l > 0);
+        norm(f, f->layer->attn_norm, l > 0, false);
         ek_forward_attention(f);
-        norm(f, f->layer->ffn_norm, true);
+        norm(f, f->layer->ffn_norm, true, true);
         ek_forward_ffn(f);
     }
     output(f);

@@ -6,7 +6,8 @@
  *   prompt rows:     for each head and page: keys [64][K] and values [64][V] from the stored latents
  *   generated rows:  q' = k_b q_nope in the latent space; scores and mixing on the stored rows; v_b
  *
- * Softmax runs page by page (online), pages counted from the sequence's first token: how a prompt is
+ * Activations are never rounded here: attention has the smaller part of the weights, and what it gets
+ * wrong stays in the cache. Softmax runs page by page (online), pages counted from the sequence's first token: how a prompt is
  * cut into chunks never moves a page boundary, so it never changes a row's sums. */
 #include "engine/forward_priv.h"
 
@@ -26,7 +27,6 @@ static void latent_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned me
         if (s->q_lora) {
             float *qa = f->qa.x + r * s->q_lora;
             f->k->rmsnorm(qa, qa, f->layer->q_a_norm, s->q_lora, s->norm_eps);
-            ek_forward_round(f, f->qa, r, s->q_lora);
         }
         f->k->rmsnorm(latent, latent, f->layer->kv_a_norm, C, s->norm_eps);
         f->k->rope(latent + C, f->cs + r * s->rope, s->rope);
@@ -213,15 +213,6 @@ static void attend_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned me
     }
 }
 
-static void round_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned member)
-{
-    struct ek_forward *f = arg;
-    size_t from, to;
-    (void)member;
-    ek_team_part(f->M, 1, chunk, chunks, &from, &to);
-    for (size_t r = from; r < to; r++) ek_forward_round(f, f->o, r, f->o.x_stride);
-}
-
 /* Multiplications of the attention proper, to decide how many chunks are worth it. */
 static double attend_work(const struct ek_forward *f)
 {
@@ -244,12 +235,13 @@ void ek_forward_attention(struct ek_forward *f)
     const struct ek_layer *l = f->layer;
     size_t H = s->heads, K = s->nope + s->rope, row = s->kv_lora + s->rope;
     double M = (double)f->M, G = (double)f->G;
+    struct act h = exact(f->h);
     if (s->q_lora) {
-        ek_forward_linear(f, &l->q_a, f->h, f->M, f->qa.x, s->q_lora);
+        ek_forward_linear(f, &l->q_a, h, f->M, f->qa.x, s->q_lora);
     } else {
-        ek_forward_linear(f, &l->q, f->h, f->M, f->q, H * K);
+        ek_forward_linear(f, &l->q, h, f->M, f->q, H * K);
     }
-    ek_forward_linear(f, &l->kv_a, f->h, f->M, f->latent, row);
+    ek_forward_linear(f, &l->kv_a, h, f->M, f->latent, row);
     ek_team_run(f->team, latent_chunk, f,
                 ek_team_chunks(f->team, M * (double)(row + s->q_lora) * 8, f->M));
     if (s->q_lora) ek_forward_linear(f, &l->q_b, f->qa, f->M, f->q, H * K);
@@ -263,6 +255,5 @@ void ek_forward_attention(struct ek_forward *f)
         double work = G * (double)H * s->kv_lora * s->value;
         ek_team_run(f->team, values_chunk, f, ek_team_chunks(f->team, work, H));
     }
-    ek_team_run(f->team, round_chunk, f, ek_team_chunks(f->team, M * (double)(H * s->value) * 4, f->M));
     ek_forward_linear(f, &l->out, f->o, f->M, f->delta, s->embd);
 }
