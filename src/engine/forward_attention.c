@@ -7,8 +7,9 @@
  *   generated rows:  q' = k_b q_nope in the latent space; scores and mixing on the stored rows; v_b
  *
  * Activations are never rounded here: attention has the smaller part of the weights, and what it gets
- * wrong stays in the cache. Softmax runs page by page (online), pages counted from the sequence's first token: how a prompt is
- * cut into chunks never moves a page boundary, so it never changes a row's sums. */
+ * wrong stays in the cache. Softmax runs page by page (online), pages counted from the sequence's
+ * first token: how a prompt is cut into chunks never moves a page boundary, so it never changes a
+ * row's sums. */
 #include "engine/forward_priv.h"
 
 #include <math.h>
