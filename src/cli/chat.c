@@ -274,9 +274,9 @@ static bool obey(struct chat *c, const char *line)
               "/model NAME     ask another model\n"
               "/quit           leave (so does Ctrl-D); Ctrl-C stops an answer\n", stderr);
     } else {
-        const char *near = ek_suggest(ek_str_of(line), order_at, NULL);
-        fprintf(stderr, "there is no such order, %s%s\n", near ? "did you mean " : "/help lists them",
-                near ? near : "");
+        const char *near = ek_suggest(ek_str_make(line, strcspn(line, " ")), order_at, NULL);
+        fprintf(stderr, "there is no such order%s%s%s\n", near ? ", did you mean " : "; /help lists them",
+                near ? near : "", near ? "?" : "");
     }
     return true;
 }

@@ -31,6 +31,7 @@ static bool put_flag(const struct ek_option_group *g, const struct ek_option *o,
 
 static const char *placeholder(const struct ek_option *o)
 {
+    if (o->choices) return " WORD";
     switch (o->type) {
     case EK_OPTION_BOOL: return "";
     case EK_OPTION_COUNT: return " N";
@@ -38,7 +39,6 @@ static const char *placeholder(const struct ek_option *o)
     case EK_OPTION_DURATION: return " TIME";
     case EK_OPTION_RATIO: return " RATIO";
     case EK_OPTION_PATH: return " FILE";
-    case EK_OPTION_ENUM: return " WORD";
     default: return " TEXT";
     }
 }
@@ -56,6 +56,28 @@ static void put_choices(const struct ek_option *o, struct ek_buf *out)
 }
 
 #define FLAG_COLUMN 32u
+#define FLAG_WIDTH 100u
+
+/* Words from the current column on, which is FLAG_COLUMN, broken at FLAG_WIDTH. */
+static void put_wrapped(struct ek_buf *out, struct ek_str text)
+{
+    size_t column = FLAG_COLUMN;
+    while (text.len > 0) {
+        const char *blank = memchr(text.data, ' ', text.len);
+        size_t word = blank ? (size_t)(blank - text.data) : text.len;
+        if (column > FLAG_COLUMN && column + 1 + word > FLAG_WIDTH) {
+            ek_buf_printf(out, "\n%*s", (int)FLAG_COLUMN, "");
+            column = FLAG_COLUMN;
+        } else if (column > FLAG_COLUMN) {
+            ek_buf_char(out, ' ');
+            column++;
+        }
+        ek_buf_put(out, text.data, word);
+        column += word;
+        text = ek_str_skip(text, blank ? word + 1 : word);
+    }
+    ek_buf_char(out, '\n');
+}
 
 static void write_flags(const struct ek_option_group *g, struct ek_buf *out)
 {
@@ -75,12 +97,14 @@ static void write_flags(const struct ek_option_group *g, struct ek_buf *out)
         while (out->len - start < FLAG_COLUMN && !out->failed) {
             ek_buf_char(out, ' ');
         }
-        ek_buf_lit(out, o->text);
-        put_choices(o, out);
+        struct ek_buf text = ek_buf_make(1024);
+        ek_buf_lit(&text, o->text);
+        put_choices(o, &text);
         if (o->def) {
-            ek_buf_printf(out, " [%s]", o->def);
+            ek_buf_printf(&text, " [%s]", o->def);
         }
-        ek_buf_char(out, '\n');
+        put_wrapped(out, ek_buf_view(&text));
+        ek_buf_free(&text);
     }
 }
 

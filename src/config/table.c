@@ -81,7 +81,7 @@ static const struct ek_option upstreams_options[] = {
      .restart = RESTART, .text = "Its name in logs and metrics; unset: the host of the URL."},
     {"url", "upstream", EK_OPTION_STRING, FIELD(ek_upstream_options, url), 1, 1024, NULL,
      .required = true, .restart = RESTART,
-     .text = "Where it listens: http://HOST:PORT, https://HOST or unix:PATH, without /v1."},
+     .text = "Where it listens: http://HOST:PORT, https://HOST or unix:PATH, with or without /v1."},
     {"key", NULL, EK_OPTION_SECRET, FIELD(ek_upstream_options, key), 1, 512, NULL,
      .restart = RESTART, .text = "The bearer token it wants."},
     {"dialect", NULL, EK_OPTION_ENUM, FIELD(ek_upstream_options, dialect), 0, 0, "auto", dialects,
