@@ -123,15 +123,6 @@ static bool cut_front(struct ek_str *s, struct ek_str prefix)
     return true;
 }
 
-/* People paste base URLs as their SDK wants them: with the /v1 that the relay puts there itself. */
-static const char *without_v1(struct ek_load *l, const char *url)
-{
-    struct ek_str s = ek_str_of(url);
-    s.len -= s.len > 0 && s.data[s.len - 1] == '/';
-    if (s.len < 4 || memcmp(s.data + s.len - 3, "/v1", 3) != 0 || s.data[s.len - 4] == '/') return url;
-    return ek_config_strdup(l->arena, ek_str_make(s.data, s.len - 3));
-}
-
 /* Check an upstream's URL and give it a name when it has none. */
 static void check_upstream(struct ek_load *l, size_t index, struct ek_upstream_options *u)
 {
@@ -167,7 +158,6 @@ static void check_upstream(struct ek_load *l, size_t index, struct ek_upstream_o
                          "port", index, u->url);
         return;
     }
-    u->url = without_v1(l, u->url);
     if (!u->name) {
         u->name = ek_config_strdup(l->arena, authority);
     }

@@ -29,7 +29,7 @@ struct ek_model_options {
 
 struct ek_upstream_options {
     const char *name; /* in logs and metrics; never NULL: host:port of the URL when not given */
-    const char *url;  /* http://..., https://... or unix:/path/to/socket; never ends in /v1 */
+    const char *url;  /* http://..., https://... or unix:/path/to/socket; perhaps with /v1 */
     const char *key;  /* bearer token for it; NULL: none. Never log it */
     enum ek_dialect dialect;
     struct ek_strlist models; /* public names it serves, each "name" or "public=theirs"; empty: ask it */
