@@ -12,6 +12,7 @@ static int run_version(int argc, char **argv);
 
 static const struct ek_command commands[] = {
     {"check", ek_cli_check, "FILE", "Read a configuration file strictly and name every error."},
+    {"key", ek_cli_key, "NAME", "Make a key and the lines that make it known."},
     {"version", run_version, "", "Print the version."},
     {"help", run_help, "[COMMAND]", "Print this, or the help of a command."},
 };

@@ -4,6 +4,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { EVENKEEL, needDoor, needProgram, tmp } from './lib.mjs';
@@ -65,4 +66,15 @@ test('serve refuses what check refuses', { skip: needDoor }, () => {
   assert.notEqual(r.code, 0);
   assert.match(r.text, /hodl/);
   assert.notEqual(run('serve', '--no-such-flag').code, 0);
+});
+
+test('a key is made, and the file that knows it is good', { skip: needProgram }, () => {
+  const r = run('key', 'alice');
+  assert.equal(r.code, 0, r.text);
+  const key = /#\s+(sk-ek-[\w-]{32})\n/.exec(r.text)[1];
+  assert.match(r.text, new RegExp(`sha256: ${createHash('sha256').update(key).digest('hex')}\n`));
+  assert.notEqual(run('key', 'alice').text, r.text);
+  assert.equal(run('check', file(r.text)).code, 0);
+  assert.equal(run('key').code, 64);
+  assert.equal(run('key', 'a\nb: c').code, 64);
 });
