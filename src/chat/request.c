@@ -65,15 +65,31 @@ static bool name_is_new(struct ek_request_reader *r, struct ek_json_seen *names)
     return !r->bad;
 }
 
+/* Two letters beyond ASCII are s and k to those who ignore case the Unicode way (Go's encoding/json):
+ * the long s, U+017F, and the Kelvin sign, U+212A. */
+static struct ek_str folded(struct ek_str name, char out[EK_JSON_TEXT_MAX])
+{
+    size_t len = 0;
+    while (name.len > 0) {
+        bool long_s = ek_str_starts(name, EK_STR("\xC5\xBF"));
+        bool kelvin = ek_str_starts(name, EK_STR("\xE2\x84\xAA"));
+        out[len++] = long_s ? 's' : kelvin ? 'k' : name.data[0];
+        name = ek_str_skip(name, long_s ? 2 : kelvin ? 3 : 1);
+    }
+    return ek_str_make(out, len);
+}
+
 /* The member of this name inside `parent` (-1: the top level); -1 when we do not interpret it. */
 static int8_t name_find(struct ek_request_reader *r, int8_t parent)
 {
+    char fold[EK_JSON_TEXT_MAX];
     struct ek_str name = ek_json_text(&r->json);
+    struct ek_str plain = folded(name, fold);
     for (int m = 0; m < EK_MEMBER_COUNT; m++) {
         const struct ek_member_rule *rule = &ek_member_rules[m];
         if (rule->parent != parent) continue;
         if (ek_str_eq(name, rule->key)) return (int8_t)m;
-        if (ek_str_eq_nocase(name, rule->key)) {
+        if (ek_str_eq_nocase(plain, rule->key)) {
             ek_request_refuse(r, EK_REASON_BAD_VALUE, rule->name,
                               "The member \"%.*s\" must be written \"%s\".", (int)name.len, name.data,
                               rule->key.data);

@@ -152,6 +152,8 @@ static const struct {
     {"{" MSG ",\"x\":1,\"x\":2}", EK_REASON_DUPLICATE_KEY, NULL, "The member \"x\" is given twice."},
     {"{" MSG ",\"Model\":\"a\"}", EK_REASON_BAD_VALUE, "model",
      "The member \"Model\" must be written \"model\"."},
+    {"{" MSG ",\"\xc5\xbftream\":true}", EK_REASON_BAD_VALUE, "stream",
+     "The member \"\xc5\xbftream\" must be written \"stream\"."},
     {"{" MSG ",\"stream_options\":{\"a\":1,\"a\":2}}", EK_REASON_DUPLICATE_KEY, NULL,
      "The member \"a\" is given twice."},
     {"{" MSG ",\"stream_options\":true}", EK_REASON_WRONG_TYPE, "stream_options",
