@@ -14,6 +14,13 @@ static void put_or_null(struct ek_buf *out, const char *text)
     else ek_buf_lit(out, "null");
 }
 
+static void put_estimate(struct ek_buf *out, const char *name, int64_t ms)
+{
+    ek_buf_lit(out, name);
+    if (ms < 0) ek_buf_lit(out, "null");
+    else ek_buf_i64(out, ms);
+}
+
 /* "error":{...} */
 static void put_error(struct ek_buf *out, const struct ek_error *e)
 {
@@ -36,10 +43,8 @@ static void put_error(struct ek_buf *out, const struct ek_error *e)
     if (e->queue) {
         ek_buf_lit(out, ",\"queue\":{\"position\":");
         ek_buf_u64(out, e->position);
-        ek_buf_lit(out, ",\"eta_ms\":");
-        ek_buf_i64(out, e->eta_ms);
-        ek_buf_lit(out, ",\"eta_p90_ms\":");
-        ek_buf_i64(out, e->eta_p90_ms);
+        put_estimate(out, ",\"eta_ms\":", e->eta_ms);
+        put_estimate(out, ",\"eta_p90_ms\":", e->eta_p90_ms);
         ek_buf_char(out, '}');
     }
     ek_buf_str(out, e->extra);

@@ -21,7 +21,7 @@ struct ek_error {
     int64_t retry_after_ms; /* computed wait; <= 0 = not written */
     bool queue;             /* write "queue":{"position":..,"eta_ms":..,"eta_p90_ms":..} */
     uint64_t position;      /* 1 = next */
-    int64_t eta_ms;
+    int64_t eta_ms;         /* < 0 = not known: null */
     int64_t eta_p90_ms;
     struct ek_str extra;    /* raw members of the error object, beginning with a comma; or empty */
 };

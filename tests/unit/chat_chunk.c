@@ -133,6 +133,10 @@ static void writes_errors(void **state)
         "\"code\":\"queue_full\","
           "\"retry_after_ms\":1500,\"queue\":{\"position\":4,\"eta_ms\":9,\"eta_p90_ms\":12},"
           "\"tier\":\"free\"}}");
+    ek_error_write(&out, &(struct ek_error){.reason = EK_REASON_QUEUE_FULL, .message = EK_STR(""),
+                                            .queue = true, .position = 1, .eta_ms = -1, .eta_p90_ms = -1});
+    wrote("{\"error\":{\"message\":\"\",\"type\":\"rate_limit_error\",\"param\":null,"
+          "\"code\":\"queue_full\",\"queue\":{\"position\":1,\"eta_ms\":null,\"eta_p90_ms\":null}}}");
     struct ek_request q;
     struct ek_request_fault fault;
     assert_false(ek_request_read(&q, EK_API_CHAT, EK_STR("{\"messages\":1}"), &fault));
