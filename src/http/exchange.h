@@ -97,7 +97,8 @@ static inline struct ek_exchange *ek_exchange_start(struct ek_exchange_client *c
     return c->ops->start(c, r, events, arg);
 }
 
-/* Stop reading (back-pressure; at most one more `data` may come), and go on. */
+/* Stop reading (back-pressure), and go on. At most one more `data` may come, and `end` where that was
+ * the last. Before `head` it does nothing. */
 static inline void ek_exchange_pause(struct ek_exchange *x, bool paused)
 {
     x->client->ops->pause(x, paused);
