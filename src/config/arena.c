@@ -51,6 +51,7 @@ char *ek_config_strdup(struct ek_config_arena *a, struct ek_str s)
 char *ek_config_sprintf(struct ek_config_arena *a, const char *fmt, ...)
 {
     va_list ap;
+    MUST(fmt);
     va_start(ap, fmt);
     int len = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
