@@ -137,7 +137,7 @@ static void put_role(struct ek_call *c, struct ek_buf *b)
     c->role_sent = true;
     if (c->ask.continues || c->kind != EK_CALL_CHAT) return;
     struct ek_chunk_head head = head_of(c);
-    struct ek_delta d = {.role = true, .ek = true};
+    struct ek_delta d = {.role = true};
     d.content = d.reasoning = (struct ek_str){NULL, 0};
     if (c->thinks) d.reasoning = EK_STR("");
     ek_buf_lit(b, "data: ");

@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""`evenkeel engine` as a program, over a Unix socket: what is on the wire, exactness of continuation,
+cancelling, slow and vanishing clients, refusals, leaving.
+
+Usage: engine_serve.py EVENKEEL MODEL.gguf.  Exit 77: skipped, because the model is missing.
+Nothing here sleeps a fixed time: it waits on /load or on a file, within a deadline."""
+import json, os, select, signal, socket, subprocess, sys, tempfile, time
+
+PROGRAM, MODEL = sys.argv[1], sys.argv[2]
+DEADLINE = 60
+checks = 0
+
+
+def check(ok, what):
+    global checks
+    checks += 1
+    if not ok:
+        raise AssertionError(what)
+
+
+class Engine:
+    def __init__(self, work, *flags, pass_fds=()):
+        self.path = os.path.join(work, 'engine.sock')
+        self.child = subprocess.Popen([PROGRAM, 'engine', '--model', MODEL, '--listen', 'unix:' + self.path, *flags],
+                                      stdout=subprocess.PIPE, stderr=sys.stderr, pass_fds=pass_fds)
+        ready = select.select([self.child.stdout], [], [], DEADLINE)[0]
+        line = self.child.stdout.readline().decode() if ready else ''
+        check(' on unix:' in line, f'the engine did not come up: {line!r}')
+        self.model = line.split()[0]
+
+    def connect(self):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.settimeout(DEADLINE)
+        s.connect(self.path)
+        return s
+
+    def send(self, path, body=None, method=None):
+        s = self.connect()
+        data = b'' if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        method = method or ('GET' if body is None else 'POST')
+        s.sendall(f'{method} {path} HTTP/1.1\r\nHost: e\r\nConnection: close\r\n'
+                  f'Content-Length: {len(data)}\r\n\r\n'.encode() + data)
+        return s
+
+    def ask(self, path, body=None, method=None):
+        return Answer(read_all(self.send(path, body, method)))
+
+    def load(self):
+        return self.ask('/load').json()
+
+    def wait(self, what, ready):
+        end = time.monotonic() + DEADLINE
+        while not ready(self.load()):
+            check(time.monotonic() < end, f'waited in vain for {what}: {self.load()}')
+
+    def end(self, signo=signal.SIGTERM):
+        self.child.send_signal(signo)
+        return self.child.wait(DEADLINE)
+
+
+def read_all(s):
+    parts = []
+    while True:
+        part = s.recv(65536)
+        if not part:
+            s.close()
+            return b''.join(parts)
+        parts.append(part)
+
+
+class Answer:
+    def __init__(self, raw):
+        head, _, body = raw.partition(b'\r\n\r\n')
+        lines = head.decode().split('\r\n')
+        self.status = int(lines[0].split()[1])
+        self.headers = {k.lower(): v.strip() for k, v in (line.split(':', 1) for line in lines[1:])}
+        if self.headers.get('transfer-encoding') == 'chunked':
+            rest, body = body, b''
+            while rest:
+                size, _, rest = rest.partition(b'\r\n')
+                n = int(size, 16)
+                body, rest = body + rest[:n], rest[n + 2:]
+                if n == 0:
+                    break
+        self.body = body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def events(self):
+        out = []
+        for block in self.body.decode().split('\n\n'):
+            if block.startswith('data: '):
+                out.append(block[6:])
+            else:
+                check(block == '' or block.startswith(':'), f'not an event: {block!r}')
+        return out
+
+    def chunks(self):
+        events = self.events()
+        check(events[-1] == '[DONE]', 'the stream ends with [DONE]')
+        return [json.loads(e) for e in events[:-1]]
+
+    def error(self, status, code, param=...):
+        check(self.status == status, f'{self.status} {self.body[:300]!r}, wanted {status} {code}')
+        e = self.json()['error']
+        check(e['code'] == code and e['message'], f'{e}, wanted {code}')
+        if param is not ...:
+            check(e['param'] == param, f'{e}, wanted param {param}')
+        return e
+
+
+def text_of(chunks, kind='content'):
+    return ''.join((c['choices'][0]['delta'].get(kind) or '') for c in chunks if c['choices'])
+
+
+def question(engine, **extra):
+    return {'model': engine.model, 'stream': True, 'max_tokens': 60, 'seed': 7, 'ignore_eos': True,
+            'stream_options': {'include_usage': True},
+            'messages': [{'role': 'system', 'content': 'Be kind.'}, {'role': 'user', 'content': 'What is 12 + 30?'}],
+            **extra}
+
+
+def pages(e):
+    check(e.ask('/health').json() == {'status': 'ok'}, 'health')
+    ids = [m['id'] for m in e.ask('/v1/models').json()['data']]
+    check(ids[0] == e.model and 'deepseek-chat' in ids and 'deepseek-reasoner' in ids, ids)
+    check(e.ask('/models/' + e.model).json()['id'] == e.model, 'one model')
+    e.ask('/models/none').error(404, 'model_not_found')
+    load = e.load()
+    check(load['slots'] == 4 and load['running'] == 0 and load['page'] == 64, load)
+    check('evenkeel_engine_slots 4' in e.ask('/metrics').body.decode(), 'metrics')
+    e.ask('/nothing').error(404, 'not_found')
+    e.ask('/v1/chat/completions').error(405, 'method_not_allowed')
+    t = e.ask('/tokenize', {'content': 'hello there'}).json()
+    check(t['count'] == len(t['tokens']) > 0, t)
+    m = e.ask('/tokenize', {'messages': question(e)['messages']}).json()
+    check(m['count'] > t['count'], m)
+
+
+def stream_and_whole(e):
+    a = e.ask('/v1/chat/completions', question(e))
+    check(a.status == 200 and a.headers['content-type'].startswith('text/event-stream'), a.headers)
+    chunks = a.chunks()
+    check(chunks[0]['choices'][0]['delta']['role'] == 'assistant', chunks[0])
+    check(len({c['id'] for c in chunks}) == 1 and a.headers['x-request-id'] == chunks[0]['id'], 'one id')
+    check(chunks[-1]['choices'] == [] and all(c['usage'] is None for c in chunks[:-1]), 'usage comes last')
+    usage = chunks[-1]['usage']
+    check(usage['completion_tokens'] == 60 and usage['total_tokens'] == 60 + usage['prompt_tokens'], usage)
+    check(usage['prompt_tokens'] == e.ask('/tokenize', {'messages': question(e)['messages']}).json()['count'], usage)
+    finish = [c['choices'][0]['finish_reason'] for c in chunks[:-1]]
+    check(finish[-1] == 'length' and not any(finish[:-1]), finish)
+    counted = [c['ek'] for c in chunks if 'ek' in c]
+    check(sum(len(k['ids']) for k in counted) == 60 and counted[-1]['n'] == 60, counted)
+    whole = e.ask('/chat/completions', question(e, stream=False)).json()
+    message = whole['choices'][0]['message']
+    check((message['content'] or '') == text_of(chunks), 'whole and streamed say the same')
+    check((message.get('reasoning_content') or '') == text_of(chunks, 'reasoning_content'), 'and think the same')
+    check(whole['usage'] == usage and whole['choices'][0]['finish_reason'] == 'length', whole)
+    return chunks
+
+
+def continuation(e, chunks):
+    """From every cut between two chunks the rest is what it was."""
+    steps = [c for c in chunks if 'ek' in c]
+    for cut in range(len(steps)):
+        prefix = [i for c in steps[:cut] for i in c['ek']['ids']]
+        again = e.ask('/v1/chat/completions', question(e, ek={'prefix': prefix, 'request_id': 'again-1'})).chunks()
+        check(again[0]['id'] == 'chatcmpl-again-1', again[0])
+        check(all('role' not in c['choices'][0]['delta'] for c in again[:-1]), 'the role is not said again')
+        for kind in ('content', 'reasoning_content'):
+            check(text_of(steps[:cut], kind) + text_of(again, kind) == text_of(chunks, kind), f'cut {cut} {kind}')
+        check(again[-1]['usage'] == chunks[-1]['usage'], f'cut {cut} usage')
+    all_ids = [i for c in steps for i in c['ek']['ids']]
+    done = e.ask('/v1/chat/completions', question(e, ek={'prefix': all_ids})).chunks()
+    check(done[-2]['choices'][0]['finish_reason'] == 'length' and text_of(done) == '', 'nothing is left to say')
+
+
+def stops(e, chunks):
+    text = text_of(chunks)
+    if len(text) < 12:
+        return
+    stop = text[8:10]
+    want = text[:text.index(stop)]
+    got = e.ask('/v1/chat/completions', question(e, stop=[stop, 'never in the text'])).chunks()
+    check(text_of(got) == want, f'{text_of(got)!r}, wanted {want!r}')
+    check(got[-2]['choices'][0]['finish_reason'] == 'stop', got[-2])
+    check(got[-1]['usage']['completion_tokens'] < 60, got[-1])
+    e.wait('the stopped job to leave', lambda l: l['running'] == 0)
+
+
+def thinking(e, chunks):
+    if not text_of(chunks, 'reasoning_content'):
+        return
+    off = e.ask('/v1/chat/completions', question(e, thinking={'type': 'disabled'})).chunks()
+    check(text_of(off, 'reasoning_content') == '' and text_of(off), 'it can be switched off')
+    check(off[-1]['usage']['completion_tokens_details']['reasoning_tokens'] == 0, off[-1])
+    chat = e.ask('/v1/chat/completions', question(e, model='deepseek-chat')).chunks()
+    check(text_of(chat) == text_of(off) and chat[0]['model'] == 'deepseek-chat', 'by the alias, too')
+    on = e.ask('/v1/chat/completions', question(e, model='deepseek-reasoner')).chunks()
+    check(text_of(on, 'reasoning_content') == text_of(chunks, 'reasoning_content'), 'and on')
+    short = e.ask('/v1/chat/completions', question(e, thinking={'type': 'enabled', 'budget_tokens': 5})).chunks()
+    check(short[-1]['usage']['completion_tokens_details']['reasoning_tokens'] == 5, short[-1])
+    check(text_of(short) != '', 'and then it answers')
+
+
+def completions(e):
+    a = e.ask('/v1/completions', {'prompt': 'Once upon', 'max_tokens': 8, 'seed': 1, 'ignore_eos': True}).json()
+    check(a['object'] == 'text_completion' and a['usage']['completion_tokens'] == 8, a)
+    ids = e.ask('/tokenize', {'content': 'Once upon', 'add_special': True}).json()['tokens']
+    b = e.ask('/v1/completions', {'prompt': ids, 'max_tokens': 8, 'seed': 1, 'ignore_eos': True}).json()
+    check(a['choices'][0]['text'] == b['choices'][0]['text'], 'text and ids are the same prompt')
+    c = e.ask('/v1/chat/completions', question(e, stream=False, logprobs=True, top_logprobs=3, max_tokens=4)).json()
+    lists = c['choices'][0]['logprobs']
+    entries = lists['content'] + lists.get('reasoning_content', [])
+    check(len(entries) == 4 and all(len(x['top_logprobs']) == 3 for x in entries), lists)
+
+
+def refusals(e):
+    ask = lambda body: e.ask('/v1/chat/completions', body)
+    ask(b'{"messages":').error(400, 'invalid_json')
+    ask(b'{"model":"a","model":"b"}').error(400, 'duplicate_key')
+    ask({'messages': 5}).error(400, 'invalid_type', 'messages')
+    ask(question(e, temperature='hot')).error(400, 'invalid_type', 'temperature')
+    ask(question(e, model='gpt-9')).error(404, 'model_not_found', 'model')
+    ask(question(e, n=2)).error(400, 'unsupported', 'n')
+    ask(question(e, tools=[{'type': 'function', 'function': {'name': 'f'}}])).error(400, 'unsupported', 'tools')
+    ask(question(e, ek={'prefix': [10 ** 9]})).error(400, 'invalid_value', 'ek.prefix')
+    long = [{'role': 'user', 'content': 'word and word ' * 30000}]  # long enough for the helper thread
+    ask(question(e, messages=long)).error(400, 'context_length_exceeded', 'messages')
+    e.ask('/v1/completions', {'prompt': [1] * 100000}).error(400, 'context_length_exceeded')
+    check(e.load()['running'] == 0, 'none of these ran')
+
+
+def crowd(e):
+    """Four slots, one place to wait: of seven that want to talk for long, two are told to come back."""
+    begun = [e.send('/v1/chat/completions', question(e, max_tokens=100000, seed=i)) for i in range(5)]
+    for s in begun[:4]:
+        check(s.recv(12) == b'HTTP/1.1 200', 'accepted')
+    e.wait('one to wait', lambda l: l['running'] == 4 and l['waiting'] == 1)
+    for _ in range(2):
+        a = e.ask('/v1/chat/completions', question(e))
+        a.error(503, 'engine_queue_full')
+    for s in begun:
+        s.close()
+    e.wait('all to be cancelled', lambda l: l['running'] == 0 and l['waiting'] == 0)
+
+
+def slow_reader(e):
+    """One client does not read; the others do not notice, and it still gets every token."""
+    slow = e.send('/v1/chat/completions', question(e, max_tokens=300, logprobs=True, top_logprobs=20))
+    check(slow.recv(12) == b'HTTP/1.1 200', 'accepted')
+    quick = e.ask('/v1/chat/completions', question(e)).chunks()
+    check(quick[-1]['usage']['completion_tokens'] == 60, 'the quick one is served')
+    e.wait('the slow one to be computed', lambda l: l['running'] == 0)
+    a = Answer(b'HTTP/1.1 200' + read_all(slow))
+    chunks = a.chunks()
+    check(sum(len(c['ek']['ids']) for c in chunks if 'ek' in c) == 300, 'nothing was lost')
+
+
+def deadline(e):
+    """A request that cannot begin by its deadline is told so, with a true status."""
+    busy = [e.send('/v1/chat/completions', question(e, max_tokens=100000, seed=i)) for i in range(4)]
+    for s in busy:
+        check(s.recv(12) == b'HTTP/1.1 200', 'accepted')
+    e.ask('/v1/chat/completions', question(e, ek={'deadline_ms': 1})).error(503, 'deadline')
+    for s in busy:
+        s.close()
+    e.wait('quiet', lambda l: l['running'] == 0 and l['waiting'] == 0)
+
+
+def leaving(work):
+    e = Engine(work, '--slots', '4', '--kv-type', 'f32')
+    s = e.send('/v1/chat/completions', question(e, max_tokens=200))
+    check(s.recv(12) == b'HTTP/1.1 200', 'accepted')
+    e.child.send_signal(signal.SIGTERM)
+    chunks = Answer(b'HTTP/1.1 200' + read_all(s)).chunks()
+    check(chunks[-1]['usage']['completion_tokens'] == 200, 'a running answer may end')
+    check(e.child.wait(DEADLINE) == 0, 'and then it leaves')
+    e = Engine(work, '--slots', '4', '--kv-type', 'f32')
+    s = e.send('/v1/chat/completions', question(e, max_tokens=1000000))
+    check(s.recv(12) == b'HTTP/1.1 200', 'accepted')
+    e.child.send_signal(signal.SIGTERM)
+    check(e.end() == 0, 'the second signal ends it at once')
+    read_end, write_end = os.pipe()
+    e = Engine(work, '--kv-type', 'f32', '--orphan-fd', str(read_end), pass_fds=[read_end])
+    s = e.send('/v1/chat/completions', question(e, max_tokens=1000000))
+    check(s.recv(12) == b'HTTP/1.1 200', 'accepted')
+    os.close(read_end)
+    os.close(write_end)
+    check(e.child.wait(DEADLINE) == 0, 'an orphan ends itself')
+
+
+def main():
+    if not os.path.exists(MODEL):
+        print(f'SKIP: {MODEL} is missing')
+        return 77
+    with tempfile.TemporaryDirectory() as work:
+        e = Engine(work, '--slots', '4', '--engine-waiting', '1', '--kv-type', 'f32')
+        try:
+            pages(e)
+            chunks = stream_and_whole(e)
+            continuation(e, chunks)
+            stops(e, chunks)
+            thinking(e, chunks)
+            completions(e)
+            refusals(e)
+            crowd(e)
+            slow_reader(e)
+            deadline(e)
+            check(e.end() == 0, 'it leaves in good order')
+        finally:
+            if e.child.poll() is None:
+                e.child.kill()
+        leaving(work)
+    print(f'{checks} checks passed with {os.path.basename(MODEL)}')
+    return 0
+
+
+sys.exit(main())
