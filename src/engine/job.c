@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* Checking and copying what was submitted, and the small machine of the thought. */
+#include "engine/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool known_ids(const uint32_t *ids, uint32_t n, uint32_t vocab)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (ids[i] >= vocab) return false;
+    }
+    return true;
+}
+
+/* NULL or what is wrong, as far as it needs no number in the sentence. */
+static const char *problem(const struct ek_engine_job *j, uint32_t vocab)
+{
+    const struct ek_job_thinking *t = &j->thinking;
+    const char *sampling = ek_sampling_problem(&j->sampling);
+    if (sampling) return sampling;
+    if (j->prompt_tokens == 0) return "the prompt is empty";
+    if (j->max_tokens == 0) return "max_tokens must be at least 1";
+    if (j->prefix_tokens >= j->max_tokens) return "the prefix already has max_tokens tokens";
+    if (j->top_logprobs > EK_TOP_LOGPROBS_MAX) return "more top_logprobs than 20";
+    if (j->stop_count > EK_ENGINE_STOP_IDS_MAX || t->close_count > EK_ENGINE_CLOSE_IDS_MAX) {
+        return "more stop or closing tokens than 16";
+    }
+    if (!known_ids(j->prompt_ids, j->prompt_tokens, vocab) ||
+        !known_ids(j->prefix_ids, j->prefix_tokens, vocab) ||
+        !known_ids(j->stop_ids, j->stop_count, vocab) ||
+        !known_ids(t->close_ids, t->close_count, vocab)) {
+        return "a token id beyond the vocabulary";
+    }
+    if (t->end_id != EK_NO_TOKEN && t->budget != EK_THINK_UNLIMITED && t->close_count == 0) {
+        return "a thinking budget needs tokens that close the thought";
+    }
+    return NULL;
+}
+
+static void count_seen(uint16_t *seen, uint32_t id)
+{
+    if (seen && seen[id] < UINT16_MAX) seen[id]++;
+}
+
+static void fill(struct ek_job *job, const struct ek_engine_job *from)
+{
+    memcpy(job->ids, from->prompt_ids, from->prompt_tokens * sizeof *job->ids);
+    memcpy(job->stop_ids, from->stop_ids, sizeof job->stop_ids);
+    for (uint32_t i = 0; i < from->prompt_tokens; i++) count_seen(job->seen_prompt, job->ids[i]);
+    for (uint32_t i = 0; i < from->prefix_tokens; i++) ek_job_append(job, from->prefix_ids[i]);
+}
+
+enum ek_status ek_job_new(const struct ek_engine_job *from, uint32_t vocab, uint32_t ctx_tokens,
+                          struct ek_job **out, char *why, size_t why_cap)
+{
+    const char *wrong = problem(from, vocab);
+    *out = NULL;
+    if (wrong) {
+        snprintf(why, why_cap, "%s", wrong);
+        return EK_INVALID;
+    }
+    uint64_t known = (uint64_t)from->prompt_tokens + from->prefix_tokens;
+    if (known >= ctx_tokens) {
+        snprintf(why, why_cap, "%llu tokens leave no room in a context of %u",
+                 (unsigned long long)known, ctx_tokens);
+        return EK_INVALID;
+    }
+    uint32_t room = ctx_tokens - from->prompt_tokens;
+    const struct ek_sampling *s = &from->sampling;
+    bool repetition = s->repetition_penalty != 1;
+    bool penalties = repetition || s->presence_penalty != 0 || s->frequency_penalty != 0;
+    struct ek_job *job = calloc(1, sizeof *job);
+    MUST(job != NULL);
+    *job = (struct ek_job){
+        .state = EK_JOB_WAITING, .user = from->user, .prompt_tokens = from->prompt_tokens,
+        .n_ids = from->prompt_tokens, .max_tokens = from->max_tokens < room ? from->max_tokens : room,
+        .sampling = *s, .thinking = from->thinking, .stop_count = from->stop_count,
+        .ignore_stop_ids = from->ignore_stop_ids, .top_logprobs = from->top_logprobs,
+        .thought.open = from->thinking.open_at_start && from->thinking.end_id != EK_NO_TOKEN,
+    };
+    job->ids = malloc(((size_t)job->prompt_tokens + job->max_tokens) * sizeof *job->ids);
+    job->seen_generated = penalties ? calloc(vocab, sizeof *job->seen_generated) : NULL;
+    job->seen_prompt = repetition ? calloc(vocab, sizeof *job->seen_prompt) : NULL;
+    MUST(job->ids != NULL && (!penalties || job->seen_generated) && (!repetition || job->seen_prompt));
+    fill(job, from);
+    *out = job;
+    return EK_OK;
+}
+
+void ek_job_free(struct ek_job **jp)
+{
+    struct ek_job *job = *jp;
+    if (!job) return;
+    MUST(job->seq.page_count == 0);
+    free(job->ids);
+    free(job->seen_prompt);
+    free(job->seen_generated);
+    free(job);
+    *jp = NULL;
+}
+
+void ek_job_set_state(struct ek_job *job, enum ek_job_state next)
+{
+    MUST(job->state != EK_JOB_DONE);
+    MUST(next == EK_JOB_DONE || (job->state == EK_JOB_WAITING && next == EK_JOB_RUNNING));
+    job->state = next;
+}
+
+int64_t ek_thought_forced(const struct ek_job_thinking *rule, const struct ek_thought *t)
+{
+    if (!t->open || rule->budget == EK_THINK_UNLIMITED || t->tokens < rule->budget) return -1;
+    MUST(t->closing < rule->close_count);
+    return rule->close_ids[t->closing];
+}
+
+bool ek_thought_advance(const struct ek_job_thinking *rule, struct ek_thought *t, uint32_t index,
+                        uint32_t id)
+{
+    if (rule->end_id == EK_NO_TOKEN) return false;
+    if (!t->open) {
+        bool opens = index == 0 && !t->over && rule->open_id != EK_NO_TOKEN && id == rule->open_id;
+        t->open = opens;
+        return opens;
+    }
+    bool forced = ek_thought_forced(rule, t) >= 0;
+    if (id == rule->end_id) {
+        t->open = false;
+        t->over = true;
+    } else if (forced) {
+        t->closing++;
+        t->open = t->closing < rule->close_count;
+        t->over = !t->open;
+    } else {
+        t->tokens++;
+    }
+    return true;
+}
+
+bool ek_job_append(struct ek_job *job, uint32_t id)
+{
+    uint32_t index = ek_job_generated(job);
+    MUST(index < job->max_tokens);
+    job->ids[job->n_ids++] = id;
+    count_seen(job->seen_generated, id);
+    return ek_thought_advance(&job->thinking, &job->thought, index, id);
+}
+
+bool ek_job_is_stop(const struct ek_job *job, uint32_t id)
+{
+    for (uint32_t i = 0; !job->ignore_stop_ids && i < job->stop_count; i++) {
+        if (job->stop_ids[i] == id) return true;
+    }
+    return false;
+}

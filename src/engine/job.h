@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* One job inside the engine: its tokens, its place, its thought.
+ *
+ *   WAITING --> RUNNING --> DONE          from WAITING or RUNNING also by cancelling
+ *
+ *   ids:  [ prompt | prefix | generated ... ]      seq.tokens of them are in the KV cache
+ *
+ * Made and checked by whoever submits; from then on the step thread owns it, except for `cancelled`,
+ * which is guarded by the engine's lock. */
+#ifndef EK_ENGINE_JOB_H
+#define EK_ENGINE_JOB_H
+
+#include "engine/engine.h"
+#include "engine/kv.h"
+
+enum ek_job_state { EK_JOB_WAITING, EK_JOB_RUNNING, EK_JOB_DONE };
+
+/* Where a job stands in its thought; a pure function of the tokens generated so far. */
+struct ek_thought {
+    bool open, over;
+    uint32_t tokens;  /* generated within the thought, forced ones not counted */
+    uint32_t closing; /* forced tokens already emitted */
+};
+
+struct ek_job {
+    uint64_t id;
+    enum ek_job_state state;
+    bool cancelled; /* guarded by the engine's lock */
+    void *user;
+    uint32_t *ids; /* [prompt_tokens + max_tokens], owned */
+    uint32_t prompt_tokens, n_ids;
+    uint32_t max_tokens; /* generated, already cut at the context length */
+    struct ek_sampling sampling;
+    struct ek_job_thinking thinking;
+    struct ek_thought thought;
+    uint32_t stop_ids[EK_ENGINE_STOP_IDS_MAX], stop_count;
+    bool ignore_stop_ids;
+    uint32_t top_logprobs;
+    uint16_t *seen_prompt, *seen_generated; /* [vocab], only with penalties; owned */
+    struct ek_kv_seq seq;
+    struct ek_job *next; /* in the waiting list */
+};
+
+/* A copy of what was submitted, checked: EK_INVALID with a sentence, EK_OK with an owned job. */
+EK_CHECKED enum ek_status ek_job_new(const struct ek_engine_job *from, uint32_t vocab,
+                                     uint32_t ctx_tokens, struct ek_job **out, char *why,
+                                     size_t why_cap);
+void ek_job_free(struct ek_job **job); /* its KV pages must be given back */
+
+void ek_job_set_state(struct ek_job *job, enum ek_job_state next);
+
+static inline uint32_t ek_job_generated(const struct ek_job *j) { return j->n_ids - j->prompt_tokens; }
+
+/* The token that must come next because the thinking budget is spent, or -1. */
+int64_t ek_thought_forced(const struct ek_job_thinking *rule, const struct ek_thought *t);
+
+/* Take generated token number `index` into account. True when the token belongs to the thought (its
+ * end marker does too). */
+bool ek_thought_advance(const struct ek_job_thinking *rule, struct ek_thought *t, uint32_t index,
+                        uint32_t id);
+
+/* Add a generated token: to the ids, the thought and the history. Its answer as above. */
+bool ek_job_append(struct ek_job *job, uint32_t id);
+
+bool ek_job_is_stop(const struct ek_job *job, uint32_t id);
+
+#endif

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine as a whole on a small random model: the same job gives the same tokens and logprobs
+ * alone, among 64, at any step size and after resuming; cancelling; thinking budgets; refusals. */
+#include "cm.h"
+
+#include "engine/engine.h"
+#include "model_maker.h"
+
+#include <pthread.h>
+
+static char model_path[64];
+
+/* The wake callback and the tests' thread meet here. */
+struct bell {
+    pthread_mutex_t lock;
+    pthread_cond_t rung;
+    unsigned rings;
+};
+
+static void ring(void *arg)
+{
+    struct bell *b = arg;
+    pthread_mutex_lock(&b->lock);
+    b->rings++;
+    pthread_cond_signal(&b->rung);
+    pthread_mutex_unlock(&b->lock);
+}
+
+struct bench {
+    struct ek_engine *engine;
+    struct bell bell;
+};
+
+static void bench_open(struct bench *b, struct ek_engine_options o)
+{
+    char why[256] = "";
+    o.model_path = model_path;
+    *b = (struct bench){.bell = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}};
+    if (ek_engine_open(&o, ring, &b->bell, &b->engine, why, sizeof why) != EK_OK) fail_msg("%s", why);
+}
+
+/* The next event, waiting for it as long as it takes. */
+static struct ek_engine_event next_event(struct bench *b)
+{
+    struct ek_engine_event event;
+    for (;;) {
+        pthread_mutex_lock(&b->bell.lock);
+        unsigned before = b->bell.rings;
+        pthread_mutex_unlock(&b->bell.lock);
+        if (ek_engine_take(b->engine, &event, 1) == 1) return event;
+        pthread_mutex_lock(&b->bell.lock);
+        while (b->bell.rings == before) pthread_cond_wait(&b->bell.rung, &b->bell.lock);
+        pthread_mutex_unlock(&b->bell.lock);
+    }
+}
+
+enum { TOKENS_MAX = 256 };
+
+struct answer {
+    uint64_t job;
+    uint32_t ids[TOKENS_MAX], n, thought, forced;
+    float logprobs[TOKENS_MAX];
+    enum ek_job_end finish;
+    uint32_t stop_id;
+};
+
+static void note(struct answer *a, const struct ek_engine_event *event, uint32_t prefix)
+{
+    assert_int_equal(a->finish, EK_JOB_GOES_ON); /* nothing after the final event */
+    if (event->has_token) {
+        assert_int_equal(event->token_index, prefix + a->n);
+        assert_in_range(a->n, 0, TOKENS_MAX - 1);
+        a->ids[a->n] = event->token.id;
+        a->logprobs[a->n++] = event->token.logprob;
+        a->thought += event->in_thought;
+        a->forced += event->forced;
+    }
+    a->finish = event->finish;
+    a->stop_id = event->token.id;
+}
+
+/* Submit n jobs and collect all of their events. */
+static void run(struct bench *b, struct ek_engine_job *jobs, struct answer *answers, size_t n)
+{
+    char why[256] = "";
+    size_t left = n;
+    memset(answers, 0, n * sizeof *answers);
+    for (size_t i = 0; i < n; i++) {
+        jobs[i].user = &answers[i];
+        enum ek_status s = ek_engine_submit(b->engine, &jobs[i], &answers[i].job, why, sizeof why);
+        if (s != EK_OK) fail_msg("job %zu: %s", i, why);
+    }
+    while (left > 0) {
+        struct ek_engine_event event = next_event(b);
+        struct answer *a = event.user;
+        assert_int_equal(event.job, a->job);
+        note(a, &event, jobs[a - answers].prefix_tokens);
+        if (event.finish != EK_JOB_GOES_ON) left--;
+    }
+}
+
+static void assert_same(const struct answer *a, const struct answer *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->ids, b->ids, a->n * sizeof *a->ids);
+    assert_memory_equal(a->logprobs, b->logprobs, a->n * sizeof *a->logprobs);
+    assert_int_equal(a->finish, b->finish);
+}
+
+static uint32_t prompts[64][200];
+
+static struct ek_engine_job job_of(size_t i)
+{
+    uint64_t seed = 1000 + i;
+    uint32_t length = 1 + (uint32_t)(i * 37 % 199);
+    for (uint32_t t = 0; t < length; t++) prompts[i][t] = (uint32_t)(maker_random(&seed) % 200);
+    struct ek_engine_job job = {
+        .prompt_ids = prompts[i], .prompt_tokens = length, .max_tokens = 20 + (uint32_t)(i % 30),
+        .sampling = i % 2 ? ek_sampling_default() : ek_sampling_greedy(),
+        .thinking = {.open_id = EK_NO_TOKEN, .end_id = EK_NO_TOKEN, .budget = EK_THINK_UNLIMITED},
+    };
+    job.sampling.seed = i;
+    if (i % 8 == 3) job.sampling.top_p = 0.9f;
+    if (i % 8 == 5) job.sampling.repetition_penalty = 1.2f;
+    return job;
+}
+
+static struct ek_engine_options options_of(uint32_t slots, uint32_t step_tokens, uint32_t threads)
+{
+    return (struct ek_engine_options){
+        .slots = slots, .step_tokens = step_tokens, .threads = threads, .ctx_tokens = 512,
+        .waiting_max = 128,
+    };
+}
+
+static void same_tokens_alone_and_among_64(void **state)
+{
+    (void)state;
+    static struct answer alone[64], together[64];
+    static const struct { uint32_t slots, step, threads; } ways[] = {
+        {64, 512, 2}, {64, 64, 1}, {7, 7, 3}, {5, 64, 2},
+    };
+    struct ek_engine_job jobs[64];
+    struct bench b;
+    for (size_t i = 0; i < 64; i++) jobs[i] = job_of(i);
+    bench_open(&b, options_of(1, 512, 1));
+    for (size_t i = 0; i < 64; i++) run(&b, &jobs[i], &alone[i], 1);
+    ek_engine_close(&b.engine);
+    for (size_t w = 0; w < EK_COUNT(ways); w++) {
+        bench_open(&b, options_of(ways[w].slots, ways[w].step, ways[w].threads));
+        run(&b, jobs, together, 64);
+        for (size_t i = 0; i < 64; i++) assert_same(&alone[i], &together[i]);
+        ek_engine_close(&b.engine);
+    }
+    bench_open(&b, options_of(1, 1, 1)); /* prompts token by token */
+    for (size_t i = 0; i < 4; i++) {
+        run(&b, &jobs[i], &together[i], 1);
+        assert_same(&alone[i], &together[i]);
+    }
+    ek_engine_close(&b.engine);
+}
+
+static void resumes_from_any_prefix(void **state)
+{
+    (void)state;
+    static struct answer whole, rest;
+    struct bench b;
+    bench_open(&b, options_of(4, 16, 2));
+    for (size_t i = 2; i < 6; i++) { /* greedy, top_p, greedy, penalties */
+        struct ek_engine_job job = job_of(i);
+        run(&b, &job, &whole, 1);
+        for (uint32_t cut = 1; cut < whole.n; cut += 5) {
+            job.prefix_ids = whole.ids;
+            job.prefix_tokens = cut;
+            run(&b, &job, &rest, 1);
+            assert_int_equal(rest.n, whole.n - cut);
+            assert_memory_equal(rest.ids, whole.ids + cut, rest.n * sizeof *rest.ids);
+            assert_memory_equal(rest.logprobs, whole.logprobs + cut, rest.n * sizeof *rest.logprobs);
+        }
+    }
+    ek_engine_close(&b.engine);
+}
+
+static void cancelling_ends_within_a_step(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct ek_engine_job job = job_of(0);
+    struct ek_engine_load before, after;
+    char why[256];
+    uint64_t id, queued;
+    bench_open(&b, options_of(1, 64, 1));
+    job.max_tokens = 400;
+    assert_int_equal(ek_engine_submit(b.engine, &job, &id, why, sizeof why), EK_OK);
+    assert_int_equal(ek_engine_submit(b.engine, &job, &queued, why, sizeof why), EK_OK);
+    for (int i = 0; i < 5; i++) assert_true(next_event(&b).has_token);
+    ek_engine_cancel(b.engine, queued); /* never ran */
+    ek_engine_cancel(b.engine, id);
+    ek_engine_load(b.engine, &before);
+    struct ek_engine_event event;
+    unsigned ended = 0;
+    while (ended < 2) {
+        event = next_event(&b);
+        if (event.has_token) continue; /* computed before the cancellation was seen */
+        assert_int_equal(event.finish, EK_JOB_CANCELLED);
+        assert_true(event.job == id || event.job == queued);
+        ended++;
+    }
+    ek_engine_load(b.engine, &after);
+    assert_in_range(after.steps, before.steps, before.steps + 1);
+    assert_int_equal(after.jobs_cancelled, 2);
+    ek_engine_cancel(b.engine, id);    /* finished: ignored */
+    ek_engine_cancel(b.engine, 99999); /* unknown: ignored */
+    struct answer a;
+    struct ek_engine_job small = job_of(1);
+    run(&b, &small, &a, 1); /* and the engine goes on */
+    assert_int_equal(a.finish, EK_JOB_LENGTH);
+    ek_engine_load(b.engine, &after);
+    assert_int_equal(after.kv_free_tokens, after.kv_total_tokens);
+    ek_engine_close(&b.engine);
+}
+
+static void keeps_the_thinking_budget(void **state)
+{
+    (void)state;
+    static struct answer a, rest;
+    struct bench b;
+    bench_open(&b, options_of(2, 64, 1));
+    struct ek_engine_job job = job_of(1);
+    job.max_tokens = 40;
+    job.thinking = (struct ek_job_thinking){
+        .open_at_start = true, .open_id = EK_NO_TOKEN, .end_id = 150, .budget = 7,
+        .close_ids = {10, 150}, .close_count = 2,
+    };
+    run(&b, &job, &a, 1);
+    assert_int_equal(a.n, 40);
+    assert_int_equal(a.ids[7], 10);
+    assert_int_equal(a.ids[8], 150);
+    assert_int_equal(a.forced, 2);
+    assert_int_equal(a.thought, 9); /* seven, and the two that closed it */
+    for (uint32_t cut = 6; cut < 11; cut++) { /* resumed around the forced tokens */
+        job.prefix_ids = a.ids;
+        job.prefix_tokens = cut;
+        run(&b, &job, &rest, 1);
+        assert_memory_equal(rest.ids, a.ids + cut, rest.n * sizeof *rest.ids);
+    }
+    job.prefix_tokens = 0;
+    job.thinking.budget = 0;
+    run(&b, &job, &a, 1);
+    assert_int_equal(a.ids[0], 10);
+    assert_int_equal(a.ids[1], 150);
+    ek_engine_close(&b.engine);
+}
+
+static void stops_where_it_is_told(void **state)
+{
+    (void)state;
+    static struct answer whole, cut;
+    struct bench b;
+    bench_open(&b, options_of(1, 64, 1));
+    struct ek_engine_job job = job_of(3);
+    run(&b, &job, &whole, 1);
+    uint32_t first = 0; /* where the stop token appears first */
+    while (whole.ids[first] != whole.ids[9]) first++;
+    job.stop_ids[0] = whole.ids[9];
+    job.stop_count = 1;
+    run(&b, &job, &cut, 1);
+    assert_int_equal(cut.finish, EK_JOB_STOP);
+    assert_int_equal(cut.stop_id, whole.ids[9]);
+    assert_int_equal(cut.n, first);
+    job.ignore_stop_ids = true;
+    run(&b, &job, &cut, 1);
+    assert_same(&cut, &whole);
+    ek_engine_close(&b.engine);
+}
+
+static void refuse(struct bench *b, const struct ek_engine_job *job, const char *part)
+{
+    char why[256] = "";
+    uint64_t id;
+    assert_int_equal(ek_engine_submit(b->engine, job, &id, why, sizeof why), EK_INVALID);
+    if (!strstr(why, part)) fail_msg("'%s' does not mention '%s'", why, part);
+}
+
+static void refuses_what_cannot_be(void **state)
+{
+    (void)state;
+    struct bench b;
+    static uint32_t long_prompt[512], odd[1] = {200};
+    struct ek_engine_options o = options_of(1, 64, 1);
+    o.waiting_max = 2;
+    bench_open(&b, o);
+    struct ek_engine_job job = job_of(4);
+    job.prompt_tokens = 0;
+    refuse(&b, &job, "empty");
+    job = job_of(4);
+    job.prompt_ids = odd;
+    job.prompt_tokens = 1;
+    refuse(&b, &job, "vocabulary");
+    job = job_of(4);
+    job.prompt_ids = long_prompt;
+    job.prompt_tokens = 512;
+    refuse(&b, &job, "512");
+    job = job_of(4);
+    job.sampling.temperature = -1;
+    refuse(&b, &job, "temperature");
+    job = job_of(4);
+    job.max_tokens = 0;
+    refuse(&b, &job, "max_tokens");
+    job = job_of(4);
+    job.thinking.end_id = 3;
+    job.thinking.budget = 5;
+    refuse(&b, &job, "budget");
+    job = job_of(4);
+    job.prompt_ids = long_prompt;
+    job.prompt_tokens = 500;
+    job.max_tokens = 100; /* cut at the context length */
+    struct answer a;
+    run(&b, &job, &a, 1);
+    assert_int_equal(a.n, 12);
+    assert_int_equal(a.finish, EK_JOB_LENGTH);
+    ek_engine_close(&b.engine);
+}
+
+static void queue_is_bounded(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct ek_engine_options o = options_of(1, 64, 1);
+    o.waiting_max = 2;
+    bench_open(&b, o);
+    struct ek_engine_job job = job_of(0);
+    uint64_t id[4];
+    char why[256];
+    job.max_tokens = 400;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ek_engine_submit(b.engine, &job, &id[i], why, sizeof why), EK_OK);
+    }
+    assert_int_equal(ek_engine_submit(b.engine, &job, &id[3], why, sizeof why), EK_FULL);
+    assert_non_null(strstr(why, "wait"));
+    ek_engine_close(&b.engine); /* with jobs running and waiting */
+}
+
+static void refuses_bad_options(void **state)
+{
+    (void)state;
+    struct ek_engine *e;
+    char why[256];
+    struct ek_engine_options o = {.model_path = model_path, .slots = 65};
+    assert_int_equal(ek_engine_open(&o, NULL, NULL, &e, why, sizeof why), EK_INVALID);
+    o = (struct ek_engine_options){.model_path = model_path, .ctx_tokens = 5000};
+    assert_int_equal(ek_engine_open(&o, NULL, NULL, &e, why, sizeof why), EK_INVALID);
+    o = (struct ek_engine_options){.model_path = model_path, .isa = "z80"};
+    assert_int_equal(ek_engine_open(&o, NULL, NULL, &e, why, sizeof why), EK_INVALID);
+    o = (struct ek_engine_options){.model_path = "/nowhere/model.gguf"};
+    assert_int_equal(ek_engine_open(&o, NULL, NULL, &e, why, sizeof why), EK_IO);
+    assert_null(e);
+}
+
+static int make_model(void **state)
+{
+    struct recipe r = recipe_v3;
+    (void)state;
+    r.type = 8;
+    r.layers = 2;
+    r.heads = 5;
+    maker_save(&r, model_path);
+    return 0;
+}
+
+static int drop_model(void **state)
+{
+    (void)state;
+    return unlink(model_path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_tokens_alone_and_among_64), cmocka_unit_test(resumes_from_any_prefix),
+        cmocka_unit_test(cancelling_ends_within_a_step), cmocka_unit_test(keeps_the_thinking_budget),
+        cmocka_unit_test(stops_where_it_is_told),        cmocka_unit_test(refuses_what_cannot_be),
+        cmocka_unit_test(queue_is_bounded),              cmocka_unit_test(refuses_bad_options),
+    };
+    return cmocka_run_group_tests(tests, make_model, drop_model);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* Small random deepseek2 models, made in memory from a seed: the project's own golden material, which
+ * every machine has. The shapes are chosen to be awkward: widths that are no multiple of any vector,
+ * a latent that spans several, more heads than a block of them. */
+#ifndef EK_TESTS_MODEL_MAKER_H
+#define EK_TESTS_MODEL_MAKER_H
+
+#include "gguf_maker.h"
+
+#include "kernel/kernel.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct recipe {
+    const char *name;
+    uint32_t embd, layers, dense, heads, nope, rope, value, kv_lora, q_lora, ff;
+    uint32_t experts, used, expert_ff, shared, groups, groups_used, vocab;
+    bool sigmoid, norm, yarn, tied, legacy;
+    uint32_t type; /* of the matrices: 0 F32, 1 F16, 30 BF16, 8 Q8_0 */
+    uint64_t seed;
+};
+
+/* V2's features: plain queries, softmax gate, two shared experts. */
+static const struct recipe recipe_v2 = {
+    .name = "v2", .embd = 64, .layers = 3, .dense = 1, .heads = 3, .nope = 32, .rope = 8, .value = 32,
+    .kv_lora = 32, .ff = 96, .experts = 6, .used = 2, .expert_ff = 32, .shared = 2, .vocab = 160,
+    .yarn = true, .seed = 1,
+};
+/* V3's: compressed queries, sigmoid gate with bias, groups, normalised weights; 18 heads. */
+static const struct recipe recipe_v3 = {
+    .name = "v3", .embd = 96, .layers = 3, .dense = 1, .heads = 18, .nope = 32, .rope = 16, .value = 32,
+    .kv_lora = 64, .q_lora = 64, .ff = 128, .experts = 16, .used = 4, .expert_ff = 64, .shared = 1,
+    .groups = 4, .groups_used = 2, .vocab = 200, .sigmoid = true, .norm = true, .yarn = true, .seed = 2,
+};
+/* Nothing is a multiple of 16; no experts' groups, no YaRN, tied output. For float types only. */
+static const struct recipe recipe_odd = {
+    .name = "odd", .embd = 50, .layers = 2, .dense = 0, .heads = 5, .nope = 13, .rope = 6, .value = 11,
+    .kv_lora = 37, .q_lora = 29, .ff = 1, .experts = 7, .used = 3, .expert_ff = 21, .shared = 1,
+    .vocab = 123, .sigmoid = true, .norm = true, .tied = true, .seed = 3,
+};
+
+static inline uint64_t maker_random(uint64_t *s)
+{
+    uint64_t z = (*s += 0x9e3779b97f4a7c15u);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static inline float maker_gauss(uint64_t *s)
+{
+    double u = ((double)(maker_random(s) >> 11) + 0.5) * 0x1p-53;
+    double v = (double)(maker_random(s) >> 11) * 0x1p-53;
+    return (float)(sqrt(-2 * log(u)) * cos(2 * M_PI * v));
+}
+
+/* Rows of `type` from f32 numbers. */
+static inline void maker_encode(struct bytes *out, uint32_t type, const float *x, size_t n)
+{
+    const struct ek_kernels *k = ek_kernels_of(EK_ISA_GENERIC);
+    if (type == 0) bytes_put(out, x, n * sizeof *x);
+    for (size_t i = 0; i < n && (type == 1 || type == 30); i++) {
+        uint16_t h;
+        if (type == 1) k->store_f16(&h, x + i, 1);
+        if (type == 30) k->store_bf16(&h, x + i, 1);
+        bytes_put(out, &h, 2);
+    }
+    for (size_t i = 0; i < n && type == 8; i += EK_Q8_BLOCK) {
+        struct ek_q8_block q;
+        k->quant_q8(&q, x + i, EK_Q8_BLOCK);
+        struct ek_q8_0_block b;
+        k->store_f16(&b.d, &q.d, 1);
+        memcpy(b.q, q.q, sizeof b.q);
+        bytes_put(out, &b, sizeof b);
+    }
+}
+
+/* A random tensor; `gain` 0 makes it a vector of numbers around 1 (norms), else scaled by 1/sqrt(ne0). */
+static inline void maker_random_tensor(struct maker *m, uint64_t *seed, const char *name, uint32_t type,
+                                       uint64_t a, uint64_t b, uint64_t c, float gain)
+{
+    const uint64_t ne[3] = {a, b, c};
+    size_t n = a * b * c;
+    struct bytes encoded = {0};
+    float *x = malloc(n * sizeof *x);
+    if (!x) abort();
+    for (size_t i = 0; i < n; i++) {
+        float g = maker_gauss(seed);
+        x[i] = gain == 0 ? 1 + 0.1f * g : g * gain / sqrtf((float)a);
+    }
+    maker_encode(&encoded, type, x, n);
+    maker_tensor(m, name, c > 1 ? 3 : b > 1 ? 2 : 1, ne, type, encoded.data, encoded.len);
+    free(encoded.data);
+    free(x);
+}
+
+static inline void maker_shape(struct maker *m, const struct recipe *r)
+{
+    maker_str(m, "general.architecture", "deepseek2");
+    maker_str(m, "general.name", r->name);
+    maker_u32(m, "deepseek2.block_count", r->layers);
+    maker_u32(m, "deepseek2.context_length", 4096);
+    maker_u32(m, "deepseek2.embedding_length", r->embd);
+    maker_u32(m, "deepseek2.feed_forward_length", r->ff);
+    maker_u32(m, "deepseek2.attention.head_count", r->heads);
+    maker_u32(m, "deepseek2.attention.kv_lora_rank", r->kv_lora);
+    if (r->q_lora) maker_u32(m, "deepseek2.attention.q_lora_rank", r->q_lora);
+    const char *key = r->legacy ? "deepseek2.attention.key_length" : "deepseek2.attention.key_length_mla";
+    const char *value = r->legacy ? "deepseek2.attention.value_length"
+                                  : "deepseek2.attention.value_length_mla";
+    maker_u32(m, key, r->nope + r->rope);
+    maker_u32(m, value, r->value);
+    maker_u32(m, "deepseek2.rope.dimension_count", r->rope);
+    maker_f32(m, "deepseek2.rope.freq_base", 10000);
+    maker_f32(m, "deepseek2.attention.layer_norm_rms_epsilon", 1e-6f);
+    maker_u32(m, "deepseek2.leading_dense_block_count", r->dense);
+    maker_u32(m, "deepseek2.expert_count", r->experts);
+    maker_u32(m, "deepseek2.expert_used_count", r->used);
+    maker_u32(m, "deepseek2.expert_feed_forward_length", r->expert_ff);
+    maker_u32(m, "deepseek2.expert_shared_count", r->shared);
+    maker_f32(m, "deepseek2.expert_weights_scale", r->sigmoid ? 2.5f : 1.0f);
+    maker_bool(m, "deepseek2.expert_weights_norm", r->norm);
+    maker_u32(m, "deepseek2.expert_gating_func", r->sigmoid ? 2 : 1);
+    if (r->groups) {
+        maker_u32(m, "deepseek2.expert_group_count", r->groups);
+        maker_u32(m, "deepseek2.expert_group_used_count", r->groups_used);
+    }
+    if (!r->yarn) return;
+    maker_str(m, "deepseek2.rope.scaling.type", "yarn");
+    maker_f32(m, "deepseek2.rope.scaling.factor", 40);
+    maker_u32(m, "deepseek2.rope.scaling.original_context_length", 64);
+    maker_f32(m, "deepseek2.rope.scaling.yarn_log_multiplier", 0.1f);
+}
+
+static inline void maker_layer(struct maker *m, const struct recipe *r, uint32_t l, uint64_t *seed)
+{
+    char name[96];
+    uint64_t queries = (uint64_t)r->heads * (r->nope + r->rope);
+#define TENSOR(what, type, a, b, c, gain)                                                          \
+    (snprintf(name, sizeof name, "blk.%u.%s", l, what),                                            \
+     maker_random_tensor(m, seed, name, type, a, b, c, gain))
+    TENSOR("attn_norm.weight", 0, r->embd, 1, 1, 0);
+    if (r->q_lora) {
+        TENSOR("attn_q_a.weight", r->type, r->embd, r->q_lora, 1, 1);
+        TENSOR("attn_q_a_norm.weight", 0, r->q_lora, 1, 1, 0);
+        TENSOR("attn_q_b.weight", r->type, r->q_lora, queries, 1, 1.5f);
+    } else {
+        TENSOR("attn_q.weight", r->type, r->embd, queries, 1, 1.5f);
+    }
+    TENSOR("attn_kv_a_mqa.weight", r->type, r->embd, r->kv_lora + r->rope, 1, 1);
+    TENSOR("attn_kv_a_norm.weight", 0, r->kv_lora, 1, 1, 0);
+    if (r->legacy) {
+        TENSOR("attn_kv_b.weight", r->type, r->kv_lora, r->heads * (r->nope + r->value), 1, 1);
+    } else {
+        TENSOR("attn_k_b.weight", r->type, r->nope, r->kv_lora, r->heads, 1);
+        TENSOR("attn_v_b.weight", r->type, r->kv_lora, r->value, r->heads, 1);
+    }
+    TENSOR("attn_output.weight", r->type, r->heads * r->value, r->embd, 1, 1);
+    TENSOR("ffn_norm.weight", 0, r->embd, 1, 1, 0);
+    if (l < r->dense) {
+        TENSOR("ffn_gate.weight", r->type, r->embd, r->ff, 1, 1);
+        TENSOR("ffn_up.weight", r->type, r->embd, r->ff, 1, 1);
+        TENSOR("ffn_down.weight", r->type, r->ff, r->embd, 1, 1);
+        return;
+    }
+    TENSOR("ffn_gate_inp.weight", 0, r->embd, r->experts, 1, 1);
+    if (r->sigmoid) TENSOR("exp_probs_b.bias", 0, r->experts, 1, 1, 1);
+    TENSOR("ffn_gate_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
+    TENSOR("ffn_up_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
+    TENSOR("ffn_down_exps.weight", r->type, r->expert_ff, r->embd, r->experts, 1);
+    if (!r->shared) return;
+    TENSOR("ffn_gate_shexp.weight", r->type, r->embd, r->expert_ff * r->shared, 1, 1);
+    TENSOR("ffn_up_shexp.weight", r->type, r->embd, r->expert_ff * r->shared, 1, 1);
+    TENSOR("ffn_down_shexp.weight", r->type, r->expert_ff * r->shared, r->embd, 1, 1);
+#undef TENSOR
+}
+
+static inline struct maker maker_model(const struct recipe *r)
+{
+    struct maker m = maker_new();
+    uint64_t seed = r->seed;
+    maker_shape(&m, r);
+    maker_random_tensor(&m, &seed, "token_embd.weight", r->type, r->embd, r->vocab, 1, 4);
+    maker_random_tensor(&m, &seed, "output_norm.weight", 0, r->embd, 1, 1, 0);
+    if (!r->tied) maker_random_tensor(&m, &seed, "output.weight", r->type, r->embd, r->vocab, 1, 3);
+    for (uint32_t l = 0; l < r->layers; l++) maker_layer(&m, r, l, &seed);
+    return m;
+}
+
+/* The model as a file in the temporary folder; the caller unlinks it. */
+static inline void maker_save(const struct recipe *r, char path[64])
+{
+    struct maker m = maker_model(r);
+    size_t len;
+    uint8_t *file = maker_file(&m, &len);
+    snprintf(path, 64, "/tmp/ek-model-XXXXXX");
+    int fd = mkstemp(path);
+    if (fd < 0 || write(fd, file, len) != (ssize_t)len) abort();
+    close(fd);
+    free(file);
+    maker_free(&m);
+}
+
+#endif
