@@ -201,7 +201,7 @@ static inline void client_close(struct rig *rig, struct client *c)
 
 static inline bool client_has(struct client *c, const char *text)
 {
-    return c->got.len > 0 && memmem(c->got.data, c->got.len, text, strlen(text)) != NULL;
+    return c->got.data && c->got.len > 0 && memmem(c->got.data, c->got.len, text, strlen(text)) != NULL;
 }
 
 static inline void client_expect(struct client *c, const char *text)
