@@ -11,6 +11,7 @@ static int run_help(int argc, char **argv);
 static int run_version(int argc, char **argv);
 
 static const struct ek_command commands[] = {
+    {"serve", ek_cli_serve, "--model FILE | --upstream URL", "Open the door."},
     {"check", ek_cli_check, "FILE", "Read a configuration file strictly and name every error."},
     {"key", ek_cli_key, "NAME", "Make a key and the lines that make it known."},
     {"version", run_version, "", "Print the version."},

@@ -2,7 +2,9 @@
 /* The door as a whole: birth and death, the pump that obeys the desk, reload, drain.
  *
  * Whatever happens in a callback is reported to the desk at once; what the desk wants done in return is
- * done by the pump, a little later in the same turn of the loop. So no callback is ever re-entered. */
+ * done by the pump, a little later in the same turn of the loop. So no callback is ever re-entered. Only
+ * the end of a body pumps at once: of a thousand bodies that come in one turn, those that have to wait
+ * shall give back what reading them took before the next one is read. */
 #include "door/door_state.h"
 
 #include <sodium.h>
@@ -45,15 +47,19 @@ static void obey(const struct ek_action *a)
     }
 }
 
-static void pump(struct ek_post *post)
+void ek_door_pump_now(struct ek_door *d)
 {
-    struct ek_door *d = EK_CONTAINER(post, struct ek_door, pump);
     struct ek_action a;
     MUST_OBJ(d, EK_DOOR_MAGIC);
     while (ek_desk_next(d->desk, ek_door_now(d), &a) != EK_DESK_IDLE) obey(&a);
     uint64_t wake_ns = ek_desk_wake_ns(d->desk);
     if (wake_ns == UINT64_MAX) ek_timer_clear(d->loop, &d->desk_timer);
     else ek_timer_set(d->loop, &d->desk_timer, wake_ns);
+}
+
+static void pump(struct ek_post *post)
+{
+    ek_door_pump_now(EK_CONTAINER(post, struct ek_door, pump));
 }
 
 void ek_door_pump(struct ek_door *d)
@@ -159,7 +165,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     d->log = o->log;
     d->client = o->client;
     if (!d->client) {
-        d->client = ek_exchange_client_new(d->loop, &(struct ek_exchange_options){0});
+        d->client = ek_exchange_plain_new(d->loop, &(struct ek_exchange_options){0});
         d->own_client = true;
     }
     d->out = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);

@@ -45,8 +45,8 @@ enum ek_door_state {
     EK_DOOR_STATES
 };
 
-/* Lives while the body is read, and until the request starts or has to wait: a waiting request keeps
- * only its body, and is read again when it starts (about 50 us for 20 kB). */
+/* Lives from the first byte of the body until the request starts or has to wait: a waiting request
+ * keeps only its body, and is read again when it starts (about 50 us for 20 kB). */
 struct ek_door_reading {
     struct ek_request request;
     struct ek_request_reader reader;
@@ -57,7 +57,7 @@ struct ek_door_running {
     struct ek_request request;
     struct ek_relay *relay;     /* NULL while it waits to be continued */
     struct ek_collect *collect; /* callers who do not stream */
-    uint64_t sent_ns;           /* this attempt */
+    uint64_t again_ns;          /* refused for now: keeps its slot until then, and goes again; 0: no */
     uint64_t event;             /* number of the last SSE event */
     uint64_t thought_tokens;
     uint64_t answer_tokens;
@@ -92,6 +92,7 @@ struct ek_door_request {
     uint64_t account;
     uint64_t user;
     uint8_t id[16];
+    uint32_t body_bytes;             /* announced, when small; else 0 */
     uint16_t model;                  /* index in the pool */
     uint8_t state;
     uint8_t tier;
@@ -148,14 +149,16 @@ struct ek_door {
 
 /* door.c */
 struct ek_now ek_door_now(const struct ek_door *d);
-void ek_door_pump(struct ek_door *d); /* soon: obey the desk */
+void ek_door_pump(struct ek_door *d);     /* soon: obey the desk */
+void ek_door_pump_now(struct ek_door *d); /* not from inside the relay's or the desk's callbacks */
 
 /* route.c */
 extern const struct ek_http_handler ek_door_handler;
 
 /* request.c */
 struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_req *http,
-                                            const struct ek_identity *who, enum ek_api api);
+                                            const struct ek_identity *who, enum ek_api api,
+                                            int64_t body_bytes);
 void ek_door_move(struct ek_door_request *r, enum ek_door_state next);
 void ek_door_body(struct ek_door_request *r, const char *data, size_t len);
 void ek_door_body_end(struct ek_door_request *r);

@@ -26,6 +26,7 @@
 
 #define OUTPUT_TOKENS_GUESS 512u /* nothing has been learned about outputs yet */
 #define MESSAGE_TOKENS 4u        /* of its frame in the template */
+#define BODY_RESERVE_BYTES 65536 /* taken at once when a body announces itself */
 
 static const bool legal[EK_DOOR_STATES][EK_DOOR_STATES] = {
     [EK_DOOR_BODY] = {[EK_DOOR_PRICED] = true, [EK_DOOR_REFUSED] = true},
@@ -65,21 +66,19 @@ void ek_door_id_hex(const struct ek_door_request *r, char out[33])
 /* ---- birth, and what is given back ------------------------------------------------------------------ */
 
 struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_req *http,
-                                            const struct ek_identity *who, enum ek_api api)
+                                            const struct ek_identity *who, enum ek_api api,
+                                            int64_t body_bytes)
 {
     struct ek_door_request *r = calloc(1, sizeof *r);
-    struct ek_door_reading *reading = calloc(1, sizeof *reading);
-    if (!r || !reading) {
-        free(r);
-        free(reading);
+    if (!r) {
         ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NO_MEMORY});
         return NULL;
     }
     r->magic = EK_DOOR_REQUEST_MAGIC;
     r->door = d;
     r->http = http;
-    r->reading = reading;
     r->body = ek_buf_make(d->config->limits.body_bytes_max);
+    if (body_bytes > 0 && body_bytes <= BODY_RESERVE_BYTES) r->body_bytes = (uint32_t)body_bytes;
     r->arrived_ns = r->spoke_ns = ek_door_now(d).mono_ns;
     r->account = ek_hash(ek_str_of(who->account), d->hash_seed);
     r->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
@@ -89,7 +88,6 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     ek_timer_init(&r->silence, ek_door_silence);
     ek_loop_random(d->loop, r->id, sizeof r->id);
     ek_list_append(&d->state[EK_DOOR_BODY], &r->link);
-    ek_request_begin(&reading->reader, &reading->request, api);
     ek_http_set_user(http, r);
     return r;
 }
@@ -141,11 +139,26 @@ static void refuse_fault(struct ek_door_request *r, const struct ek_request_faul
     ek_door_refuse(r, &e);
 }
 
+/* With the first byte, not before: who only sends a head shall cost no more than that. The body's
+ * announced length is believed as far as it is small. */
+static bool begin_reading(struct ek_door_request *r)
+{
+    if (r->reading) return true;
+    r->reading = calloc(1, sizeof *r->reading);
+    if (!r->reading) {
+        ek_door_refuse_reason(r, EK_REASON_NO_MEMORY, NULL);
+        return false;
+    }
+    ek_request_begin(&r->reading->reader, &r->reading->request, (enum ek_api)r->api);
+    if (r->body_bytes) ek_buf_reserve(&r->body, r->body_bytes);
+    return true;
+}
+
 void ek_door_body(struct ek_door_request *r, const char *data, size_t len)
 {
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (r->state != EK_DOOR_BODY) return; /* refused; the rest of the body is not for us */
-    MUST(r->reading);
+    if (!begin_reading(r)) return;
     ek_buf_put(&r->body, data, len);
     if (r->body.failed) {
         ek_door_refuse_reason(r, r->body.len + len > r->body.max ? EK_REASON_BODY_TOO_LARGE
@@ -227,7 +240,7 @@ void ek_door_body_end(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    if (r->state != EK_DOOR_BODY) return;
+    if (r->state != EK_DOOR_BODY || !begin_reading(r)) return;
     if (ek_request_finish(&r->reading->reader) != EK_REQUEST_DONE) {
         refuse_fault(r, &r->reading->reader.fault);
         return;
@@ -255,7 +268,7 @@ void ek_door_body_end(struct ek_door_request *r)
     }
     ek_door_move(r, EK_DOOR_WAITING);
     ek_door_watch_silence(r);
-    ek_door_pump(d);
+    ek_door_pump_now(d);
 }
 
 /* ---- SENT ------------------------------------------------------------------------------------------- */
@@ -298,7 +311,7 @@ void ek_door_start_request(struct ek_door_request *r, uint32_t upstream)
     struct ek_door_running *w = r->running;
     ek_door_move(r, EK_DOOR_SENT);
     r->attempts++;
-    w->sent_ns = now_ns;
+    w->again_ns = 0;
     w->upstream = upstream;
     w->ours = ek_pool_is_ours(d->pool, upstream);
     w->token_this_attempt = false;

@@ -169,7 +169,7 @@ static void begin_request(struct ek_door *d, struct ek_http_req *http, const str
              (uint64_t)head->content_length > d->config->limits.body_bytes_max)
         reason = EK_REASON_BODY_TOO_LARGE;
     if (reason == EK_REASON_NONE) {
-        ek_door_request_new(d, http, who, api);
+        ek_door_request_new(d, http, who, api, head->content_length);
         return;
     }
     ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});

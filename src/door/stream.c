@@ -15,6 +15,9 @@
 
 #include <stdlib.h>
 
+#define RETRY_FIRST_MS 100u    /* doubling each time; half of it is jitter */
+#define RETRY_LONGEST_MS 2000u
+
 void ek_door_running_free(struct ek_door_running **w)
 {
     struct ek_door_running *dead = *w;
@@ -31,8 +34,9 @@ void ek_door_running_free(struct ek_door_running **w)
  * forgotten whole. */
 static void keep_ids(struct ek_door_running *w, const struct ek_up_chunk *c)
 {
+    const uint32_t substance = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS;
     if (!w->ids_whole) return;
-    if (!(c->flags & EK_UP_EK) || w->request.n != 1) goto forget;
+    if (w->request.n != 1 || ((c->flags & substance) && !(c->flags & EK_UP_EK))) goto forget;
     if (!c->ek_ids.len) return;
     if (w->id_cap - w->id_count < 64) {
         uint32_t cap = w->id_cap ? w->id_cap * 2 : 256;
@@ -323,6 +327,17 @@ static bool can_go_on(const struct ek_door_request *r)
     return w->ours && w->ids_whole && w->id_count > 0;
 }
 
+/* Forget what a failed attempt has made; nobody has heard of it. */
+static void begin_anew(struct ek_door_request *r)
+{
+    struct ek_door_running *w = r->running;
+    if (w->collect) ek_collect_free(&w->collect);
+    w->thought_tokens = w->answer_tokens = 0;
+    w->id_count = 0;
+    w->ids_whole = true;
+    w->saw_usage = false; /* a role once delivered stays delivered */
+}
+
 /* The relay is dead. Again, if that can be honest; false when it cannot. */
 static bool try_again(struct ek_door_request *r, enum ek_reason why)
 {
@@ -335,14 +350,29 @@ static bool try_again(struct ek_door_request *r, enum ek_reason why)
         return true;
     }
     if (!can_begin_anew(r)) return false;
-    if (w->collect) ek_collect_free(&w->collect);
-    w->thought_tokens = w->answer_tokens = 0;
-    w->id_count = 0;
-    w->ids_whole = true;
-    w->saw_usage = false; /* a role once delivered stays delivered */
+    begin_anew(r);
     if (why == EK_REASON_UPSTREAM_CONNECT) r->attempts--;
     else r->door->counters.retried++;
     ek_door_again(r, EK_WHY_RETRYING);
+    return true;
+}
+
+/* The upstream refused for now. The request keeps its slot for a short, growing, jittered while, which
+ * is also what keeps others from being sent there, and goes again. */
+static bool try_later(struct ek_door_request *r, uint64_t retry_after_ms)
+{
+    struct ek_door *d = r->door;
+    uint32_t random;
+    if (!may_try_again(r, EK_REASON_UPSTREAM_STATUS) || !can_begin_anew(r)) return false;
+    uint64_t ms = RETRY_FIRST_MS << (r->attempts - 1);
+    if (retry_after_ms > ms) ms = retry_after_ms;
+    if (ms > RETRY_LONGEST_MS) ms = RETRY_LONGEST_MS;
+    ek_loop_random(d->loop, &random, sizeof random);
+    ms -= random % (ms / 2);
+    begin_anew(r);
+    d->counters.retried++;
+    r->running->again_ns = ek_door_now(d).mono_ns + ms * EK_MS_NS;
+    ek_door_watch_silence(r);
     return true;
 }
 
@@ -352,7 +382,7 @@ static void on_refused(void *arg, int status, uint64_t retry_after_ms, struct ek
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     r->running->relay = NULL;
     bool passing = status == 408 || status == 429 || status >= 500;
-    if (passing && try_again(r, EK_REASON_UPSTREAM_STATUS)) return;
+    if (passing && try_later(r, retry_after_ms)) return;
     ek_door_pass_error(r, status, retry_after_ms, body);
 }
 

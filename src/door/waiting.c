@@ -71,7 +71,9 @@ static uint64_t silence_due_ns(const struct ek_door_request *r)
 
 void ek_door_watch_silence(struct ek_door_request *r)
 {
-    ek_timer_set(r->door->loop, &r->silence, silence_due_ns(r));
+    uint64_t due_ns = silence_due_ns(r);
+    if (r->running && r->running->again_ns && r->running->again_ns < due_ns) due_ns = r->running->again_ns;
+    ek_timer_set(r->door->loop, &r->silence, due_ns);
 }
 
 void ek_door_silence(struct ek_timer *t)
@@ -79,7 +81,12 @@ void ek_door_silence(struct ek_timer *t)
     struct ek_door_request *r = EK_CONTAINER(t, struct ek_door_request, silence);
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->state == EK_DOOR_WAITING || ek_door_is_running(r));
-    if (silence_due_ns(r) <= ek_door_now(r->door).mono_ns) {
+    uint64_t now_ns = ek_door_now(r->door).mono_ns;
+    if (r->running && r->running->again_ns && r->running->again_ns <= now_ns) {
+        r->running->again_ns = 0;
+        ek_door_again(r, EK_WHY_RETRYING);
+    }
+    if (silence_due_ns(r) <= now_ns) {
         ek_door_commit(r);
         r->door->counters.words++;
         if (!ek_door_say(r, r->stream ? EK_STR(": keep-alive\n\n") : EK_STR("\n"))) return;

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of model names, the reading of looks, and the pool's states on virtual time. */
+#include "door_world.h"
+
+#include "upstream/models.h"
+#include "upstream/probe.h"
+
+static struct ek_str none(void) { return ek_str_make(NULL, 0); }
+
+static void names_are_shared_by_those_who_serve_them(void **state)
+{
+    (void)state;
+    struct ek_pool_names *n = calloc(1, sizeof *n);
+    assert_true(ek_pool_names_add(n, 0, EK_STR("r1"), none(), false, EK_MODEL_AS_ASKED));
+    assert_true(ek_pool_names_add(n, 5, EK_STR("r1"), EK_STR("deepseek-r1:671b"), false, EK_MODEL_AS_ASKED));
+    assert_false(ek_pool_names_add(n, 5, EK_STR("r1"), none(), false, EK_MODEL_AS_ASKED));
+    assert_true(ek_pool_names_add(n, 5, EK_STR("chat"), EK_STR("r1"), true, EK_MODEL_THINKING_OFF));
+    assert_int_equal(n->count, 2);
+    assert_true(n->model[0].upstream_mask == 0x21);
+    assert_null(n->theirs[0][0]);
+    assert_string_equal(n->theirs[5][0], "deepseek-r1:671b");
+    assert_int_equal(ek_pool_names_find(n, EK_STR("chat")), 1);
+    assert_int_equal(ek_pool_names_find(n, none()), 0); /* no name: the first that is no alias */
+    assert_int_equal(ek_pool_names_find(n, EK_STR("R1")), EK_POOL_MODELS_MAX);
+    assert_false(ek_pool_names_add(n, 0, EK_STR("a\nb"), none(), false, EK_MODEL_AS_ASKED));
+    assert_false(ek_pool_names_add(n, 0, none(), none(), false, EK_MODEL_AS_ASKED));
+    for (int i = 0; i < 2 * (int)EK_POOL_MODELS_MAX; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "m%d", i);
+        ek_pool_names_add(n, 1, ek_str_of(name), none(), false, EK_MODEL_AS_ASKED);
+    }
+    assert_int_equal(n->count, EK_POOL_MODELS_MAX); /* full is full, not a crash */
+    ek_pool_names_free(n);
+    free(n);
+}
+
+static void count_name(void *arg, struct ek_str name)
+{
+    (void)name;
+    ++*(int *)arg;
+}
+
+static void looks_are_read_with_care(void **state)
+{
+    (void)state;
+    struct ek_upstream_load l;
+    int names = 0;
+    assert_true(ek_probe_read_load(EK_STR("{\"slots\":16,\"running\":3,\"waiting\":-4,\"kv_free\":7,"
+                                          "\"prefill_tps\":900.5}"), &l));
+    assert_true(l.up && l.slots == 16 && l.running == 3 && l.waiting == 0 && l.kv_free_tokens == 7);
+    assert_true(ek_probe_read_load(EK_STR("{\"slots\":99999999999}"), &l));
+    assert_int_equal(l.slots, 1000000);
+    assert_true(ek_probe_read_load(EK_STR("{\"slots\":0}"), &l));
+    assert_int_equal(l.slots, 1);
+    static const char *const bad[] = {"", "[]", "{\"slots\":\"4\"}", "{\"slots\":4", "nothing", "{}"};
+    for (size_t i = 0; i < EK_COUNT(bad); i++) assert_false(ek_probe_read_load(ek_str_of(bad[i]), &l));
+    assert_true(ek_probe_read_models(EK_STR("{\"data\":[{\"id\":\"a\"},{\"id\":7},{},3,{\"id\":\"b\"}]}"),
+                                     count_name, &names));
+    assert_int_equal(names, 2);
+    assert_false(ek_probe_read_models(EK_STR("{\"data\":{}}"), count_name, &names));
+}
+
+static void an_unknown_server_is_asked_what_it_is(void **state)
+{
+    (void)state;
+    struct world *w = world_new("upstreams:\n  - url: http://u:1/v1\n", 3);
+    assert_true(ek_pool_is_ours(w->door->pool, 0)); /* it answered /load */
+    assert_int_equal(ek_pool_load(w->door->pool, 0).slots, 3);
+    assert_string_equal(ek_pool_model(w->door->pool, 0)->name, "m");
+    uint32_t alias = ek_pool_find_model(w->door->pool, EK_STR("deepseek-reasoner"));
+    assert_true(alias < EK_POOL_MODELS_MAX);
+    assert_string_equal(ek_pool_their_name(w->door->pool, 0, alias), "m");
+    struct client *c = client_post(w, "{\"model\":\"deepseek-chat\",\"stream\":true,"
+                                      "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    const char *sent = ek_buf_cstr(&the_call(w, 0)->body);
+    assert_string_equal(the_call(w, 0)->path, "/v1/chat/completions"); /* one /v1, not two */
+    assert_non_null(strstr(sent, "\"model\":\"m\""));
+    assert_non_null(strstr(sent, "\"thinking\":{\"type\":\"disabled\"}"));
+    client_free(w, c);
+    world_free(w);
+}
+
+static void what_belongs_to_doors_and_engines_is_not_the_callers_to_say(void **state)
+{
+    (void)state;
+    struct world *w = world_new("upstreams:\n  - url: http://u:1\n    dialect: openai\n"
+                                "    models: [m]\n", 3);
+    struct client *c = client_post(w, "{\"model\":\"m\",\"stream\":true,\"ek\":{\"prefix\":[1]},"
+                                      "\"priority\":-9,"
+                                      "\"cache_salt\":\"x\",\"unknown\":{\"kept\": [1, 2 ]},"
+                                      "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    const char *sent = ek_buf_cstr(&the_call(w, 0)->body);
+    assert_null(strstr(sent, "prefix"));
+    assert_null(strstr(sent, "-9"));
+    assert_null(strstr(sent, "\"x\""));
+    assert_non_null(strstr(sent, "\"unknown\":{\"kept\": [1, 2 ]}"));
+    client_free(w, c);
+    world_free(w);
+}
+
+static void it_goes_down_and_comes_up(void **state)
+{
+    (void)state;
+    struct world *w = world_new("upstreams:\n  - url: http://u:1\n    dialect: evenkeel\n"
+                                "    models: [m]\n", 3);
+    assert_true(ek_pool_load(w->door->pool, 0).up);
+    w->answering = false;
+    world_pass(w, 1500);
+    assert_false(ek_pool_load(w->door->pool, 0).up);
+    assert_int_equal(ek_desk_counts(w->door->desk).slots, 0);
+    w->answering = true;
+    world_pass(w, 1500);
+    assert_true(ek_pool_load(w->door->pool, 0).up);
+    assert_int_equal(ek_desk_counts(w->door->desk).slots, 4);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_are_shared_by_those_who_serve_them),
+        cmocka_unit_test(looks_are_read_with_care),
+        cmocka_unit_test(an_unknown_server_is_asked_what_it_is),
+        cmocka_unit_test(what_belongs_to_doors_and_engines_is_not_the_callers_to_say),
+        cmocka_unit_test(it_goes_down_and_comes_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
