@@ -3,11 +3,14 @@
 """`evenkeel engine` as a program, over a Unix socket: what is on the wire, exactness of continuation,
 cancelling, slow and vanishing clients, refusals, leaving.
 
-Usage: engine_serve.py EVENKEEL MODEL.gguf.  Exit 77: skipped, because the model is missing.
+Usage: engine_serve.py EVENKEEL MODEL.gguf; the model may be named as shared:PATH, below $EK_SHARED.
+Exit 77: skipped, because the model is missing.
 Nothing here sleeps a fixed time: it waits on /load or on a file, within a deadline."""
 import json, os, select, signal, socket, subprocess, sys, tempfile, time
 
 PROGRAM, MODEL = sys.argv[1], sys.argv[2]
+if MODEL.startswith('shared:'):
+    MODEL = os.path.join(os.environ.get('EK_SHARED', '/nowhere'), MODEL[len('shared:'):])
 DEADLINE = 60
 checks = 0
 
@@ -53,6 +56,15 @@ class Engine:
         end = time.monotonic() + DEADLINE
         while not ready(self.load()):
             check(time.monotonic() < end, f'waited in vain for {what}: {self.load()}')
+
+    def wait_closed(self):
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            try:
+                self.connect().close()
+            except OSError:
+                return
+        check(False, 'it still takes connections')
 
     def end(self, signo=signal.SIGTERM):
         self.child.send_signal(signo)
@@ -282,6 +294,7 @@ def leaving(work):
     s = e.send('/v1/chat/completions', question(e, max_tokens=1000000))
     check(s.recv(12) == b'HTTP/1.1 200', 'accepted')
     e.child.send_signal(signal.SIGTERM)
+    e.wait_closed()  # two signals at once would be one
     check(e.end() == 0, 'the second signal ends it at once')
     read_end, write_end = os.pipe()
     e = Engine(work, '--kv-type', 'f32', '--orphan-fd', str(read_end), pass_fds=[read_end])
