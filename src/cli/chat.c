@@ -437,7 +437,7 @@ static int run(struct chat *c)
         one = true;
     }
     c->loop = ek_loop_new();
-    c->client = ek_exchange_client_new(c->loop, &(struct ek_exchange_options){0});
+    c->client = ek_exchange_plain_new(c->loop, &(struct ek_exchange_options){0});
     c->messages = json_array();
     MUST(c->messages);
     int code = one ? ask(c, ek_buf_view(&c->prompt)) : converse(c);

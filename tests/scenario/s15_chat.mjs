@@ -61,6 +61,7 @@ async function chat(args, { input = '', env = {}, tty = false, during } = {}) {
   const seen = { out: '', err: '' };
   child.stdout.on('data', (d) => { seen.out += d; });
   child.stderr.on('data', (d) => { seen.err += d; });
+  child.stdin.on('error', () => {}); // it may leave without reading
   if (!tty) child.stdin.end(input);
   const ended = new Promise((ok) => { child.on('close', (code, signal) => ok(code ?? signal)); });
   if (during) await during(child, seen);
