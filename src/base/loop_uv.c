@@ -322,8 +322,9 @@ static void on_watch(uv_poll_t *p, int status, int events)
     struct ek_watch *k = p->data;
     char byte;
     (void)events;
-    if (status == 0 && read(k->fd, &byte, 1) > 0) return; /* nobody writes there; if so, no matter */
-    if (status == 0 && (errno == EAGAIN || errno == EINTR)) return;
+    ssize_t n = status == 0 ? read(k->fd, &byte, 1) : 0;
+    if (n > 0) return; /* nobody writes there; if so, no matter */
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     uv_poll_stop(p);
     k->gone(k->arg);
 }
