@@ -165,7 +165,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     d->log = o->log;
     d->client = o->client;
     if (!d->client) {
-        d->client = ek_exchange_plain_new(d->loop, &(struct ek_exchange_options){0});
+        d->client = ek_exchange_client_new(d->loop, &(struct ek_exchange_options){0});
         d->own_client = true;
     }
     d->out = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
