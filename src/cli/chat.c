@@ -378,7 +378,9 @@ static int read_flags(struct chat *c, int argc, char **argv)
             bool known = near && strcmp(near, arg) == 0;
             const char *what = known ? "needs a value" : near ? "is no flag, did you mean "
                                                               : "is no flag; --help lists them";
-            fprintf(stderr, "evenkeel chat: %.100s %s%s\n", arg, what, known || !near ? "" : near);
+            bool suggest = near && !known;
+            fprintf(stderr, "evenkeel chat: %.100s %s%s%s\n", arg, what, suggest ? near : "",
+                    suggest ? "?" : "");
             return EK_EXIT_USAGE;
         }
     }

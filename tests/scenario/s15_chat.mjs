@@ -166,4 +166,23 @@ test('chat', { skip }, async (t) => {
     assert.equal(r.out, 'and\n');
     await waitFor('the server sees the close', () => closed > before);
   });
+
+  await t.test('in a conversation Ctrl-C stops the answer, and again leaves', async () => {
+    script = [{ text: chunk({ content: 'and' }), hang: true }];
+    const r = await chat([], {
+      tty: true,
+      during: async (child, seen) => {
+        await waitFor('the prompt', () => seen.out.includes('> '));
+        child.stdin.write('first\n');
+        await waitFor('the first word', () => seen.out.includes('and'));
+        child.stdin.write('\x03');
+        await waitFor('the prompt again', () => seen.out.includes('(stopped)') && seen.out.endsWith('> '));
+        child.stdin.write('second\n');
+        await waitFor('an answer', () => seen.out.includes('1442') && seen.out.endsWith('> '));
+        child.stdin.write('\x03');
+      },
+    });
+    assert.notEqual(r.code, 0);
+    assert.deepEqual(asked[1].body.messages.map((m) => m.content), ['first', 'and', 'second']);
+  });
 });
