@@ -261,14 +261,15 @@ def crowd(e):
 
 def slow_reader(e):
     """One client does not read; the others do not notice, and it still gets every token."""
-    slow = e.send('/v1/chat/completions', question(e, max_tokens=300, logprobs=True, top_logprobs=20))
+    slow = e.send('/v1/chat/completions', question(e, max_tokens=600, logprobs=True, top_logprobs=20))
     check(slow.recv(12) == b'HTTP/1.1 200', 'accepted')
     quick = e.ask('/v1/chat/completions', question(e)).chunks()
     check(quick[-1]['usage']['completion_tokens'] == 60, 'the quick one is served')
     e.wait('the slow one to be computed', lambda l: l['running'] == 0)
     a = Answer(b'HTTP/1.1 200' + read_all(slow))
     chunks = a.chunks()
-    check(sum(len(c['ek']['ids']) for c in chunks if 'ek' in c) == 300, 'nothing was lost')
+    check(sum(len(c['ek']['ids']) for c in chunks if 'ek' in c) == 600, 'nothing was lost')
+    check('evenkeel_engine_gathered_total 0' not in e.ask('/metrics').body.decode(), 'its text was kept back')
 
 
 def deadline(e):
