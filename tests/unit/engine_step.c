@@ -90,7 +90,9 @@ static void pages_are_taken_and_given_back(void **state)
     assert_int_equal(ek_kv_reserve(kv, &b, 128), EK_OK);
     assert_int_equal(ek_kv_pages_free(kv), 0);
     for (uint32_t layer = 0; layer < 2; layer++) { /* no two rows share memory */
-        for (uint32_t t = 0; t < 129; t++) memset(ek_kv_row(kv, &a, layer, t), (int)(layer * 128 + t % 128), 48);
+        for (uint32_t t = 0; t < 129; t++) {
+            memset(ek_kv_row(kv, &a, layer, t), (int)(layer * 128 + t % 128), 48);
+        }
         for (uint32_t t = 0; t < 128; t++) memset(ek_kv_row(kv, &b, layer, t), 255 - (int)t, 48);
     }
     for (uint32_t t = 0; t < 128; t++) {
