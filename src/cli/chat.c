@@ -439,7 +439,8 @@ static int run(struct chat *c)
         one = true;
     }
     c->loop = ek_loop_new();
-    c->client = ek_exchange_plain_new(c->loop, &(struct ek_exchange_options){0});
+    const struct ek_exchange_options options = {.ca_file = getenv("SSL_CERT_FILE")};
+    c->client = ek_exchange_client_new(c->loop, &options);
     c->messages = json_array();
     MUST(c->messages);
     int code = one ? ask(c, ek_buf_view(&c->prompt)) : converse(c);
