@@ -1,8 +1,48 @@
 /* SPDX-License-Identifier: MIT */
-/* evenkeel check: read a file as the server would and say everything that is wrong with it. */
+/* evenkeel check: read a file as the server would and say what is wrong with it, or what is in it. */
 #include "cli/cli.h"
 
+#include "engine/model.h"
+
 #include <stdio.h>
+
+/* A model file says so in its first four bytes, whatever it is called. */
+static bool is_model(const char *path)
+{
+    char magic[4] = {0};
+    FILE *f = fopen(path, "re");
+    if (!f) return false;
+    size_t got = fread(magic, 1, sizeof(magic), f);
+    fclose(f);
+    return got == sizeof(magic) && memcmp(magic, "GGUF", sizeof(magic)) == 0;
+}
+
+static int check_model(const char *path)
+{
+    char why[512] = "", ignored[512];
+    struct ek_model *model = NULL;
+    struct ek_gguf *gguf = NULL; /* of a file that is sound, but no model of ours */
+    struct ek_buf text = ek_buf_make(1 << 20);
+
+    bool good = ek_model_open(path, &model, why, sizeof(why)) == EK_OK;
+    if (good) {
+        ek_model_describe(model->gguf, model, &text);
+    } else if (ek_gguf_open(path, &gguf, ignored, sizeof(ignored)) == EK_OK) {
+        ek_model_describe(gguf, NULL, &text);
+    }
+    if (text.len > 0) {
+        fputs(ek_buf_cstr(&text), stdout);
+    }
+    if (good) {
+        printf("%s: good\n", path);
+    } else {
+        fprintf(stderr, "%s: %s\n", path, why);
+    }
+    ek_model_free(&model);
+    ek_gguf_close(&gguf);
+    ek_buf_free(&text);
+    return good ? 0 : 1;
+}
 
 static int check_yaml(const char *path, bool show)
 {
@@ -43,11 +83,12 @@ int ek_cli_check(int argc, char **argv)
     }
     if (!clear || !path) {
         bool asked = argc == 1 && strcmp(argv[0], "--help") == 0;
-        fputs("evenkeel check FILE.yaml [--show]\n\n"
-              "Reads a configuration file strictly and names every error with its line and column.\n"
+        fputs("evenkeel check FILE.yaml [--show]\nevenkeel check MODEL.gguf\n\n"
+              "Reads a configuration file strictly and names every error with its line and column, or a\n"
+              "model file, and tells what is in it.\n"
               "  --show   print the whole configuration in force, secrets left out\n",
               asked ? stdout : stderr);
         return asked ? 0 : EK_EXIT_USAGE;
     }
-    return check_yaml(path, show);
+    return is_model(path) ? check_model(path) : check_yaml(path, show);
 }

@@ -14,7 +14,7 @@ static const struct ek_command commands[] = {
     {"serve", ek_cli_serve, "--model FILE | --upstream URL", "Open the door."},
     {"engine", ek_cli_engine, "--model FILE", "Serve one model file, without a door."},
     {"chat", ek_cli_chat, "[PROMPT]", "Talk with a server in the terminal."},
-    {"check", ek_cli_check, "FILE", "Read a configuration file strictly and name every error."},
+    {"check", ek_cli_check, "FILE", "Check a configuration or a model file, and name every error."},
     {"key", ek_cli_key, "NAME", "Make a key and the lines that make it known."},
     {"version", run_version, "", "Print the version."},
     {"help", run_help, "[COMMAND]", "Print this, or the help of a command."},

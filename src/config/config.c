@@ -67,7 +67,7 @@ static void read_sources(struct ek_load *l, const struct ek_config_source *s)
     }
     if (s->path && !s->text &&
         !ek_config_read_file(s->path, EK_CONFIG_BYTES_MAX, l->arena, &text, &why)) {
-        ek_load_complain(l, (struct ek_place){"--config", 0, 0}, "%.*s", (int)why.len, why.data);
+        ek_load_complain(l, (struct ek_place){"configuration", 0, 0}, "%.*s", (int)why.len, why.data);
     } else if (s->path || s->text) {
         ek_load_yaml(l, s->path ? s->path : "config", text);
     }

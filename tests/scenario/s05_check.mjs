@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { EVENKEEL, needDoor, needProgram, tmp } from './lib.mjs';
+import { EVENKEEL, MODEL, needDoor, needEngine, needProgram, tmp } from './lib.mjs';
 
 let count = 0;
 function file(text) {
@@ -77,4 +77,15 @@ test('a key is made, and the file that knows it is good', { skip: needProgram },
   assert.equal(run('check', file(r.text)).code, 0);
   assert.equal(run('key').code, 64);
   assert.equal(run('key', 'a\nb: c').code, 64);
+});
+
+test('a model file is told apart by its contents, and described', { skip: needEngine }, () => {
+  const good = run('check', MODEL);
+  assert.equal(good.code, 0, good.text);
+  assert.match(good.text, /architecture +deepseek2/);
+  const cut = path.join(tmp, 'cut.yaml'); // whatever it is called
+  fs.writeFileSync(cut, fs.readFileSync(MODEL).subarray(0, 5000));
+  const bad = run('check', cut);
+  assert.equal(bad.code, 1);
+  assert.match(bad.text, /cut\.yaml: [^\n]*5000[^\n]*\n$/);
 });
