@@ -243,14 +243,19 @@ static void begin_request(struct ek_http_req *c, const struct ek_http_head *h, b
     ek_http_conn_arm(c);
 }
 
+static ssize_t parse_head(struct ek_http_req *c, const char *data, size_t len, size_t prev_len)
+{
+    struct ek_http_limits limits = ek_http_limits_default;
+    limits.head_bytes = c->server->options.head_bytes_max;
+    return ek_http_parse_request(data, len, prev_len, &limits, &c->server->head);
+}
+
 /* Bytes of a head: returns how many were used; the rest is its body, or sent ahead. */
-static size_t take_head(struct ek_http_req *c, const char *data, size_t len, size_t prev_len)
+static size_t take_head(struct ek_http_req *c, const char *data, size_t len)
 {
     struct ek_http_server *s = c->server;
-    struct ek_http_limits limits = ek_http_limits_default;
-    limits.head_bytes = s->options.head_bytes_max;
     if (c->state == CONN_IDLE) conn_move(c, CONN_HEAD);
-    ssize_t n = ek_http_parse_request(data, len, prev_len, &limits, &s->head);
+    ssize_t n = parse_head(c, data, len, 0);
     if (n > 0) {
         begin_request(c, &s->head, (size_t)n < len);
         return (size_t)n;
@@ -259,7 +264,7 @@ static size_t take_head(struct ek_http_req *c, const char *data, size_t len, siz
         refuse(c, reason_of(s->head.bad), ek_http_bad_text(s->head.bad));
         return len;
     }
-    if (prev_len == 0) ek_http_conn_arm(c);
+    ek_http_conn_arm(c);
     if (!hold(c, data, len)) refuse(c, EK_REASON_HEAD_TOO_LARGE, NULL);
     return len;
 }
@@ -326,15 +331,14 @@ static size_t take_discard(struct ek_http_req *c, size_t len)
 }
 
 /* All bytes of one read, or of `held`: each stretch goes to whom the state says. */
-static void consume(struct ek_http_req *c, const char *data, size_t len, size_t prev_len)
+static void consume(struct ek_http_req *c, const char *data, size_t len)
 {
     while (len > 0 && c->state != CONN_DEAD) {
         size_t used = len;
         switch (c->state) {
         case CONN_IDLE:
         case CONN_HEAD:
-            used = take_head(c, data, len, prev_len);
-            prev_len = 0;
+            used = take_head(c, data, len);
             break;
         case CONN_BODY:
         case CONN_SKIP:
@@ -354,34 +358,34 @@ static void consume(struct ek_http_req *c, const char *data, size_t len, size_t 
     }
 }
 
-/* New bytes: behind what is held, when that is a head in parts or a paused body. */
-static void feed(struct ek_http_req *c, const char *data, size_t len)
-{
-    bool ahead = c->state == CONN_WAIT || c->state == CONN_LINGER;
-    if (c->held.len == 0 || ahead) {
-        consume(c, data, len, 0);
-        return;
-    }
-    size_t prev_len = c->state == CONN_HEAD ? c->held.len : 0;
-    ek_buf_put(&c->held, data, len);
-    if (c->held.failed) {
-        ek_http_conn_close(c, EK_REASON_PIPELINE, true);
-        return;
-    }
-    if (c->paused) return;
-    struct ek_buf mine = c->held;
-    c->held = ek_buf_make(HELD_BYTES_MAX);
-    consume(c, mine.data, mine.len, prev_len);
-    ek_buf_free(&mine);
-}
-
 static void read_held(struct ek_http_req *c)
 {
     if (c->held.len == 0 || c->paused || c->state == CONN_WAIT) return;
     struct ek_buf mine = c->held;
     c->held = ek_buf_make(HELD_BYTES_MAX);
-    consume(c, mine.data, mine.len, 0);
+    consume(c, mine.data, mine.len);
     ek_buf_free(&mine);
+}
+
+/* New bytes: behind what is held, when that is a head in parts or a paused body. */
+static void feed(struct ek_http_req *c, const char *data, size_t len)
+{
+    bool ahead = c->state == CONN_WAIT || c->state == CONN_LINGER;
+    if (c->held.len == 0 || ahead) {
+        consume(c, data, len);
+        return;
+    }
+    size_t prev_len = c->held.len;
+    ek_buf_put(&c->held, data, len);
+    if (c->held.failed) {
+        ek_http_conn_close(c, EK_REASON_PIPELINE, true);
+        return;
+    }
+    /* A head that trickles is looked at where it lies: O(new bytes), nothing moves until it ends. */
+    if (c->state == CONN_HEAD && parse_head(c, c->held.data, c->held.len, prev_len) == EK_HTTP_MORE) {
+        return;
+    }
+    read_held(c);
 }
 
 /* ---- the end of an answer -------------------------------------------------------------------- */

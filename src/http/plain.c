@@ -239,10 +239,10 @@ static void take_final_head(struct exchange *x, const struct ek_http_head *h, bo
     if (x->state == EX_BODY && x->framing == FRAME_NONE) finish(x);
 }
 
-static size_t take_head(struct exchange *x, const char *data, size_t len, size_t prev_len)
+static size_t take_head(struct exchange *x, const char *data, size_t len)
 {
     struct ek_http_head head; /* 3 kB, of which only the filled part is ever touched */
-    ssize_t n = ek_http_parse_response(data, len, prev_len, &ek_http_limits_default, &head);
+    ssize_t n = ek_http_parse_response(data, len, 0, &ek_http_limits_default, &head);
     if (n > 0) {
         take_final_head(x, &head, (size_t)n < len);
         return (size_t)n;
@@ -278,7 +278,7 @@ static size_t take_body(struct exchange *x, const char *data, size_t len)
     return used;
 }
 
-static void consume(struct exchange *x, const char *data, size_t len, size_t prev_len)
+static void consume(struct exchange *x, const char *data, size_t len)
 {
     while (len > 0 && x->state != EX_DEAD) {
         size_t used;
@@ -287,8 +287,7 @@ static void consume(struct exchange *x, const char *data, size_t len, size_t pre
             return;
         }
         if (x->state == EX_SENT) {
-            used = take_head(x, data, len, prev_len);
-            prev_len = 0;
+            used = take_head(x, data, len);
         } else {
             used = take_body(x, data, len);
         }
@@ -298,19 +297,27 @@ static void consume(struct exchange *x, const char *data, size_t len, size_t pre
     }
 }
 
+/* A head that trickles is looked at where it lies; nothing moves until it ends. */
+static bool head_is_open(struct exchange *x, size_t prev_len)
+{
+    struct ek_http_head head;
+    return ek_http_parse_response(x->held.data, x->held.len, prev_len, &ek_http_limits_default,
+                                  &head) == EK_HTTP_MORE;
+}
+
 /* What is held comes first, new bytes behind it. */
 static void feed(struct exchange *x, const char *data, size_t len)
 {
     if (x->held.len == 0) {
-        consume(x, data, len, 0);
+        consume(x, data, len);
         return;
     }
-    size_t prev_len = x->state == EX_SENT ? x->held.len : 0;
+    size_t prev_len = x->held.len;
     hold(x, data, len);
-    if (x->paused) return;
+    if (x->paused || (x->state == EX_SENT && head_is_open(x, prev_len))) return;
     struct ek_buf mine = x->held;
     x->held = ek_buf_make(HELD_BYTES_MAX);
-    consume(x, mine.data, mine.len, prev_len);
+    consume(x, mine.data, mine.len);
     ek_buf_free(&mine);
 }
 
