@@ -152,8 +152,9 @@ static void check_upstream(struct ek_load *l, size_t index, struct ek_upstream_o
     if (!has_port) {
         host = authority;
     }
-    if (authority.len > 255 || (has_port && (!is_port(port) || ek_str_eq(port, EK_STR("0")))) || !is_bracketed_well(host) ||
-        memchr(host.data, '@', host.len) || memchr(rest.data, ' ', rest.len)) {
+    bool bad_port = has_port && (!is_port(port) || ek_str_eq(port, EK_STR("0")));
+    if (authority.len > 255 || bad_port || !is_bracketed_well(host) || memchr(host.data, '@', host.len) ||
+        memchr(rest.data, ' ', rest.len)) {
         ek_load_complain(l, place, "upstreams[%zu].url: \"%.100s\" is not a URL with a host and perhaps a "
                          "port", index, u->url);
         return;
