@@ -19,12 +19,22 @@ struct serve {
     struct ek_log log;
     struct ek_signal *on[3];
     bool draining;
+    bool hopeless;
 };
 
 static void stopped(void *arg)
 {
     struct serve *s = arg;
     ek_info(&s->log, "drained");
+    ek_loop_stop(s->loop);
+}
+
+/* Whoever has just typed this wants to read the engine's complaint, not to watch it being repeated. */
+static void on_hopeless(void *arg)
+{
+    struct serve *s = arg;
+    s->hopeless = true;
+    ek_error(&s->log, "the engine cannot start with this model; see above");
     ek_loop_stop(s->loop);
 }
 
@@ -111,7 +121,8 @@ static int run(struct serve *s)
 {
     char why[512] = "";
     char self[4096];
-    struct ek_door_options o = {.loop = s->loop, .config = s->config, .log = &s->log};
+    struct ek_door_options o = {.loop = s->loop, .config = s->config, .log = &s->log,
+                                .hopeless = on_hopeless, .arg = s};
     if (ek_cli_self(self, sizeof self)) o.program = self;
     s->door = ek_door_start(&o, why, sizeof why);
     if (!s->door) {
@@ -125,7 +136,7 @@ static int run(struct serve *s)
     ek_loop_run(s->loop);
     for (size_t i = 0; i < EK_COUNT(s->on); i++) ek_signal_close(&s->on[i]);
     ek_door_free(&s->door);
-    return 0;
+    return s->hopeless ? 1 : 0;
 }
 
 int ek_cli_serve(int argc, char **argv)

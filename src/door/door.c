@@ -92,7 +92,13 @@ static void on_models(void *arg)
     ek_info(d->log, "%u models can be asked for", ek_pool_models(d->pool));
 }
 
-static const struct ek_pool_events pool_events = {on_load, on_models};
+static void on_hopeless(void *arg)
+{
+    struct ek_door *d = arg;
+    if (d->hopeless) d->hopeless(d->hopeless_arg);
+}
+
+static const struct ek_pool_events pool_events = {on_load, on_models, on_hopeless};
 
 /* ---- birth ------------------------------------------------------------------------------------------ */
 
@@ -164,6 +170,8 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     d->config = ek_config_ref(o->config);
     d->log = o->log;
     d->client = o->client;
+    d->hopeless = o->hopeless;
+    d->hopeless_arg = o->arg;
     if (!d->client) {
         d->client = ek_exchange_client_new(d->loop, &(struct ek_exchange_options){0});
         d->own_client = true;

@@ -142,6 +142,8 @@ struct ek_door {
     struct ek_histogram first_answer_s;
     struct ek_histogram request_s;       /* arrival to the end, served ones */
     uint32_t servers_stopped;
+    void (*hopeless)(void *arg);
+    void *hopeless_arg;
     struct ek_post stopped_post;
     void (*stopped)(void *arg);
     void *stopped_arg;

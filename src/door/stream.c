@@ -38,17 +38,20 @@ static void keep_ids(struct ek_door_running *w, const struct ek_up_chunk *c)
     if (!w->ids_whole) return;
     if (w->request.n != 1 || ((c->flags & substance) && !(c->flags & EK_UP_EK))) goto forget;
     if (!c->ek_ids.len) return;
-    if (w->id_cap - w->id_count < 64) {
-        uint32_t cap = w->id_cap ? w->id_cap * 2 : 256;
+    for (;;) {
+        uint32_t room = w->id_cap - w->id_count;
+        int64_t n = ek_up_chunk_ids(c->ek_ids, w->ids + w->id_count, room);
+        if (n < 0) goto forget;
+        if (n <= room) {
+            w->id_count += (uint32_t)n;
+            return;
+        }
+        uint32_t cap = w->id_cap ? w->id_cap * 2 : 64;
         uint32_t *more = cap <= EK_DOOR_KEPT_IDS_MAX ? realloc(w->ids, cap * sizeof *more) : NULL;
         if (!more) goto forget;
         w->ids = more;
         w->id_cap = cap;
     }
-    int64_t n = ek_up_chunk_ids(c->ek_ids, w->ids + w->id_count, w->id_cap - w->id_count);
-    if (n < 0 || n > w->id_cap - w->id_count) goto forget;
-    w->id_count += (uint32_t)n;
-    return;
 forget:
     w->ids_whole = false;
 }
@@ -238,8 +241,15 @@ static void settle_usage(struct ek_door_request *r)
     d->counters.thought_tokens += thought;
     d->counters.answer_tokens += u->completion_tokens - thought;
     const char *model = ek_pool_model(d->pool, r->model)->name;
-    d->counters.cost_nano += (uint64_t)ek_cost_nano(ek_cost_price(&d->config->prices, model), cached,
-                                                    u->prompt_tokens - cached, u->completion_tokens);
+    int64_t cost = ek_cost_nano(ek_cost_price(&d->config->prices, model), cached,
+                                u->prompt_tokens - cached, u->completion_tokens);
+    d->counters.cost_nano += (uint64_t)cost;
+    char hex[33];
+    ek_door_id_hex(r, hex);
+    ek_debug(d->log, "%s done: %s, %llu prompt tokens (%llu cached), %llu thought, %llu answer, "
+             "%lld nano, attempt %u", hex, model, (unsigned long long)u->prompt_tokens,
+             (unsigned long long)cached, (unsigned long long)thought,
+             (unsigned long long)(u->completion_tokens - thought), (long long)cost, r->attempts);
 }
 
 static void finish_stream(struct ek_door_request *r)

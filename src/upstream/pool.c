@@ -31,6 +31,7 @@ struct upstream {
     const char *key;
     struct ek_exchange_target target;
     enum ek_dialect dialect;
+    bool was_up;
     bool names_given;  /* by the configuration or discovered: no need to read them again */
     uint32_t slots_given;
     uint32_t failures;
@@ -71,6 +72,7 @@ static void set_load(struct upstream *u, const struct ek_upstream_load *load)
     MUST_OBJ(p, POOL_MAGIC);
     bool changed = u->load.up != load->up;
     u->load = *load;
+    u->was_up = u->was_up || load->up;
     if (changed && load->up) ek_info(p->log, "upstream %s is up, %u slots", u->name, load->slots);
     if (changed && !load->up) ek_warn(p->log, "upstream %s is down", u->name);
     p->events->load(p->arg, u->index);
@@ -232,9 +234,10 @@ static void child_started(void *arg)
     look_again(u, CHILD_PROBE_NS);
 }
 
-static void child_died(void *arg)
+static void child_died(void *arg, int exit_code)
 {
     struct upstream *u = arg;
+    if (exit_code > 0 && !u->was_up) u->pool->events->hopeless(u->pool->arg);
     ek_probe_cancel(&u->probe);
     ek_timer_clear(u->pool->loop, &u->look);
     set_down(u);
@@ -344,7 +347,7 @@ struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *cli
 {
     struct ek_pool *p = calloc(1, sizeof *p);
     MUST(p);
-    MUST(events->load && events->models);
+    MUST(events->load && events->models && events->hopeless);
     p->magic = POOL_MAGIC;
     p->loop = loop;
     p->client = client;
@@ -357,7 +360,7 @@ struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *cli
     for (size_t i = 0; ok && o->upstreams && i < o->upstreams->count; i++)
         ok = add_server(p, &o->upstreams->item[i]);
     if (ok && p->count == 0) {
-        snprintf(p->why, sizeof p->why, "there is neither a model nor an upstream");
+        snprintf(p->why, sizeof p->why, "there is neither a model nor an upstream: say --model FILE or --upstream URL");
         ok = false;
     }
     if (ok) return p;

@@ -50,6 +50,9 @@ struct ek_pool_events {
     void (*load)(void *arg, uint32_t index);
     /* The list of models grew or a mask changed. */
     void (*models)(void *arg);
+    /* The engine child ended by itself, with an error, before it ever answered: it cannot work with
+     * what it was given, and said why on standard error. It is tried again nevertheless. */
+    void (*hopeless)(void *arg);
 };
 
 /* The engine as a child process; file NULL in `model`: none. */

@@ -34,7 +34,7 @@ static void exited(void *arg, int exit_code, int sig)
     else ek_warn(s->log, "the engine stopped with exit code %d", exit_code);
     ek_child_close(&s->child);
     rest(s);
-    s->events->died(s->arg);
+    s->events->died(s->arg, sig ? -1 : exit_code);
 }
 
 static void start(struct ek_timer *t)

@@ -22,7 +22,8 @@ struct ek_supervise_options {
 
 struct ek_supervise_events {
     void (*started)(void *arg); /* not inside ek_supervise */
-    void (*died)(void *arg);    /* it will be started again by itself */
+    /* It will be started again by itself. exit_code is -1 when a signal ended it. */
+    void (*died)(void *arg, int exit_code);
 };
 
 /* Begins at once. Never NULL; a program that cannot be started counts as one that died. */
