@@ -360,7 +360,8 @@ struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *cli
     for (size_t i = 0; ok && o->upstreams && i < o->upstreams->count; i++)
         ok = add_server(p, &o->upstreams->item[i]);
     if (ok && p->count == 0) {
-        snprintf(p->why, sizeof p->why, "there is neither a model nor an upstream: say --model FILE or --upstream URL");
+        snprintf(p->why, sizeof p->why,
+                 "there is neither a model nor an upstream: say --model FILE or --upstream URL");
         ok = false;
     }
     if (ok) return p;
