@@ -7,7 +7,6 @@
 #include <float.h>
 #include <math.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct ek_sampling ek_sampling_default(void)
@@ -83,23 +82,43 @@ static uint32_t argmax(const float *x, uint32_t n)
     return best;
 }
 
-static int by_logit(const void *a, const void *b, void *logits)
+static bool before(const float *l, uint32_t i, uint32_t j)
 {
-    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-    float x = ((const float *)logits)[i], y = ((const float *)logits)[j];
-    if (x != y) return x > y ? -1 : 1;
-    return i < j ? -1 : i > j;
+    return l[i] > l[j] || (l[i] == l[j] && i < j);
+}
+
+/* Heapsort, likeliest first: in place and without memory of its own, unlike the library's. */
+static void sift(const float *l, uint32_t *id, uint32_t at, uint32_t n)
+{
+    for (uint32_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && before(l, id[child], id[child + 1])) child++;
+        if (before(l, id[child], id[at])) return; /* the heap's root is the last in order */
+        uint32_t t = id[at];
+        id[at] = id[child];
+        id[child] = t;
+    }
+}
+
+static void sort(const float *l, uint32_t *id, uint32_t n)
+{
+    for (uint32_t i = n / 2; i > 0; i--) sift(l, id, i - 1, n);
+    for (uint32_t i = n; i > 1; i--) {
+        uint32_t t = id[0];
+        id[0] = id[i - 1];
+        id[i - 1] = t;
+        sift(l, id, 0, i - 1);
+    }
 }
 
 /* All tokens within `depth` temperatures of the likeliest, sorted; their number. */
-static uint32_t head(float *l, uint32_t vocab, float max, double depth, float temperature, uint32_t *id)
+static uint32_t head(const float *l, uint32_t vocab, float max, double depth, float temperature, uint32_t *id)
 {
     uint32_t n = 0;
     double least = (double)max - depth * (double)temperature;
     for (uint32_t i = 0; i < vocab; i++) {
         if ((double)l[i] >= least && l[i] > -INFINITY) id[n++] = i;
     }
-    qsort_r(id, n, sizeof *id, by_logit, l);
+    sort(l, id, n);
     return n;
 }
 
@@ -129,7 +148,7 @@ static uint32_t draw_sorted(const struct ek_sampling *s, const float *l, const u
     return id[count - 1];
 }
 
-static uint32_t choose_sorted(const struct ek_sampling *s, float *l, uint32_t vocab, uint32_t *id,
+static uint32_t choose_sorted(const struct ek_sampling *s, const float *l, uint32_t vocab, uint32_t *id,
                               double u)
 {
     float max = l[argmax(l, vocab)];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Any bytes as a GGUF file: opened or refused; whatever was accepted is walked to its last element. */
-#include "engine/gguf.h"
+/* Any bytes as a GGUF file: opened or refused; whatever was accepted is walked to its last element,
+ * described, and bound as a model if it is one. */
+#include "engine/model.h"
 
 #include <stdlib.h>
 

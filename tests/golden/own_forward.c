@@ -14,11 +14,10 @@ static struct ek_model *make(const struct recipe *r)
 {
     struct maker m = maker_model(r);
     size_t len;
-    uint8_t *file = maker_file(&m, &len); /* lives as long as the process */
+    uint8_t *file = maker_keep(&m, &len);
     struct ek_gguf *g;
     struct ek_model *model;
     char why[256] = "";
-    maker_free(&m);
     if (ek_gguf_open_memory(file, len, &g, why, sizeof why) != EK_OK ||
         ek_model_bind(&g, &model, why, sizeof why) != EK_OK) {
         fail_msg("%s: %s", r->name, why);
@@ -179,5 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_equals_reference), cmocka_unit_test(bits_do_not_depend_on_cut_or_company),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    maker_drop_kept();
+    return failed;
 }

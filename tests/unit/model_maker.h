@@ -189,6 +189,29 @@ static inline struct maker maker_model(const struct recipe *r)
     return m;
 }
 
+/* Files that models are bound to must outlive them: kept here until a test program ends. */
+enum { MAKER_KEPT_MAX = 64 };
+static uint8_t *maker_kept[MAKER_KEPT_MAX];
+
+static inline uint8_t *maker_keep(struct maker *m, size_t *len)
+{
+    for (size_t i = 0; i < MAKER_KEPT_MAX; i++) {
+        if (maker_kept[i]) continue;
+        maker_kept[i] = maker_file(m, len);
+        maker_free(m);
+        return maker_kept[i];
+    }
+    abort();
+}
+
+static inline void maker_drop_kept(void)
+{
+    for (size_t i = 0; i < MAKER_KEPT_MAX; i++) {
+        free(maker_kept[i]);
+        maker_kept[i] = NULL;
+    }
+}
+
 /* The model as a file in the temporary folder; the caller unlinks it. */
 static inline void maker_save(const struct recipe *r, char path[64])
 {
