@@ -3,8 +3,8 @@
  *
  * Whatever happens in a callback is reported to the desk at once; what the desk wants done in return is
  * done by the pump, a little later in the same turn of the loop. So no callback is ever re-entered. Only
- * the end of a body pumps at once: of a thousand bodies that come in one turn, those that have to wait
- * shall give back what reading them took before the next one is read. */
+ * the end of a body that will have to wait pumps at once: of a thousand that come in one turn, each shall
+ * give back what reading it took before the next one is read. */
 #include "door/door_state.h"
 
 #include <sodium.h>

@@ -268,7 +268,10 @@ void ek_door_body_end(struct ek_door_request *r)
     }
     ek_door_move(r, EK_DOOR_WAITING);
     ek_door_watch_silence(r);
-    ek_door_pump_now(d);
+    /* One that can start does so a moment later: if its client has left by then, no engine hears of it. */
+    struct ek_desk_counts n = ek_desk_counts(d->desk);
+    if (n.waiting + n.running > n.slots) ek_door_pump_now(d);
+    else ek_door_pump(d);
 }
 
 /* ---- SENT ------------------------------------------------------------------------------------------- */

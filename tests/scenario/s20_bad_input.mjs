@@ -184,10 +184,10 @@ test('half-closed sockets, Expect and pipelining', { skip: needDoor }, async (t)
     assert.ok(r.closed && (r.statuses.length === 0 || r.statuses[0] === 200), String(r.statuses));
   });
   await t.test('one that closes it in mid-body', async () => {
-    up.reset();
-    const r = await raw(door.port, HEAD(500) + OK, { halfClose: true });
+    // The request of the test before may still be on its way to the upstream: this one has a mark.
+    const r = await raw(door.port, HEAD(500) + OK.replace('{', '{"mark":"mid-body",'), { halfClose: true });
     assert.ok(r.closed && r.statuses.every((s) => s >= 400), String(r.statuses));
-    assert.equal(up.completions().length, 0);
+    assert.ok(!up.completions().some((c) => c.body.includes('mid-body')), 'the upstream saw half a body');
   });
   await t.test('Expect: 100-continue', async () => {
     const r = await raw(door.port, [HEAD(OK.length, 'Expect: 100-continue\r\n'), OK], { gap: () => new Promise((ok) => setTimeout(ok, 50)) });
