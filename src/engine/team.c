@@ -11,6 +11,7 @@
 #include "engine/team.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -151,7 +152,15 @@ void ek_team_run(struct ek_team *t, ek_team_fn *fn, void *arg, unsigned chunks)
     atomic_store(&t->word, generation << 32 | chunks);
     if (atomic_load(&t->sleepers) > 0) wake_all(t);
     while (run_one(t, 0)) continue;
-    while (atomic_load(&t->done) < chunks) pause_briefly();
+    /* The rest is in the hands of others. If that takes long, one of them has lost its core, perhaps to
+     * us: give way. */
+    for (unsigned spins = 0; atomic_load(&t->done) < chunks; spins++) {
+        if (spins < SPINS) {
+            pause_briefly();
+        } else {
+            sched_yield();
+        }
+    }
 }
 
 unsigned ek_team_chunks(const struct ek_team *t, double work, size_t most)

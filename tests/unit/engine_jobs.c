@@ -4,9 +4,11 @@
 #include "cm.h"
 
 #include "engine/engine.h"
+#include "engine/gguf.h"
 #include "model_maker.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 static char model_path[64];
 
@@ -341,6 +343,74 @@ static void queue_is_bounded(void **state)
     ek_engine_close(&b.engine); /* with jobs running and waiting */
 }
 
+/* Nobody takes events: the step thread waits when the ring is full, and nothing is lost. */
+static void a_full_ring_holds_the_steps_up(void **state)
+{
+    (void)state;
+    static struct answer answers[64];
+    struct bench b;
+    struct ek_engine_load load;
+    char why[256];
+    size_t left = 64;
+    bench_open(&b, options_of(64, 64, 1));
+    memset(answers, 0, sizeof answers);
+    for (size_t i = 0; i < 64; i++) {
+        struct ek_engine_job job = job_of(i);
+        job.prompt_tokens = 1;
+        job.max_tokens = 100;
+        job.user = &answers[i];
+        assert_int_equal(ek_engine_submit(b.engine, &job, &answers[i].job, why, sizeof why), EK_OK);
+    }
+    do {
+        sched_yield();
+        ek_engine_load(b.engine, &load);
+    } while (load.ring_full == 0);
+    assert_int_equal(load.jobs_done, 0);
+    while (left > 0) {
+        struct ek_engine_event event = next_event(&b);
+        note(event.user, &event, 0);
+        if (event.finish != EK_JOB_GOES_ON) left--;
+    }
+    for (size_t i = 0; i < 64; i++) assert_int_equal(answers[i].n, 100);
+    ek_engine_close(&b.engine);
+}
+
+/* A file whose numbers are no numbers: the job fails, the engine lives. */
+static void a_broken_model_fails_its_jobs(void **state)
+{
+    (void)state;
+    struct recipe r = recipe_v2;
+    struct maker m = maker_model(&r);
+    struct ek_gguf *g;
+    struct bench b;
+    struct answer a;
+    char why[256], path[] = "/tmp/ek-model-XXXXXX", good[64];
+    size_t len;
+    uint8_t *file = maker_file(&m, &len);
+    assert_int_equal(ek_gguf_open_memory(file, len, &g, why, sizeof why), EK_OK);
+    const uint8_t *gain = ek_gguf_tensor(g, "output_norm.weight")->data;
+    memset(file + (gain - file), 0xff, 4 * r.embd); /* NaN */
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, file, len) == (ssize_t)len);
+    close(fd);
+    memcpy(good, model_path, sizeof good);
+    memcpy(model_path, path, sizeof path);
+    bench_open(&b, options_of(2, 64, 1));
+    memcpy(model_path, good, sizeof good);
+    struct ek_engine_job job = job_of(0);
+    prompts[0][0] = 5;
+    for (int i = 0; i < 2; i++) {
+        run(&b, &job, &a, 1);
+        assert_int_equal(a.finish, EK_JOB_FAILED);
+        assert_int_equal(a.n, 0);
+    }
+    ek_engine_close(&b.engine);
+    unlink(path);
+    ek_gguf_close(&g);
+    free(file);
+    maker_free(&m);
+}
+
 static void refuses_bad_options(void **state)
 {
     (void)state;
@@ -381,6 +451,7 @@ int main(void)
         cmocka_unit_test(cancelling_ends_within_a_step), cmocka_unit_test(keeps_the_thinking_budget),
         cmocka_unit_test(stops_where_it_is_told),        cmocka_unit_test(refuses_what_cannot_be),
         cmocka_unit_test(queue_is_bounded),              cmocka_unit_test(refuses_bad_options),
+        cmocka_unit_test(a_full_ring_holds_the_steps_up), cmocka_unit_test(a_broken_model_fails_its_jobs),
     };
     return cmocka_run_group_tests(tests, make_model, drop_model);
 }
