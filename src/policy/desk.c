@@ -317,6 +317,9 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     e->tokens = 0;
     e->returned = EK_WHY_BUSY;
     e->told_ns = 0;
+    e->first_ns = 0;
+    e->repeat = a->repeat;
+    e->used_known = false;
     ek_desk_move(p, e, ENTRY_WAITING);
     *ticket = ek_desk_ticket(p, e);
     return true;
@@ -335,6 +338,33 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     (void)now; /* the later estimate looks at the pace of tokens; this one at departures only */
     if (__builtin_add_overflow(e->tokens, tokens, &e->tokens)) e->tokens = UINT32_MAX;
+}
+
+void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const struct ek_used *u)
+{
+    struct ek_desk_entry *e = entry_of(p, ticket);
+    MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
+    MUST(!e->used_known);
+    (void)now;
+    e->used = *u;
+    e->used_known = true;
+}
+
+uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat, uint64_t id,
+                        uint64_t *old_id)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(repeat != 0);
+    (void)now;
+    for (uint32_t i = 0; i < p->entries; i++) {
+        struct ek_desk_entry *e = &p->entry[i];
+        if (e->state != ENTRY_WAITING || e->repeat != repeat) continue;
+        *old_id = e->id;
+        e->id = id;
+        p->stats.rejoined++;
+        return ek_desk_ticket(p, e);
+    }
+    return 0;
 }
 
 /* A slot came free. `counts`: the time it was taken says something about the next one's. */
@@ -402,6 +432,13 @@ struct ek_desk_counts ek_desk_counts(const struct ek_policy *p)
     for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++)
         if (p->upstream[u].load.up) c.slots += p->upstream[u].load.slots + 1;
     return c;
+}
+
+void ek_desk_stats(const struct ek_policy *p, struct ek_desk_stats *out)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    *out = p->stats;
+    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) out->thinking_percent[t] = 100;
 }
 
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier)

@@ -21,10 +21,10 @@
  * The promise about each arrival that was let in: it ends in exactly one of: ek_desk_finished,
  * ek_desk_gone (both said by the shell), or REFUSE (said by the desk). A ticket is dead from then on.
  *
- * The order of this first desk: tiers by weight (the heaviest first, always), first come first served
- * inside a tier, per pool of upstreams. The estimate is policy/estimate.h. Both will be replaced
- * behind this interface; what an arrival tells (cost, account, user, deadline, predicted output) is
- * therefore already more than this order uses. */
+ * The order: tiers by guaranteed share, then accounts, then users inside an account, each level by
+ * weighted fair queueing on cost, charged as predicted when one starts and settled to what it used
+ * (docs/why/order.md). What an arrival leaves at 0 is simply not known: an arrival with nothing but an
+ * id, an account, a tier and a pool is served well. */
 #ifndef EK_POLICY_DESK_H
 #define EK_POLICY_DESK_H
 
@@ -41,6 +41,8 @@
 #define EK_DESK_UPSTREAMS_MAX 64
 #define EK_DESK_WAITING_MAX 100000 /* bound of the bound: the table must stay below 2^17 entries */
 #define EK_DESK_RUNNING_MAX 30000
+#define EK_DESK_PREFIX_MAX 8 /* sampled blocks of one prompt's prefix */
+#define EK_DESK_THINKING_UNLIMITED UINT32_MAX
 
 struct ek_policy;
 
@@ -53,6 +55,35 @@ struct ek_desk_options {
     double tell_change;        /* in between: only when position or estimate moved by this ratio */
     uint64_t down_grace_ns;    /* with no upstream up for longer, one is refused instead of waiting */
     uint64_t seed;             /* of the jitter in retry_after */
+    /* From here on 0 means the default, which is given behind it. */
+    uint32_t accounts_max;     /* accounts remembered; at least those with requests always are (65536) */
+    uint64_t tpot_target_ns;   /* time per output token above which an upstream counts as full (off) */
+    bool brownout;             /* lower thinking budgets under load (off) */
+    bool shed;                 /* the DAGOR cursor as last resort (off: full lines refuse) */
+    uint64_t quantum_nano;     /* how far locality may lead an account ahead (4 mean requests) */
+};
+
+/* One member of a prompt's chain of prefixes: a hash of its first `tokens` tokens (or of the bytes that
+ * make them). Two prompts with the same hash share that prefix. */
+struct ek_prefix {
+    uint64_t hash;
+    uint32_t tokens;
+};
+
+/* Pico-units a token, as in struct ek_price_options. All 0: not known. */
+struct ek_desk_price {
+    int64_t cached_pico;
+    int64_t prompt_pico;
+    int64_t output_pico;
+};
+
+/* What a request has really used. Tell it before ek_desk_finished (or gone); without it the desk takes
+ * the tokens it was told of and the prompt as estimated. */
+struct ek_used {
+    uint32_t prompt_tokens; /* all of them, cached ones too */
+    uint32_t cached_tokens;
+    uint32_t thought_tokens;
+    uint32_t output_tokens; /* all of them, thought too */
 };
 
 /* One request at the counter. Costs are in nano-units of the currency, as DESIGN decides. */
@@ -66,6 +97,20 @@ struct ek_arrival {
     uint32_t output_tokens;  /* predicted */
     int64_t cost_nano;       /* predicted price */
     uint64_t deadline_ns;    /* monotonic; not started by then: REFUSE. UINT64_MAX: patient */
+    /* What follows may be 0: not known, not wanted. */
+    uint64_t owner;          /* hash of the address prefix of an unproven account (young, never paid): all
+                              * unproven accounts of one owner share one budget. 0: the account is proven */
+    uint64_t conversation;   /* hash: a conversation that ran lately goes before the account's new ones */
+    uint64_t model;          /* hash of the model: outputs are predicted for each model apart */
+    uint32_t effort;         /* 0 default, else any small number the shell gives to an effort */
+    uint32_t max_tokens;     /* the caller's own limit on output */
+    struct ek_desk_price price; /* with it the desk predicts output and cost where they are 0 above */
+    struct ek_prefix prefix[EK_DESK_PREFIX_MAX]; /* shortest first */
+    uint32_t prefix_count;
+    uint64_t repeat;         /* hash of account and body: the same request sent again */
+    uint32_t retries;        /* the SDK's count of attempts before this one */
+    bool thinks;             /* the model thinks, so its budget may be lowered ... */
+    bool keep_thinking;      /* ... unless the caller would rather wait */
 };
 
 /* What an upstream said of itself, or what its configuration says. */
@@ -77,6 +122,14 @@ struct ek_load {
     uint64_t kv_total_tokens; /* 0: unknown */
     uint64_t kv_free_tokens;
     double prefill_tokens_per_s; /* 0: unknown */
+};
+
+/* What would help one who is refused. */
+enum ek_desk_help {
+    EK_HELP_LATER = 1,         /* come back after retry_after */
+    EK_HELP_LESS_THINKING = 2, /* a lower effort, or leave to shorten the thought */
+    EK_HELP_MORE_PATIENCE = 4, /* a later deadline */
+    EK_HELP_FEWER_AT_ONCE = 8, /* it is the account's own line that is full */
 };
 
 enum ek_desk_act {
@@ -95,6 +148,9 @@ enum ek_desk_why {
     EK_WHY_ENGINE_DOWN,      /* "engine_down": it was up, and is not now */
     EK_WHY_ENGINE_RESTARTED, /* "engine_restarted": this request was running when its engine died */
     EK_WHY_RETRYING,         /* "retrying": an attempt failed before its first token */
+    EK_WHY_SLOWER,           /* "slower": work is done more slowly than when p90 was last shown */
+    EK_WHY_OVERTAKEN,        /* "overtaken": more went before it than was foreseen */
+    EK_WHY_COUNT
 };
 
 struct ek_action {
@@ -108,6 +164,13 @@ struct ek_action {
     enum ek_desk_why why;    /* TELL */
     enum ek_reason reason;   /* REFUSE, CANCEL */
     uint32_t retry_after_ms; /* REFUSE: 1000 ... 60000, personal and jittered */
+    uint32_t help;           /* REFUSE: enum ek_desk_help, or-ed */
+    uint32_t thinking_budget_tokens; /* START; EK_DESK_THINKING_UNLIMITED: as the caller asked */
+    uint32_t thinking_percent;       /* START: 100, 75, 50, 25 or 0 of what such a thought would take */
+    uint32_t output_tokens;  /* START: predicted */
+    uint32_t cached_tokens;  /* START: of the prompt, probably still in that upstream's cache */
+    int64_t cost_nano;       /* START: charged now, settled at the end */
+    bool raised;             /* TELL: p90 is later than was shown before; .why says why */
 };
 
 /* NULL when memory is gone. The options must satisfy the limits above. */
@@ -134,6 +197,15 @@ void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket);
 
 /* `tokens` more were generated for a running request. */
 void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint32_t tokens);
+
+/* What it has used, exactly. Once, while running, before finished or gone. */
+void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const struct ek_used *u);
+
+/* The caller of `repeat` (see struct ek_arrival) has come again while its first request still waits: the
+ * place now belongs to `id`. Returns the ticket and gives the old id, whose client is to be sent away
+ * without ek_desk_gone; 0 when no such request waits (then it is an ordinary arrival). */
+uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat, uint64_t id,
+                        uint64_t *old_id);
 
 /* A running request ended. served: it was served to its end (or to its client's leaving), so its slot
  * time says something about the next one's. */
@@ -173,6 +245,33 @@ struct ek_desk_counts {
     uint64_t gone;
     uint64_t refused;
 };
+
+/* How true the estimates were, over all requests that were shown one and then started. A first shown p50
+ * should hold for half of them, a first shown p90 for nine of ten. Counters; they never fall. */
+struct ek_desk_truth {
+    uint64_t shown;      /* started after a first estimate was shown */
+    uint64_t within_p50; /* started within the first shown p50 */
+    uint64_t within_p90;
+    uint64_t raised;     /* a shown p90 was raised (with its reason) */
+    double wait_s;       /* sum of the true waits ... */
+    double error_s;      /* ... and of (true wait - first p50): bias */
+    double error_abs_s;
+};
+
+/* What the desk has learned and decided, for metrics and tests. */
+struct ek_desk_stats {
+    struct ek_desk_truth truth[EK_DESK_TIERS_MAX];
+    int64_t charged_nano[EK_DESK_TIERS_MAX];     /* settled work of each tier, plus what runs as predicted */
+    uint32_t thinking_percent[EK_DESK_TIERS_MAX]; /* now */
+    uint64_t shortened;  /* STARTs with a lowered thinking budget */
+    uint64_t shed;       /* refused by the cursor */
+    uint64_t rejoined;   /* repeats that took their old place */
+    uint64_t local;      /* STARTs out of turn because their prefix was warm */
+    uint64_t late;       /* refused at once: their deadline could not be met */
+    double drain_nano_per_s; /* of pool 0; 0: not known */
+};
+
+void ek_desk_stats(const struct ek_policy *p, struct ek_desk_stats *out);
 
 struct ek_desk_counts ek_desk_counts(const struct ek_policy *p);
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier);

@@ -15,7 +15,9 @@
 const char *ek_desk_why_name(enum ek_desk_why why)
 {
     static const char *const names[] = {"busy", "measuring", "engine_starting", "engine_down",
-                                        "engine_restarted", "retrying"};
+                                        "engine_restarted", "retrying", "slower",
+                                        "overtaken"};
+    _Static_assert(EK_COUNT(names) == EK_WHY_COUNT, "a word for each");
     MUST((unsigned)why < EK_COUNT(names));
     return names[why];
 }
@@ -99,6 +101,22 @@ static struct ek_desk_entry *next_to_start(struct ek_policy *p, uint32_t *upstre
     return NULL;
 }
 
+/* Was the first estimate true? */
+static void score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
+{
+    if (!e->first_ns) return;
+    struct ek_desk_truth *t = &p->stats.truth[e->tier];
+    double wait_s = (double)ek_ns_since(now_ns, e->first_ns) * 1e-9;
+    double error_s = wait_s - (double)e->first_p50_ms * 1e-3;
+    t->shown++;
+    t->within_p50 += error_s <= 0;
+    t->within_p90 += wait_s <= (double)e->first_p90_ms * 1e-3;
+    t->wait_s += wait_s;
+    t->error_s += error_s;
+    t->error_abs_s += error_s < 0 ? -error_s : error_s;
+    e->first_ns = 0; /* should it come back, it was scored */
+}
+
 static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct ek_action *a)
 {
     uint32_t upstream = 0;
@@ -108,10 +126,13 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     MUST(p->pool[e->pool].mask >> upstream & 1);
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
     e->upstream = (uint8_t)upstream;
+    score(p, e, now.mono_ns);
     ek_desk_move(p, e, ENTRY_RUNNING);
     p->counts.started++;
     enum ek_desk_act act = give(p, e, EK_DESK_START, a);
     a->upstream = upstream;
+    a->thinking_budget_tokens = EK_DESK_THINKING_UNLIMITED;
+    a->thinking_percent = 100;
     return act;
 }
 
@@ -167,7 +188,12 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
     e->told_ns = now_ns;
     e->told_position = a->position;
     e->told_eta_ms = a->eta_ms;
+    e->told_p90_ms = a->eta_p90_ms;
     e->told_why = (uint8_t)a->why;
+    if (e->first_ns || a->eta_ms < 0) return;
+    e->first_ns = now_ns;
+    e->first_p50_ms = a->eta_ms;
+    e->first_p90_ms = a->eta_p90_ms;
 }
 
 static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struct ek_action *a)

@@ -31,6 +31,13 @@ struct ek_desk_entry {
     uint64_t deadline_ns;
     uint64_t told_ns;
     int64_t told_eta_ms;
+    int64_t told_p90_ms;
+    uint64_t first_ns;    /* when an estimate was shown first; 0: never */
+    int64_t first_p50_ms;
+    int64_t first_p90_ms;
+    uint64_t repeat;
+    struct ek_used used;
+    bool used_known;
     uint32_t told_position;
     uint32_t tokens; /* generated so far */
     uint16_t generation;
@@ -90,6 +97,7 @@ struct ek_policy {
     struct ek_accounts accounts;
     struct ek_random random;
     struct ek_desk_counts counts;
+    struct ek_desk_stats stats;
     struct ek_desk_round round;
     uint64_t round_ns; /* when the next round of TELLs begins */
     uint64_t next_seq;
