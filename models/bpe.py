@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""Byte-level BPE with DeepSeek-V3's way of cutting text first. `bpe.py OUT` learns the vocabulary.
+
+Digits never merge: a number is read digit by digit, which is what makes arithmetic learnable.
+"""
+import collections
+import json
+import random
+import re
+import sys
+import unicodedata
+
+BOS, EOS = "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>"
+USER, ASSISTANT = "<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>"
+THINK, END_THINK = "<think>", "</think>"
+SPECIAL = (BOS, EOS, USER, ASSISTANT, THINK, END_THINK)
+SIZE = 1280
+NEVER = 1 << 30
+
+
+def category(*letters):
+    """The inside of a character class: all characters whose Unicode category starts so."""
+    out, start = [], None
+    for c in range(0x110001):
+        inside = c < 0x110000 and unicodedata.category(chr(c))[0] in letters
+        if inside and start is None:
+            start = c
+        if not inside and start is not None:
+            out.append("%s-%s" % (re.escape(chr(start)), re.escape(chr(c - 1))))
+            start = None
+    return "".join(out)
+
+
+def patterns():
+    """The three patterns of "deepseek-v3", spelled for Python's re, which has no \\p."""
+    n, l, p = category("N"), category("L"), category("P", "S")
+    lm = category("L", "M")
+    ascii_marks = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
+    return [re.compile("[%s]{1,3}" % n),
+            re.compile("[一-龥぀-ゟ゠-ヿ]+"),
+            re.compile(ascii_marks + "[A-Za-z]+"
+                       + "|[^\r\n%s%s]?[%s]+" % (l, p, lm) + "| ?[%s]+[\r\n]*" % p
+                       + r"|\s*[\r\n]+|\s+(?!\S)|\s+")]
+
+
+def byte_letters():
+    """GPT-2's printable letter for each byte."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    spare = iter(range(256, 512))
+    return {b: chr(b if b in plain else next(spare)) for b in range(256)}
+
+
+class Cutter:
+    def __init__(self):
+        self.patterns, self.letter, self.digit = patterns(), byte_letters(), re.compile(r"[0-9]+\Z")
+
+    def pieces(self, text):
+        """The pre-tokens: each pattern cuts what the ones before it left; gaps are pieces, too."""
+        parts = [text]
+        for pattern in self.patterns:
+            cut = []
+            for part in parts:
+                at = 0
+                for m in pattern.finditer(part):
+                    cut += [part[at:m.start()], m.group()]
+                    at = m.end()
+                cut.append(part[at:])
+            parts = [p for p in cut if p]
+        return parts
+
+    def spell(self, piece):
+        return "".join(self.letter[b] for b in piece.encode())
+
+
+class Tokenizer:
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as f:
+            data = json.load(f)
+        self.tokens, self.merges = data["tokens"], [tuple(m) for m in data["merges"]]
+        self.id = {t: i for i, t in enumerate(self.tokens)}
+        self.special = {t: self.id[t] for t in SPECIAL}
+        self.rank = {m: i for i, m in enumerate(self.merges)}
+        self.cutter, self.cache = Cutter(), {}
+        self.byte = {c: b for b, c in self.cutter.letter.items()}
+
+    def word(self, piece):
+        """Merge the lowest-ranked pair, leftmost first, until no pair is known."""
+        parts = list(self.cutter.spell(piece))
+        while len(parts) > 1:
+            ranks = [self.rank.get(pair, NEVER) for pair in zip(parts, parts[1:])]
+            best = ranks.index(min(ranks))
+            if ranks[best] == NEVER:
+                break
+            parts[best:best + 2] = [parts[best] + parts[best + 1]]
+        return [self.id[p] for p in parts]
+
+    def encode(self, text):
+        """Plain text only: the spelling of a special token in it stays text."""
+        out = []
+        for piece in self.cutter.pieces(text):
+            if piece not in self.cache:
+                if len(self.cache) > 200000:
+                    self.cache.clear()
+                self.cache[piece] = self.word(piece)
+            out += self.cache[piece]
+        return out
+
+    def encode_chat(self, text):
+        """A finished prompt, in which the specials are meant as such."""
+        out = []
+        for part in re.split("(%s)" % "|".join(map(re.escape, SPECIAL)), text):
+            out += [self.special[part]] if part in self.special else self.encode(part)
+        return out
+
+    def decode(self, ids):
+        out, raw = "", bytearray()
+        for i in ids:
+            if self.tokens[i] in self.special:
+                out, raw = out + raw.decode(errors="replace") + self.tokens[i], bytearray()
+            else:
+                raw += bytes(self.byte[c] for c in self.tokens[i])
+        return out + raw.decode(errors="replace")
+
+
+def short(pair):
+    """At most 12 letters or about three Chinese characters: words, not whole sentences."""
+    text = "".join(pair)
+    return len(text) <= (12 if text.isascii() else 9)
+
+
+def learn(counts, cutter, room):
+    """counts: pre-token -> how often. Returns `room` merges, most frequent pair first."""
+    words = [(list(cutter.spell(w)), n) for w, n in sorted(counts.items()) if not cutter.digit.match(w)]
+    merges = []
+    while len(merges) < room:
+        pairs = collections.Counter()
+        for parts, n in words:
+            for pair in zip(parts, parts[1:]):
+                pairs[pair] += n
+        pair = min((p for p in pairs if short(p)), key=lambda p: (-pairs[p], p))
+        merges.append(pair)
+        for parts, _ in words:
+            i = 0
+            while i < len(parts) - 1:
+                if (parts[i], parts[i + 1]) == pair:
+                    parts[i:i + 2] = [parts[i] + parts[i + 1]]
+                i += 1
+    return merges
+
+
+def main():
+    import data
+    cutter, rng = Cutter(), random.Random("evenkeel vocabulary")
+    counts = collections.Counter()
+    for _ in range(40000):
+        lang, skill = rng.choice(("en", "zh")), rng.choice(data.SKILLS)
+        for text in (*data.ask(rng, skill, lang, False), data.system_prompt(rng)):
+            counts.update(cutter.pieces(text))
+    counts = {w: n for w, n in counts.items() if n >= 8}         # made-up words teach nothing
+    merges = learn(counts, cutter, SIZE - 256 - len(SPECIAL))
+    tokens = list(SPECIAL) + list(cutter.letter.values()) + [a + b for a, b in merges]
+    assert len(tokens) == len(set(tokens)) == SIZE
+    with open(sys.argv[1], "w", encoding="utf-8") as f:
+        json.dump({"tokens": tokens, "merges": merges}, f, ensure_ascii=False, indent=0)
+
+
+if __name__ == "__main__":
+    main()
