@@ -8,8 +8,9 @@
  * client which leaves is noticed while its request is parked: end of file from a client means it has
  * left, also when it only closed its sending half.
  *
- * A parked connection costs the loop's socket and one struct of about 360 bytes. Nothing is buffered
- * per connection but a head that has not come whole, and what the kernel would not take. */
+ * A parked connection costs the loop's socket and one struct of 290 bytes: 670 bytes of heap together,
+ * measured. Nothing is buffered per connection but a head that has not come whole, and what the kernel
+ * would not take. */
 #ifndef EK_HTTP_SERVER_H
 #define EK_HTTP_SERVER_H
 
