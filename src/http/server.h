@@ -64,7 +64,8 @@ struct ek_http_handler {
      * this returns. Answering here refuses a request cheaply. Not answering means the body is
      * wanted: only then is 100-continue said and the body budget charged. */
     void (*head)(void *arg, struct ek_http_req *req, const struct ek_http_head *head);
-    /* Some of the body: 0 < len <= 65536, once a turn. The view dies when this returns. */
+    /* Some of the body: len > 0, and no more than 65536 bytes a turn, though a chunked body may come
+     * in several calls. The view dies when this returns. */
     void (*body)(void *arg, struct ek_http_req *req, const char *data, size_t len);
     /* The body is complete (also when there is none). */
     void (*end)(void *arg, struct ek_http_req *req);
