@@ -109,7 +109,7 @@ void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const stru
 static void end_stream(struct ek_door_request *r, struct ek_str error)
 {
     struct ek_door *d = r->door;
-    MUST(d->out.len == 0);
+    ek_door_claim_out(r);
     if (r->running) ek_sse_put_id(&d->out, ++r->running->event);
     ek_sse_put_data(&d->out, error);
     ek_buf_lit(&d->out, "data: [DONE]\n\n");
@@ -117,7 +117,7 @@ static void end_stream(struct ek_door_request *r, struct ek_str error)
     ek_door_let_go(r, false);
     ek_door_move(r, EK_DOOR_REFUSED);
     ek_http_finish(http, ek_buf_view(&d->out));
-    ek_buf_clear(&d->out);
+    ek_door_forget_out(r);
 }
 
 static void reply(struct ek_door_request *r, int status, const struct ek_error *e, struct ek_str body)
@@ -152,6 +152,7 @@ void ek_door_refuse(struct ek_door_request *r, const struct ek_error *given)
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED);
     MUST(d->text.len == 0);
+    if (d->writer == r && !ek_door_flush(d)) return;
     int status = ek_reason_status(given->reason);
     if (status < 400) status = 500;
     struct ek_error e = advised(d, given, status);

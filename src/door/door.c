@@ -67,6 +67,11 @@ void ek_door_pump(struct ek_door *d)
     ek_post_put(d->loop, &d->pump);
 }
 
+static void flush(struct ek_post *post)
+{
+    ek_door_flush(EK_CONTAINER(post, struct ek_door, flush));
+}
+
 static void desk_due(struct ek_timer *t)
 {
     ek_door_pump(EK_CONTAINER(t, struct ek_door, desk_timer));
@@ -183,6 +188,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     for (int i = 0; i < EK_DOOR_STATES; i++) ek_list_init(&d->state[i]);
     ek_timer_init(&d->desk_timer, desk_due);
     ek_post_init(&d->pump, pump);
+    ek_post_init(&d->flush, flush);
     ek_post_init(&d->stopped_post, stopped_post);
     ek_histogram_init(&d->wait_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->first_thought_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
@@ -251,6 +257,7 @@ void ek_door_free(struct ek_door **dd)
     if (d->own_client) ek_exchange_client_free(&d->client);
     ek_timer_clear(d->loop, &d->desk_timer);
     ek_post_clear(d->loop, &d->pump);
+    ek_post_clear(d->loop, &d->flush);
     ek_post_clear(d->loop, &d->stopped_post);
     ek_desk_free(&d->desk);
     ek_buf_free(&d->out);

@@ -132,7 +132,9 @@ struct ek_door {
     struct ek_list state[EK_DOOR_STATES];
     struct ek_timer desk_timer;
     struct ek_post pump;
-    struct ek_buf out;   /* what one turn writes to one client; empty between turns */
+    struct ek_buf out;   /* what one turn writes to one client, the writer; empty between turns */
+    struct ek_door_request *writer; /* whose bytes are in out; NULL: nobody's */
+    struct ek_post flush;
     struct ek_buf text;  /* scratch for bodies and comments */
     uint64_t hash_seed;
     uint64_t born_unix_s;
@@ -184,6 +186,12 @@ bool ek_door_say(struct ek_door_request *r, struct ek_str bytes);
 /* stream.c */
 extern const struct ek_relay_events ek_door_relay_events;
 void ek_door_drained(struct ek_door_request *r);
+/* Make d->out this request's: what another had in it goes out first. */
+void ek_door_claim_out(struct ek_door_request *r);
+/* Write what is in d->out. False when its owner was lost by that. */
+bool ek_door_flush(struct ek_door *d);
+/* Its bytes, if any are pending, will never be written. */
+void ek_door_forget_out(struct ek_door_request *r);
 void ek_door_running_free(struct ek_door_running **w);
 
 /* answer.c */

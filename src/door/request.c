@@ -124,6 +124,7 @@ void ek_door_gone(struct ek_door_request *r, enum ek_reason why)
         }
     }
     r->http = NULL;
+    ek_door_forget_out(r);
     ek_door_let_go(r, false);
     ek_list_remove(&d->state[r->state], &r->link);
     r->magic = 0;

@@ -134,6 +134,8 @@ static void relay_chunk(struct ek_door_request *r, struct ek_str payload, const 
                               .reasoning_rename = c->reasoning_name.data != NULL};
     if (theirs != model->name) /* an alias: the caller hears the name it used */
         edit.model = quote(model->name, name);
+    ek_door_claim_out(r);
+    ek_post_put(d->loop, &d->flush);
     ek_sse_put_id(&d->out, ++w->event);
     if (!memchr(payload.data, '\n', payload.len)) {
         ek_buf_lit(&d->out, "data: ");
@@ -155,7 +157,6 @@ static void drop_relay(struct ek_door_request *r)
 static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk *c)
 {
     struct ek_door_request *r = arg;
-    struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(ek_door_is_running(r));
     if (r->state == EK_DOOR_SENT) ek_door_move(r, EK_DOOR_STREAMING);
@@ -170,41 +171,61 @@ static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk 
     enum ek_status s = w->collect ? ek_collect_add(w->collect, c) : EK_NOMEM;
     if (s == EK_OK) return;
     drop_relay(r);
-    ek_buf_clear(&d->out);
     ek_door_refuse_reason(r, s == EK_INVALID ? EK_REASON_UPSTREAM_BAD
                              : s == EK_FULL  ? EK_REASON_ANSWER_TOO_LARGE
                                              : EK_REASON_NO_MEMORY, NULL);
 }
 
-/* Write what this turn has made. False when the client is lost (and the request with it). */
-static bool flush(struct ek_door_request *r)
+/* ---- writing ----------------------------------------------------------------------------------------
+ * The chunks of one request gather in d->out until another request has something to say or the turn of
+ * the loop ends: so all that one read of the upstream brought goes out in one write, whatever pieces it
+ * was cut into on the way. */
+
+void ek_door_claim_out(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
-    if (d->out.failed) {
-        ek_buf_clear(&d->out);
-        drop_relay(r);
-        ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
-        return false;
-    }
-    if (d->out.len == 0) return true;
-    ek_door_commit(r);
-    bool ok = ek_door_say(r, ek_buf_view(&d->out));
-    ek_buf_clear(&d->out);
-    return ok;
+    if (d->writer == r) return;
+    ek_door_flush(d);
+    MUST(d->out.len == 0 && !d->writer);
+    d->writer = r;
 }
 
-static void on_turn(void *arg)
+void ek_door_forget_out(struct ek_door_request *r)
 {
-    struct ek_door_request *r = arg;
-    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    if (!r->stream || !flush(r)) return;
+    if (r->door->writer != r) return;
+    r->door->writer = NULL;
+    ek_buf_clear(&r->door->out);
+}
+
+static void hold_back(struct ek_door_request *r)
+{
     struct ek_door_running *w = r->running;
     uint64_t high = r->door->config->limits.write_buffer_bytes;
-    if (w->held_back || !w->relay || ek_http_unsent(r->http) <= (high ? high : EK_DOOR_UNSENT_BYTES_HIGH))
-        return;
+    if (!w || w->held_back || !w->relay) return;
+    if (ek_http_unsent(r->http) <= (high ? high : EK_DOOR_UNSENT_BYTES_HIGH)) return;
     w->held_back = true;
     r->door->counters.pauses++;
     ek_relay_pause(w->relay, true);
+}
+
+bool ek_door_flush(struct ek_door *d)
+{
+    struct ek_door_request *r = d->writer;
+    if (!r) return true;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    if (d->out.failed) {
+        ek_door_forget_out(r);
+        if (r->running) drop_relay(r);
+        ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
+        return false;
+    }
+    if (d->out.len) {
+        ek_door_commit(r);
+        if (!ek_door_say(r, ek_buf_view(&d->out))) return false;
+    }
+    ek_door_forget_out(r);
+    hold_back(r);
+    return true;
 }
 
 void ek_door_drained(struct ek_door_request *r)
@@ -256,6 +277,7 @@ static void finish_stream(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     struct ek_door_running *w = r->running;
+    ek_door_claim_out(r);
     if (r->include_usage && !w->saw_usage) {
         char id[48];
         ek_door_answer_id(r, id);
@@ -270,7 +292,7 @@ static void finish_stream(struct ek_door_request *r)
     struct ek_http_req *http = r->http;
     ek_door_let_go(r, true);
     ek_http_finish(http, ek_buf_view(&d->out));
-    ek_buf_clear(&d->out);
+    ek_door_forget_out(r);
 }
 
 static void finish_whole(struct ek_door_request *r)
@@ -280,7 +302,7 @@ static void finish_whole(struct ek_door_request *r)
     struct ek_http_header header[EK_DOOR_HEADERS_MAX];
     char id[48];
     char hex[33];
-    MUST(d->out.len == 0);
+    ek_door_claim_out(r);
     ek_door_answer_id(r, id);
     struct ek_chunk_head head = ek_door_chunk_head(r, id);
     size_t n = ek_door_headers(r, false, hex, header);
@@ -290,7 +312,7 @@ static void finish_whole(struct ek_door_request *r)
     ek_door_let_go(r, true);
     if (committed) ek_http_finish(http, ek_buf_view(&d->out));
     else ek_http_reply(http, 200, header, n, ek_buf_view(&d->out));
-    ek_buf_clear(&d->out);
+    ek_door_forget_out(r);
     if (d->out.cap > EK_DOOR_OUT_BYTES_MAX / 16) ek_buf_shrink(&d->out);
 }
 
@@ -301,8 +323,8 @@ static void on_done(void *arg)
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->state == EK_DOOR_STREAMING); /* a whole answer has at least a finish_reason */
     r->running->relay = NULL;
-    if (d->out.failed) {
-        flush(r);
+    if (d->writer == r && d->out.failed) {
+        ek_door_flush(d);
         return;
     }
     settle_usage(r);
@@ -402,7 +424,7 @@ static void on_failed(void *arg, enum ek_reason why, const char *detail)
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     r->running->relay = NULL;
-    if (r->stream && !flush(r)) return; /* what came before the failure is good */
+    if (d->writer == r && !ek_door_flush(d)) return; /* what came before the failure is good */
     ek_debug(d->log, "upstream %s: %s (%s)", ek_pool_name(d->pool, r->running->upstream),
              ek_reason_code(why), detail ? detail : "");
     if (try_again(r, why)) return;
@@ -410,6 +432,6 @@ static void on_failed(void *arg, enum ek_reason why, const char *detail)
 }
 
 const struct ek_relay_events ek_door_relay_events = {
-    .accepted = on_accepted, .chunk = on_chunk, .turn = on_turn, .done = on_done,
+    .accepted = on_accepted, .chunk = on_chunk, .done = on_done,
     .refused = on_refused, .failed = on_failed,
 };

@@ -13,6 +13,7 @@ bool ek_door_say(struct ek_door_request *r, struct ek_str bytes)
     MUST(r->committed);
     r->spoke_ns = ek_door_now(r->door).mono_ns;
     if (ek_http_write(r->http, bytes) == EK_OK) return true;
+    ek_door_forget_out(r);
     r->door->counters.reasons[EK_REASON_WRITE_STALL]++;
     ek_door_let_go(r, false);
     ek_door_move(r, EK_DOOR_REFUSED);
@@ -86,7 +87,7 @@ void ek_door_silence(struct ek_timer *t)
         r->running->again_ns = 0;
         ek_door_again(r, EK_WHY_RETRYING);
     }
-    if (silence_due_ns(r) <= now_ns) {
+    if (silence_due_ns(r) <= now_ns && r->door->writer != r) {
         ek_door_commit(r);
         r->door->counters.words++;
         if (!ek_door_say(r, r->stream ? EK_STR(": keep-alive\n\n") : EK_STR("\n"))) return;

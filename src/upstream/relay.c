@@ -207,7 +207,6 @@ static void on_data(void *arg, struct ek_exchange *x, const char *data, size_t l
     if (r->state != RELAY_STREAMING) return;
     r->busy = true;
     read_stream(r, ek_str_make(data, len));
-    if (r->events && r->events->turn) r->events->turn(r->arg);
     r->busy = false;
     if (r->state == RELAY_DEAD) free_relay(r);
 }

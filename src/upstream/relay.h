@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One attempt of one request at one upstream: builds the body, reads the stream, reports.
  *
- *   start ──▶ (chunk* turn)* ──▶ done | refused | failed          or ek_relay_cancel at any time
+ *   start ──▶ chunk* ──▶ done | refused | failed          or ek_relay_cancel at any time
  *
  * The upstream is always asked to stream and to report usage. Does I/O and reports; what is retried,
  * continued or told to the client is the door's business. No callback runs inside start, pause or
@@ -32,8 +32,6 @@ struct ek_relay_events {
     void (*accepted)(void *arg);
     /* One data event which is not [DONE]. Views die when this returns. */
     void (*chunk)(void *arg, struct ek_str payload, const struct ek_up_chunk *c);
-    /* All chunks of one read were given: write now. */
-    void (*turn)(void *arg);
     /* The stream ended as it should ([DONE] was seen, or every choice has finished). */
     void (*done)(void *arg);
     /* Answered with an error status instead of a stream. body dies when this returns.
