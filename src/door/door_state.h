@@ -72,7 +72,8 @@ struct ek_door_running {
     bool saw_role;
     bool saw_usage;
     bool held_back;             /* the relay is paused: the client does not read */
-    bool token_this_attempt;
+    uint8_t answer_id_bytes;
+    char answer_id[50];         /* "chatcmpl-<hex>" with its quotes: on every chunk */
     struct ek_usage usage;
 };
 

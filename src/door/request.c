@@ -22,6 +22,7 @@
 #include "base/map.h"
 #include "policy/cost.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define OUTPUT_TOKENS_GUESS 512u /* nothing has been learned about outputs yet */
@@ -292,6 +293,11 @@ static void make_running(struct ek_door_request *r)
         MUST(ok); /* it was read before, and has not changed */
     }
     w->ids_whole = true;
+    char id[48];
+    ek_door_answer_id(r, id);
+    int n = snprintf(w->answer_id, sizeof w->answer_id, "\"%s\"", id);
+    MUST(n > 0 && (size_t)n < sizeof w->answer_id);
+    w->answer_id_bytes = (uint8_t)n;
     r->running = w;
 }
 
@@ -318,7 +324,6 @@ void ek_door_start_request(struct ek_door_request *r, uint32_t upstream)
     w->again_ns = 0;
     w->upstream = upstream;
     w->ours = ek_pool_is_ours(d->pool, upstream);
-    w->token_this_attempt = false;
     w->held_back = false;
     if (w->id_count && !w->ours) { /* tokens of ours mean nothing to it */
         ek_door_refuse_reason(r, EK_REASON_UPSTREAM_CUT, NULL);

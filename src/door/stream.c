@@ -79,7 +79,6 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     if (answer && !w->saw_answer) ek_histogram_add(&d->first_answer_s, since_s);
     w->saw_thought = w->saw_thought || thought;
     w->saw_answer = w->saw_answer || answer;
-    w->token_this_attempt = true;
     ek_desk_tokens(d->desk, ek_door_now(d), r->ticket, (uint32_t)tokens);
 }
 
@@ -120,17 +119,11 @@ static void relay_chunk(struct ek_door_request *r, struct ek_str payload, const 
 {
     struct ek_door *d = r->door;
     struct ek_door_running *w = r->running;
-    char id[56];
-    char quoted[48];
-    ek_door_answer_id(r, quoted);
-    struct ek_str raw_id = ek_str_make(id, 0);
-    id[raw_id.len++] = '"';
-    for (const char *p = quoted; *p; p++) id[raw_id.len++] = *p;
-    id[raw_id.len++] = '"';
     const struct ek_pool_model *model = ek_pool_model(d->pool, r->model);
     const char *theirs = ek_pool_their_name(d->pool, w->upstream, r->model);
     char name[EK_POOL_NAME_BYTES_MAX * 2 + 2];
-    struct ek_up_edit edit = {.id = raw_id, .usage_drop = !r->include_usage, .ek_drop = true,
+    struct ek_up_edit edit = {.id = ek_str_make(w->answer_id, w->answer_id_bytes),
+                              .usage_drop = !r->include_usage, .ek_drop = true,
                               .reasoning_rename = c->reasoning_name.data != NULL};
     if (theirs != model->name) /* an alias: the caller hears the name it used */
         edit.model = quote(model->name, name);
