@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define ANSWER_HEAD_BYTES_MAX 16384u
-_Static_assert(EK_HTTP_WRITE_PARTS_MAX + 2 <= 16, "the loop takes 16 parts a write");
+_Static_assert(EK_HTTP_WRITE_PARTS_MAX + 3 <= 16, "the loop takes 16 parts a write");
 
 static const char *phrase_of(int status)
 {
@@ -65,6 +65,15 @@ static void send_parts(struct ek_http_req *c, const struct iovec *parts, size_t 
 static struct iovec part(struct ek_str s)
 {
     return (struct iovec){(void *)(uintptr_t)s.data, s.len};
+}
+
+void ek_http_answer_flush(struct ek_http_req *c)
+{
+    struct ek_http_server *s = c->server;
+    if (s->pending != c) return;
+    struct iovec head = part(ek_buf_view(&s->scratch));
+    s->pending = NULL;
+    send_parts(c, &head, 1);
 }
 
 /* ---- heads ----------------------------------------------------------------------------------- */
@@ -141,6 +150,7 @@ static struct ek_str make_head(struct ek_http_req *c, int status,
     struct ek_buf *b = &s->scratch;
     MUST(status >= 200 && status <= 599);
     MUST(c->answer == ANSWER_NONE);
+    if (s->pending) ek_http_answer_flush(s->pending);
     ek_buf_clear(b);
     ek_buf_printf(b, "HTTP/1.1 %d %s\r\n", status, phrase_of(status));
     put_date(s, b);
@@ -175,9 +185,10 @@ void ek_http_start(struct ek_http_req *c, int status, const struct ek_http_heade
     MUST_OBJ(c, CONN_MAGIC);
     MUST(c->live);
     MUST(body_bytes >= EK_HTTP_CHUNKED);
-    struct iovec parts[1] = {part(make_head(c, status, headers, header_count, body_bytes))};
+    make_head(c, status, headers, header_count, body_bytes);
     c->answer = ANSWER_STARTED;
-    send_parts(c, parts, 1);
+    c->server->pending = c;
+    ek_post_put(c->server->loop, &c->post);
 }
 
 void ek_http_answer_continue(struct ek_http_req *c)
@@ -231,24 +242,24 @@ static size_t put_chunk_size(char *out, uint64_t n)
     return len + 2;
 }
 
-/* Frame and send; `end` is what follows the payload ("\r\n", or the end of the body with it). */
+/* Frame and send, behind the head if that still waits; `end` is what follows the payload in a chunked
+ * body ("\r\n", or the end of the body with it). */
 static void send_framed(struct ek_http_req *c, const struct iovec *parts, size_t count,
                         uint64_t total, struct ek_str end)
 {
     char size[20];
-    struct iovec framed[EK_HTTP_WRITE_PARTS_MAX + 2];
+    struct iovec framed[EK_HTTP_WRITE_PARTS_MAX + 3];
     size_t n = 0;
-    if (c->is_head) return;
-    if (!c->out_chunked) {
-        if (total > 0) send_parts(c, parts, count);
-        return;
+    if (c->server->pending == c) framed[n++] = part(ek_buf_view(&c->server->scratch));
+    if (c->server->pending == c) c->server->pending = NULL;
+    if (total > 0 && c->out_chunked && !c->is_head) {
+        framed[n++] = (struct iovec){size, put_chunk_size(size, total)};
     }
-    if (total > 0) framed[n++] = (struct iovec){size, put_chunk_size(size, total)};
-    for (size_t i = 0; i < count && total > 0; i++) {
+    for (size_t i = 0; i < count && total > 0 && !c->is_head; i++) {
         framed[n++] = parts[i];
     }
-    framed[n++] = part(end);
-    send_parts(c, framed, n);
+    if (c->out_chunked && !c->is_head) framed[n++] = part(end);
+    if (n > 0) send_parts(c, framed, n);
 }
 
 enum ek_status ek_http_writev(struct ek_http_req *c, const struct iovec *parts, size_t count)

@@ -75,6 +75,7 @@ void ek_http_conn_close(struct ek_http_req *c, enum ek_reason why, bool reset)
     count(c, why);
     ek_timer_clear(c->server->loop, &c->timer);
     ek_post_clear(c->server->loop, &c->post);
+    if (c->server->pending == c) c->server->pending = NULL;
     if (reset) ek_sock_reset(&c->sock);
     else ek_sock_close(&c->sock);
     conn_move(c, CONN_DEAD);
@@ -420,6 +421,7 @@ static void on_post(struct ek_post *p)
 {
     struct ek_http_req *c = EK_CONTAINER(p, struct ek_http_req, post);
     MUST_OBJ(c, CONN_MAGIC);
+    if (c->answer != ANSWER_ABORTED) ek_http_answer_flush(c);
     if (c->answer == ANSWER_ABORTED) {
         ek_http_conn_close(c, (enum ek_reason)c->abort_why, true);
     } else if (c->answer == ANSWER_FINISHED && (c->state == CONN_BODY || c->state == CONN_WAIT)) {

@@ -113,7 +113,8 @@ void ek_http_reply(struct ek_http_req *req, int status, const struct ek_http_hea
                    size_t header_count, struct ek_str body);
 
 /* Begin an answer whose body follows: body_bytes exactly, or EK_HTTP_CHUNKED (towards an HTTP/1.0
- * client: until the connection closes). */
+ * client: until the connection closes). The head leaves in one write with the first bytes of the body
+ * if those follow at once, else by itself before the turn ends. */
 void ek_http_start(struct ek_http_req *req, int status, const struct ek_http_header *headers,
                    size_t header_count, int64_t body_bytes);
 
@@ -123,7 +124,7 @@ void ek_http_start(struct ek_http_req *req, int status, const struct ek_http_hea
 EK_CHECKED enum ek_status ek_http_write(struct ek_http_req *req, struct ek_str bytes);
 EK_CHECKED enum ek_status ek_http_writev(struct ek_http_req *req, const struct iovec *parts,
                                          size_t count); /* count <= EK_HTTP_WRITE_PARTS_MAX */
-#define EK_HTTP_WRITE_PARTS_MAX 14u
+#define EK_HTTP_WRITE_PARTS_MAX 12u
 
 /* The body is complete. With `last` these bytes and the end go out in one write; they are taken
  * whatever is queued. A body shorter than announced is an abort (EK_REASON_INTERNAL). */

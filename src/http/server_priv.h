@@ -104,6 +104,7 @@ struct ek_http_server {
     void (*stopped)(void *arg);
     void *stopped_arg;
     struct ek_buf scratch; /* one answer's head at a time */
+    struct ek_http_req *pending; /* whose head stands in scratch, not sent yet; or NULL */
     uint64_t date_s;
     char date[32];
     struct ek_http_head head; /* the head being handed over; nothing outlives the callback */
@@ -122,5 +123,6 @@ void ek_http_server_buried(struct ek_http_req *c); /* c has become DEAD */
 /* answer.c: the server's own answer, and the interim one. */
 void ek_http_answer_refuse(struct ek_http_req *c, enum ek_reason why, const char *detail);
 void ek_http_answer_continue(struct ek_http_req *c);
+void ek_http_answer_flush(struct ek_http_req *c); /* send a pending head */
 
 #endif

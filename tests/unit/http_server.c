@@ -17,6 +17,13 @@ static void run(void (*test)(struct rig *), bool crumbs)
     }
 }
 
+static struct ek_http_req *rig_ask_again(struct rig *rig, struct client *c)
+{
+    client_send(rig, c, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_non_null(rig->last);
+    return rig->last;
+}
+
 static void keep_alive(struct rig *rig)
 {
     struct client c;
@@ -80,6 +87,32 @@ static void streaming(struct rig *rig)
     assert_int_equal(rig->gones, 1);
     assert_int_equal(rig->gone[0], EK_REASON_NONE);
     client_close(rig, &c);
+}
+
+/* Two answers begun in one turn share the place where a head waits: both arrive. */
+static void begun_together(struct rig *rig)
+{
+    struct client a, b;
+    struct ek_http_req *first;
+    client_open(rig, &a, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
+    first = rig->last;
+    client_open(rig, &b, "HEAD /park HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct ek_http_header who = {EK_STR("X-Who"), EK_STR("a")};
+    ek_http_start(first, 200, &who, 1, EK_HTTP_CHUNKED);
+    who.value = EK_STR("b");
+    ek_http_start(rig->last, 200, &who, 1, 4);
+    assert_int_equal(ek_http_write(first, EK_STR("one")), EK_OK);
+    ek_http_finish(rig->last, EK_STR("four"));
+    ek_virtual_settle(rig->loop);
+    client_expect(&a, "X-Who: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
+    client_expect(&b, "X-Who: b\r\nContent-Length: 4\r\n\r\n");
+    ek_http_start(rig_ask_again(rig, &b), 200, NULL, 0, 0);
+    ek_http_abort(rig->last, EK_REASON_INTERNAL); /* before the head has left: nothing is seen */
+    ek_virtual_settle(rig->loop);
+    assert_int_equal(client_count(&b, "HTTP/1.1 "), 1);
+    assert_true(b.failed);
+    client_close(rig, &a);
+    client_close(rig, &b);
 }
 
 static void old_clients(struct rig *rig)
@@ -308,6 +341,7 @@ static void every_split(struct rig *rig)
 TEST(keep_alive, true)
 TEST(pipelining, true)
 TEST(streaming, true)
+TEST(begun_together, true)
 TEST(old_clients, true)
 TEST(head_requests, true)
 TEST(known_length, true)
@@ -324,6 +358,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keep_alive),      cmocka_unit_test(test_pipelining),
         cmocka_unit_test(test_streaming),       cmocka_unit_test(test_old_clients),
+        cmocka_unit_test(test_begun_together),
         cmocka_unit_test(test_head_requests),   cmocka_unit_test(test_known_length),
         cmocka_unit_test(test_aborting),        cmocka_unit_test(test_early_answers),
         cmocka_unit_test(test_expect_continue), cmocka_unit_test(test_pausing),
