@@ -54,6 +54,7 @@ export async function waitFor(what, probe, { timeout_ms = 10000 * SLOW, every_ms
       if (value) return value;
       last = value;
     } catch (e) {
+      if (e.final) throw e; // it cannot come true any more
       last = e.message;
     }
     if (performance.now() > end) throw new Error(`waited ${timeout_ms} ms in vain for ${what}; last: ${last}`);
@@ -155,7 +156,7 @@ export class Door extends Program {
   }
   async ready(timeout_ms = 20000) {
     await waitFor('the door to be ready', async () => {
-      if (this.exit) throw new Error('it ended');
+      if (this.exit) throw Object.assign(new Error('the door ended'), { final: true });
       return (await getText(`${this.url}/ready`)).status === 200;
     }, { timeout_ms: timeout_ms * SLOW }).catch((e) => {
       throw new Error(`${e.message}\nexit: ${JSON.stringify(this.exit)}\n${this.err}`);
