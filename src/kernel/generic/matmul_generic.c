@@ -15,41 +15,44 @@ static float tree_sum(float acc[LANES])
     return acc[0];
 }
 
-static float dot(const float *restrict x, const float *restrict w, size_t k)
+/* acc += x * w, lane by lane. n is a multiple of LANES except at the end of a row. */
+static void accumulate(float acc[LANES], const float *restrict x, const float *restrict w, size_t n)
 {
-    float acc[LANES] = {0};
     size_t i = 0;
-    for (; i + LANES <= k; i += LANES) {
+    for (; i + LANES <= n; i += LANES) {
         for (size_t l = 0; l < LANES; l++) acc[l] += x[i + l] * w[i + l];
     }
-    for (size_t l = 0; i < k; i++, l++) acc[l] += x[i] * w[i];
-    return tree_sum(acc);
-}
-
-typedef void row_fn(float *restrict y, const void *restrict row, size_t n);
-
-/* Weights are widened a stretch of a row at a time. A stretch is a multiple of LANES, so cutting the
- * row does not change the order of any sum; the partial sums are carried from stretch to stretch. */
-enum { STRETCH = 512 };
-
-static float dot_rows(row_fn *widen, size_t bytes_per_stretch, const float *x, const uint8_t *w,
-                      size_t k)
-{
-    float acc[LANES] = {0}, wide[STRETCH];
-    for (size_t at = 0; at < k; at += STRETCH) {
-        size_t n = k - at < STRETCH ? k - at : STRETCH;
-        widen(wide, w + at / STRETCH * bytes_per_stretch, n);
-        for (size_t i = 0; i < n; i++) acc[i % LANES] += x[at + i] * wide[i];
-    }
-    return tree_sum(acc);
+    for (size_t l = 0; i < n; i++, l++) acc[l] += x[i] * w[i];
 }
 
 void ek_matmul_f32_generic EK_MATMUL_ARGS(float)
 {
     for (size_t c = 0; c < n; c++) {
         const void *row = (const uint8_t *)w + c * w_stride_bytes;
-        for (size_t r = 0; r < m; r++) y[r * y_stride + c] = dot(x + r * x_stride, row, k);
+        for (size_t r = 0; r < m; r++) {
+            float acc[LANES] = {0};
+            accumulate(acc, x + r * x_stride, row, k);
+            y[r * y_stride + c] = tree_sum(acc);
+        }
     }
+}
+
+/* Other weights are widened a stretch of a row at a time, for a few rows of x together. A stretch is a
+ * multiple of LANES, so cutting the row does not change the order of any sum. */
+enum { STRETCH = 512, TOGETHER = 8 };
+typedef void row_fn(float *restrict y, const void *restrict row, size_t n);
+
+static void dot_widened(row_fn *widen, size_t stretch_bytes, float *y, size_t y_stride, const float *x,
+                        size_t x_stride, size_t m, const uint8_t *w, size_t k)
+{
+    float acc[TOGETHER][LANES] = {{0}}, wide[STRETCH];
+    MUST(m <= TOGETHER);
+    for (size_t at = 0; at < k; at += STRETCH) {
+        size_t n = k - at < STRETCH ? k - at : STRETCH;
+        widen(wide, w + at / STRETCH * stretch_bytes, n);
+        for (size_t r = 0; r < m; r++) accumulate(acc[r], x + r * x_stride + at, wide, n);
+    }
+    for (size_t r = 0; r < m; r++) y[r * y_stride] = tree_sum(acc[r]);
 }
 
 #define MATMUL_WIDENED(type, stretch_bytes)                                                        \
@@ -57,9 +60,10 @@ void ek_matmul_f32_generic EK_MATMUL_ARGS(float)
     {                                                                                              \
         for (size_t c = 0; c < n; c++) {                                                           \
             const uint8_t *row = (const uint8_t *)w + c * w_stride_bytes;                          \
-            for (size_t r = 0; r < m; r++) {                                                       \
-                y[r * y_stride + c] = dot_rows(ek_row_##type##_generic, stretch_bytes,             \
-                                               x + r * x_stride, row, k);                          \
+            for (size_t r = 0; r < m; r += TOGETHER) {                                             \
+                dot_widened(ek_row_##type##_generic, stretch_bytes, y + r * y_stride + c, y_stride, \
+                            x + r * x_stride, x_stride, m - r < TOGETHER ? m - r : TOGETHER, row,  \
+                            k);                                                                    \
             }                                                                                      \
         }                                                                                          \
     }
