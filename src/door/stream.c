@@ -333,9 +333,10 @@ static void on_done(void *arg)
 
 /* ---- failures --------------------------------------------------------------------------------------- */
 
-static bool may_try_again(const struct ek_door_request *r, enum ek_reason why)
+static bool may_try_again(struct ek_door_request *r, enum ek_reason why)
 {
-    if (why == EK_REASON_UPSTREAM_CONNECT) return true; /* nothing was sent; the desk waits for it to be up */
+    if (why == EK_REASON_UPSTREAM_CONNECT) /* nothing was sent; the desk waits for it to be up */
+        return ++r->running->connect_failures < EK_DOOR_CONNECT_FAILURES_MAX;
     return r->attempts < r->door->config->relay.attempts_max;
 }
 

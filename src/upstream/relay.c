@@ -31,8 +31,9 @@ struct ek_relay {
     bool busy;   /* inside a callback of the exchange: free at its end */
     bool paused;
     bool got_token;
-    uint32_t choices;  /* of the request */
-    uint32_t finished; /* choices whose finish_reason has come */
+    uint32_t choices;     /* of the request */
+    uint64_t seen[2];     /* bit per choice index: it has begun ... */
+    uint64_t finished[2]; /* ... its finish_reason has come */
     int status;
     uint64_t retry_after_ms;
     uint64_t last_ns; /* of the last data */
@@ -102,10 +103,30 @@ static void tell_refused(struct ek_relay *r)
     die(r);
 }
 
-/* Every choice has its finish_reason: whatever happens to the connection now, the answer is whole. */
+static void mark_choices(struct ek_relay *r, const struct ek_up_chunk *chunk)
+{
+    for (uint32_t i = 0; i < chunk->choice_count; i++) {
+        uint32_t index = chunk->choice[i].index;
+        if (index >= EK_REQUEST_CHOICES_MAX) continue; /* the collector refuses it; a stream passes it */
+        uint64_t bit = 1ull << index % 64;
+        r->seen[index / 64] |= bit;
+        if (chunk->choice[i].flags & EK_UP_FINISH) r->finished[index / 64] |= bit;
+    }
+}
+
+/* Each choice that has begun has its finish_reason, and there is one. Servers that know no `n` give
+ * one choice for it: at [DONE] that is an answer. */
+static bool all_finished(const struct ek_relay *r)
+{
+    return (r->seen[0] | r->seen[1]) && r->seen[0] == r->finished[0] && r->seen[1] == r->finished[1];
+}
+
+/* As many choices as were asked for have ended: whatever happens to the connection now, the answer is
+ * whole. */
 static bool is_whole(const struct ek_relay *r)
 {
-    return r->finished >= r->choices && !ek_sse_is_open(&r->sse);
+    uint32_t count = (uint32_t)(__builtin_popcountll(r->finished[0]) + __builtin_popcountll(r->finished[1]));
+    return all_finished(r) && count >= r->choices && !ek_sse_is_open(&r->sse);
 }
 
 /* ---- the stream ---------------------------------------------------------------------------------- */
@@ -120,7 +141,7 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         return;
     }
     if (chunk.flags & EK_UP_DONE) {
-        if (r->finished >= r->choices) tell_done(r);
+        if (all_finished(r)) tell_done(r);
         else tell_failed(r, EK_REASON_UPSTREAM_CUT, "the stream ended without a finish_reason");
         return;
     }
@@ -137,8 +158,7 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         r->got_token = true; /* from here on the shorter clock counts */
         ek_timer_set(r->loop, &r->timer, r->last_ns + r->deadline.stall_ns);
     }
-    for (uint32_t i = 0; i < chunk.choice_count; i++)
-        if (chunk.choice[i].flags & EK_UP_FINISH) r->finished++;
+    mark_choices(r, &chunk);
     r->events->chunk(r->arg, payload, &chunk);
 }
 

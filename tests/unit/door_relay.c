@@ -3,6 +3,8 @@
  * for, goes again or goes on when an upstream fails, passes errors on, holds back for slow readers. */
 #include "door_world.h"
 
+#define N2 "{\"model\":\"m\",\"n\":2,\"stream\":true,\"messages\":" \
+           "[{\"role\":\"user\",\"content\":\"hi\"}]}"
 #define OURS "upstreams:\n  - url: http://u:1\n    dialect: evenkeel\n    models: [m]\n"
 #define OTHER "upstreams:\n  - url: http://u:1\n    dialect: openai\n    slots: 1\n" \
               "    models: [m, \"nick=m\"]\n"
@@ -197,6 +199,36 @@ static void an_upstreams_4xx_passes_with_its_body(void **state)
     world_free(w);
 }
 
+#define SECOND(delta, finish) \
+    "data: {\"id\":\"up-1\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\",\"choices\":" \
+    "[{\"index\":1,\"delta\":" delta ",\"finish_reason\":" finish "}]}\n\n"
+
+static void several_choices_end_when_each_of_them_has(void **state)
+{
+    (void)state;
+    struct world *w = world_new(OTHER, 1);
+    struct client *both = client_post(w, N2);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), SAY("a") SECOND("{\"content\":\"b\"}", "null") FINISH);
+    play(the_call(w, 0), SECOND("{}", "\"stop\""));
+    play_end(the_call(w, 0)); /* no [DONE], but nothing is missing */
+    expect_has(both, "data: [DONE]");
+    expect_not(both, "\"error\"");
+    struct client *one = client_post(w, N2); /* a server that knows no n */
+    play_head(the_call(w, 1), 200);
+    play(the_call(w, 1), SAY("a") FINISH DONE);
+    expect_not(one, "\"error\"");
+    play_end(the_call(w, 1));
+    struct client *cut = client_post(w, N2);
+    play_head(the_call(w, 2), 200);
+    play(the_call(w, 2), SAY("a") SECOND("{\"content\":\"b\"}", "null") FINISH DONE);
+    expect_has(cut, "\"code\":\"upstream_cut\"");
+    client_free(w, both);
+    client_free(w, one);
+    client_free(w, cut);
+    world_free(w);
+}
+
 static void a_caller_who_leaves_frees_the_upstream(void **state)
 {
     (void)state;
@@ -261,6 +293,7 @@ int main(void)
         cmocka_unit_test(another_upstream_that_dies_in_mid_answer_is_admitted),
         cmocka_unit_test(before_the_first_token_another_attempt_is_free),
         cmocka_unit_test(an_upstreams_4xx_passes_with_its_body),
+        cmocka_unit_test(several_choices_end_when_each_of_them_has),
         cmocka_unit_test(a_caller_who_leaves_frees_the_upstream),
         cmocka_unit_test(a_slow_reader_holds_its_upstream_back),
         cmocka_unit_test(a_stall_is_noticed_by_data_not_by_bytes),
