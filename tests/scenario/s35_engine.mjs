@@ -18,7 +18,7 @@ async function startEngine(args = []) {
 }
 
 const loadOf = async (e) => (await fetch(`${e.url}/load`)).json();
-const request = (model, extra = {}) => ({ model, stream: true, max_tokens: 40, temperature: 0.8, seed: 7, ignore_eos: true,
+const request = (model, extra = {}) => ({ model, stream: true, max_tokens: 40, temperature: 0.8, seed: 7,
   stream_options: { include_usage: true }, messages: [{ role: 'user', content: 'What is 12 + 30?' }], ...extra });
 
 // The stream as steps: {n, ids, text, thought} of each chunk that carries `ek`.

@@ -10,8 +10,8 @@ import { MODEL, SLOW, alive, needDoor, needEngine, startDoor, startPacer, waitFo
 import { ask } from './client.mjs';
 
 const prompt = (i) => [{ role: 'user', content: `What is ${321 + i} + ${478 - i}?` }];
-// Long enough to be killed in the middle: `ignore_eos` keeps a model talking where the engine knows it.
-const long = (model, i) => ({ model, stream: true, seed: i, temperature: 0.8, max_tokens: 400, ignore_eos: true,
+// Long enough to be killed in the middle.
+const long = (model, i) => ({ model, stream: true, seed: i, temperature: 0.8, max_tokens: 160,
   stream_options: { include_usage: true }, messages: prompt(i) });
 
 test('kill -9 of the engine in mid-stream', { skip: needEngine }, async (t) => {
@@ -28,7 +28,7 @@ test('kill -9 of the engine in mid-stream', { skip: needEngine }, async (t) => {
   let killed = 0;
   const running = Array.from({ length: count }, (_, i) => ask(door, long(model, i), { onBytes: (d) => {
     bytes += d.length;
-    if (!killed && bytes > 60000) {
+    if (!killed && bytes > 30000) {
       killed = performance.now();
       process.kill(engine, 'SIGKILL');
     }
@@ -43,6 +43,35 @@ test('kill -9 of the engine in mid-stream', { skip: needEngine }, async (t) => {
   }
   const [next] = door.engines();
   assert.ok(next && next !== engine, 'a new engine');
+  const continued = await door.metric('evenkeel_continued_total');
+  t.diagnostic(`${continued} of ${count} streams went on in mid-answer`);
+  assert.ok(continued >= 4, `only ${continued} were cut in mid-stream`);
+});
+
+test('the engine dies again and again', { skip: needEngine }, async (t) => {
+  const door = await startDoor({ model: MODEL, config: { relay: { attempts: 16, restart_min: '10ms', restart_max: '50ms' } } });
+  t.after(() => door.stop());
+  const model = (await (await fetch(`${door.url}/v1/models`)).json()).data[0].id;
+  const ways = (i) => ({ ...long(model, i), ...(i % 3 === 0 ? { stream: false, stream_options: undefined } : {}) });
+  const count = 24;
+  const uncut = await Promise.all(Array.from({ length: count }, (_, i) => ask(door, ways(i))));
+  let tokens = 0;
+  let kills = 0;
+  const onBytes = (d) => { // a death every few hundred tokens, wherever that falls
+    tokens += d.length / 250;
+    const [engine] = kills < 5 ? door.engines() : [];
+    if (engine && tokens > (kills + 1) * 150) {
+      kills++;
+      process.kill(engine, 'SIGKILL');
+    }
+  };
+  const cut = await within(90000, Promise.all(Array.from({ length: count }, (_, i) => ask(door, ways(i), { onBytes }))), 'all end');
+  t.diagnostic(`${kills} deaths, ${await door.metric('evenkeel_continued_total')} answers continued`);
+  assert.ok(kills >= 3, `only ${kills} deaths`);
+  for (const [i, r] of cut.entries()) {
+    assert.equal(r.digest.complete, true, `${i}: ${JSON.stringify(r.digest).slice(-400)}`);
+    assert.equal(r.digest.thought + '|' + r.digest.text, uncut[i].digest.thought + '|' + uncut[i].digest.text, `request ${i}`);
+  }
 });
 
 test('the engine is back within 2 s of its death', { skip: needEngine }, async (t) => {
