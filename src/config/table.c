@@ -167,6 +167,8 @@ static const struct ek_option access_options[] = {
      .text = "Nobody needs a key."},
     {"open_tier", NULL, EK_OPTION_STRING, FIELD(ek_access_options, open_tier), 1, 64, "default",
      .text = "The tier of callers without a key."},
+    {"cors_origin", NULL, EK_OPTION_STRING, FIELD(ek_access_options, cors_origin), 1, 255, NULL,
+     .text = "Web pages of this origin may ask from a browser; * is any; unset: none."},
 };
 
 static const struct ek_option tiers_options[] = {

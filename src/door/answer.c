@@ -32,6 +32,16 @@ struct ek_chunk_head ek_door_chunk_head(const struct ek_door_request *r, const c
     };
 }
 
+size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t n)
+{
+    const char *origin = d->config->access.cors_origin;
+    if (!origin) return n;
+    out[n++] = (struct ek_http_header){EK_STR("Access-Control-Allow-Origin"), ek_str_of(origin)};
+    out[n++] = (struct ek_http_header){EK_STR("Access-Control-Expose-Headers"),
+                                       EK_STR("X-Request-Id, X-Stream-Id, Retry-After, Retry-After-Ms")};
+    return n;
+}
+
 size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
                        struct ek_http_header out[EK_DOOR_HEADERS_MAX])
 {
@@ -47,6 +57,7 @@ size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
         out[n++] = (struct ek_http_header){EK_STR("X-Accel-Buffering"), EK_STR("no")};
     }
     out[n++] = (struct ek_http_header){EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")};
+    n = ek_door_cors(r->door, out, n);
     MUST(n <= EK_DOOR_HEADERS_MAX);
     return n;
 }
@@ -98,6 +109,8 @@ void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const stru
     size_t n = 1 + retry_headers(&e, header + 1, digits);
     if (status == 401)
         header[n++] = (struct ek_http_header){EK_STR("WWW-Authenticate"), EK_STR("Bearer")};
+    n = ek_door_cors(d, header, n);
+    MUST(n <= EK_DOOR_HEADERS_MAX);
     d->counters.reasons[e.reason]++;
     ek_error_write(&d->text, &e);
     ek_http_reply(http, status, header, n, ek_buf_view(&d->text));

@@ -198,7 +198,9 @@ void ek_door_forget_out(struct ek_door_request *r);
 void ek_door_running_free(struct ek_door_running **w);
 
 /* answer.c */
-#define EK_DOOR_HEADERS_MAX 8u
+#define EK_DOOR_HEADERS_MAX 12u
+/* Adds what a browser asks for, if the configuration allows pages of other origins. Returns n + added. */
+size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t n);
 size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
                        struct ek_http_header out[EK_DOOR_HEADERS_MAX]);
 struct ek_chunk_head ek_door_chunk_head(const struct ek_door_request *r, const char id[48]);

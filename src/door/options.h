@@ -21,6 +21,7 @@ struct ek_access_options {
     bool open_on_loopback; /* no key needed from 127.0.0.0/8, ::1 and Unix sockets */
     bool open_to_all;      /* no key needed from anywhere */
     const char *open_tier; /* tier of a caller without a key; never NULL */
+    const char *cors_origin; /* Access-Control-Allow-Origin of every answer; NULL: none */
 };
 
 /* A key of the static list. The secret itself is not kept: only its SHA-256. */

@@ -54,9 +54,9 @@ static enum endpoint find_route(struct ek_str path, bool *post, bool *open, stru
 
 static void reply_json(struct ek_door *d, struct ek_http_req *http, int status)
 {
-    struct ek_http_header header = {EK_STR("Content-Type"), EK_STR("application/json")};
+    struct ek_http_header header[4] = {{EK_STR("Content-Type"), EK_STR("application/json")}};
     MUST(!d->text.failed);
-    ek_http_reply(http, status, &header, 1, ek_buf_view(&d->text));
+    ek_http_reply(http, status, header, ek_door_cors(d, header, 1), ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
 }
 
@@ -148,15 +148,28 @@ static void reply_metrics(struct ek_door *d, struct ek_http_req *http)
 
 static void refuse_method(struct ek_door *d, struct ek_http_req *http, bool post)
 {
-    struct ek_http_header header[2] = {
+    struct ek_http_header header[4] = {
         {EK_STR("Content-Type"), EK_STR("application/json")},
         {EK_STR("Allow"), post ? EK_STR("POST") : EK_STR("GET, HEAD")},
     };
     d->counters.reasons[EK_REASON_METHOD]++;
     MUST(d->text.len == 0);
     ek_error_write(&d->text, &(struct ek_error){.reason = EK_REASON_METHOD});
-    ek_http_reply(http, 405, header, 2, ek_buf_view(&d->text));
+    ek_http_reply(http, 405, header, ek_door_cors(d, header, 2), ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
+}
+
+/* A browser asks before it sends a key to another origin. */
+static void reply_preflight(struct ek_door *d, struct ek_http_req *http)
+{
+    struct ek_http_header header[6] = {
+        {EK_STR("Access-Control-Allow-Methods"), EK_STR("GET, POST, OPTIONS")},
+        {EK_STR("Access-Control-Allow-Headers"),
+         EK_STR("Authorization, Content-Type, Last-Event-ID, X-Request-Id, X-Stainless-Retry-Count")},
+        {EK_STR("Access-Control-Max-Age"), EK_STR("600")},
+    };
+    MUST(d->config->access.cors_origin);
+    ek_http_reply(http, 204, header, ek_door_cors(d, header, 3), ek_str_make(NULL, 0));
 }
 
 static void begin_request(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
@@ -186,6 +199,10 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     bool is_get = ek_str_eq(head->method, EK_STR("GET")) || ek_str_eq(head->method, EK_STR("HEAD"));
     if (at == AT_NOTHING) {
         ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NOT_FOUND});
+        return;
+    }
+    if (d->config->access.cors_origin && ek_str_eq(head->method, EK_STR("OPTIONS"))) {
+        reply_preflight(d, http);
         return;
     }
     if (post ? !ek_str_eq(head->method, EK_STR("POST")) : !is_get) {

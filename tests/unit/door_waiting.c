@@ -151,6 +151,33 @@ static void keys_are_asked_for_before_the_body(void **state)
     world_free(w);
 }
 
+static void browsers_are_let_in_only_where_it_was_said(void **state)
+{
+    (void)state;
+    static const char ask[] = "OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+                              "Origin: https://page\r\n\r\n";
+    struct world *w = world_new(ONE, 1);
+    struct client *c = client_send(w, ask);
+    expect_has(c, "HTTP/1.1 405");
+    expect_not(c, "Access-Control");
+    client_free(w, c);
+    world_free(w);
+    w = world_new(ONE "access:\n  cors_origin: https://page\n", 1);
+    c = client_send(w, ask);
+    expect_has(c, "HTTP/1.1 204");
+    expect_has(c, "Access-Control-Allow-Origin: https://page\r\n");
+    expect_has(c, "Authorization");
+    struct client *d = client_post(w, ASK_STREAM);
+    play_all(the_call(w, 0));
+    expect_has(d, "Access-Control-Allow-Origin: https://page\r\n");
+    struct client *e = client_get(w, "/nowhere");
+    expect_has(e, "Access-Control-Allow-Origin: https://page\r\n");
+    client_free(w, c);
+    client_free(w, d);
+    client_free(w, e);
+    world_free(w);
+}
+
 static void what_cannot_be_is_refused_with_a_sentence(void **state)
 {
     (void)state;
@@ -274,6 +301,7 @@ int main(void)
         cmocka_unit_test(a_committed_whole_answer_that_fails_does_not_look_complete),
         cmocka_unit_test(a_full_line_refuses_at_once_with_a_time),
         cmocka_unit_test(keys_are_asked_for_before_the_body),
+        cmocka_unit_test(browsers_are_let_in_only_where_it_was_said),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_sentence),
         cmocka_unit_test(without_an_upstream_one_waits_a_while_and_is_then_refused),
         cmocka_unit_test(draining_lets_what_was_accepted_end),
