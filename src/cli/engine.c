@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* `evenkeel engine`: one model file behind the OpenAI-style API. The first SIGTERM or SIGINT lets running
- * answers end, the second ends them; when the door that started us is gone (--orphan-fd reads end of
- * file), so are we. */
+ * answers end, the second ends them. Started by a door (--orphan-fd), it is the door who says when: the
+ * signals are left to it, and when it is gone (end of file), so are we. */
 #include "cli/cli.h"
 
 #include "engine/serve.h"
@@ -29,6 +29,10 @@ static void on_closed(void *arg)
 static void on_signal(void *arg, int signo)
 {
     struct program *p = arg;
+    if (p->orphan) { /* a service manager stops all of a unit at once; the door still has guests to serve */
+        ek_info(&p->log, "signal %d: when this engine ends is for its door to say", signo);
+        return;
+    }
     p->stops++;
     ek_info(&p->log, "%s: %s", signo == SIGTERM ? "SIGTERM" : "SIGINT",
             p->stops == 1 ? "running answers may end" : "ending now");
