@@ -103,7 +103,7 @@ static const struct ek_option relay_options[] = {
     {"probe", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, probe_ns), 50 * MS, HOUR, "1s",
      .text = "Time between two looks at an upstream's health and load."},
     {"attempts", NULL, EK_OPTION_COUNT, FIELD(ek_relay_options, attempts_max), 1, 16, "4",
-     .text = "How often one request is sent or continued, the first time included."},
+     .text = "How often one request is sent without getting further, the first time included."},
     {"restart_min", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, restart_min_ns), MS, 60 * S,
      "100ms", .text = "Pause before a dead engine is started again, doubling each time ..."},
     {"restart_max", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, restart_max_ns), MS, HOUR,

@@ -31,6 +31,8 @@
 #define EK_DOOR_KEPT_IDS_MAX 131072u               /* of one running request, for its continuation */
 #define EK_DOOR_ANSWER_BYTES_MAX (32u << 20)       /* of one answer that is collected */
 #define EK_DOOR_OUT_BYTES_MAX (16u << 20)          /* of one turn's output */
+#define EK_DOOR_PROGRESS_TOKENS 16u  /* an attempt that made so many does not count against the next ... */
+#define EK_DOOR_PROGRESSES_MAX 16u   /* ... so often; who kills engine after engine is ended all the same */
 #define EK_DOOR_CONNECT_FAILURES_MAX 50u           /* of one request; none of them sent a byte */
 #define EK_DOOR_UNSENT_BYTES_HIGH 65536u           /* when the options say 0 */
 
@@ -67,6 +69,8 @@ struct ek_door_running {
     uint32_t id_cap;
     uint32_t upstream;
     uint8_t connect_failures;
+    uint8_t progresses;       /* times an attempt got far enough for the count of attempts to begin anew */
+    uint64_t progress_tokens; /* tokens there were then */
     bool ids_whole;             /* ids[] holds exactly what was generated */
     bool ours;
     bool saw_thought;

@@ -337,6 +337,14 @@ static bool may_try_again(struct ek_door_request *r, enum ek_reason why)
 {
     if (why == EK_REASON_UPSTREAM_CONNECT) /* nothing was sent; the desk waits for it to be up */
         return ++r->running->connect_failures < EK_DOOR_CONNECT_FAILURES_MAX;
+    struct ek_door_running *w = r->running;
+    uint64_t tokens = w->thought_tokens + w->answer_tokens;
+    if (tokens >= w->progress_tokens + EK_DOOR_PROGRESS_TOKENS && w->progresses < EK_DOOR_PROGRESSES_MAX) {
+        /* This attempt got somewhere: an engine that dies now and then is not this request's doing. */
+        w->progress_tokens = tokens;
+        w->progresses++;
+        r->attempts = 1;
+    }
     return r->attempts < r->door->config->relay.attempts_max;
 }
 
@@ -358,7 +366,7 @@ static void begin_anew(struct ek_door_request *r)
 {
     struct ek_door_running *w = r->running;
     if (w->collect) ek_collect_free(&w->collect);
-    w->thought_tokens = w->answer_tokens = 0;
+    w->thought_tokens = w->answer_tokens = w->progress_tokens = 0;
     w->id_count = 0;
     w->ids_whole = true;
     w->saw_usage = false; /* a role once delivered stays delivered */

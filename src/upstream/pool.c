@@ -445,7 +445,10 @@ void ek_pool_suspect(struct ek_pool *p, uint32_t index, bool connect_failed)
     MUST_OBJ(p, POOL_MAGIC);
     MUST(index < p->count);
     struct upstream *u = &p->upstream[index];
-    if (connect_failed) set_down(u);
+    /* A child whose connection broke is dying, though its exit may be told only later in this turn: were
+     * it still called up, its work would at once be sent to a socket that resets it. */
+    bool down = connect_failed || u->child;
+    if (down) set_down(u);
     if (u->child && !ek_supervise_pid(u->child)) return; /* RESTING: the supervisor will tell */
-    if (!u->probe) look_again(u, connect_failed ? CHILD_PROBE_NS : 0);
+    if (!u->probe) look_again(u, down ? CHILD_PROBE_NS : 0);
 }

@@ -91,7 +91,7 @@ uint32_t ek_pool_find_model(const struct ek_pool *p, struct ek_str name);
 const char *ek_pool_their_name(const struct ek_pool *p, uint32_t index, uint32_t model);
 
 /* A relay could not connect, or its connection broke: look at this upstream now, it may be down.
- * connect_failed: it is down, without further looking. */
+ * connect_failed, or it is our child: it is down until it has answered again. */
 void ek_pool_suspect(struct ek_pool *p, uint32_t index, bool connect_failed);
 
 #endif
