@@ -29,35 +29,83 @@ INLINE vec weights_n(enum row_type type, const uint8_t *row, size_t k, size_t n)
     return v_bf16_n((const uint16_t *)(const void *)row + k, n);
 }
 
-/* An MB x NB tile of outputs. MB and NB are constants at every call, so the loops over them unroll
- * and acc stays in registers. */
-INLINE void tile(enum row_type type, size_t MB, size_t NB, float *y, size_t y_stride, const float *x,
-                 size_t x_stride, const uint8_t *w, size_t w_stride, size_t k)
+/* acc += the products of whole vectors of LANES columns, from column `at` on; where it stopped. */
+INLINE size_t tile_vectors(enum row_type type, size_t MB, size_t NB, vec *acc, const float *x,
+                           size_t x_stride, const uint8_t *w, size_t w_stride, size_t k)
 {
-    vec acc[4][8];
     size_t at = 0;
-    for (size_t i = 0; i < MB; i++) {
-        for (size_t j = 0; j < NB; j++) acc[i][j] = v_zero();
-    }
     for (; at + LANES <= k; at += LANES) {
         vec xs[4];
         for (size_t i = 0; i < MB; i++) xs[i] = v_load(x + i * x_stride + at);
         for (size_t j = 0; j < NB; j++) {
             vec ws = weights(type, w + j * w_stride, at);
-            for (size_t i = 0; i < MB; i++) acc[i][j] = v_fma(ws, xs[i], acc[i][j]);
+            for (size_t i = 0; i < MB; i++) acc[i * NB + j] = v_fma(ws, xs[i], acc[i * NB + j]);
         }
     }
+    return at;
+}
+
+/* The same for Q8_0 block by block, so that a scale is widened once for its 32 weights. */
+INLINE size_t tile_blocks(size_t MB, size_t NB, vec *acc, const float *x, size_t x_stride,
+                          const uint8_t *w, size_t w_stride, size_t k)
+{
+    for (size_t b = 0; b < k / EK_Q8_BLOCK; b++) {
+        for (size_t j = 0; j < NB; j++) {
+            const struct ek_q8_0_block *block =
+                (const struct ek_q8_0_block *)(const void *)(w + j * w_stride) + b;
+            vec d = v_set(half_of(block->d));
+            for (size_t at = 0; at < EK_Q8_BLOCK; at += LANES) {
+                vec ws = v_mul(v_i8(block->q + at), d);
+                for (size_t i = 0; i < MB; i++) {
+                    vec xs = v_load(x + i * x_stride + b * EK_Q8_BLOCK + at);
+                    acc[i * NB + j] = v_fma(ws, xs, acc[i * NB + j]);
+                }
+            }
+        }
+    }
+    return k;
+}
+
+/* The sums of MB x NB accumulators; several at a time where the tile allows. */
+INLINE void tile_sums(size_t MB, size_t NB, float *y, size_t y_stride, const vec *acc)
+{
+    if (NB == 8) {
+        for (size_t i = 0; i < MB; i++) {
+            _mm256_storeu_ps(y + i * y_stride, v_sums_of_8(acc + i * NB));
+        }
+    } else if (NB == 4 && MB % 2 == 0) {
+        for (size_t i = 0; i < MB; i += 2) {
+            __m256 two = v_sums_of_8(acc + i * NB);
+            _mm_storeu_ps(y + i * y_stride, _mm256_castps256_ps128(two));
+            _mm_storeu_ps(y + (i + 1) * y_stride, _mm256_extractf128_ps(two, 1));
+        }
+    } else {
+        for (size_t i = 0; i < MB; i++) {
+            for (size_t j = 0; j < NB; j++) y[i * y_stride + j] = v_sum(acc[i * NB + j]);
+        }
+    }
+}
+
+/* An MB x NB tile of outputs. MB and NB are constants at every call, so the loops over them unroll
+ * and acc stays in registers. */
+INLINE void tile(enum row_type type, size_t MB, size_t NB, float *y, size_t y_stride, const float *x,
+                 size_t x_stride, const uint8_t *w, size_t w_stride, size_t k)
+{
+    vec acc[16];
+    for (size_t i = 0; i < MB * NB; i++) acc[i] = v_zero();
+    size_t at = type == ROW_Q8_0
+                    ? tile_blocks(MB, NB, acc, x, x_stride, w, w_stride, k)
+                    : tile_vectors(type, MB, NB, acc, x, x_stride, w, w_stride, k);
     if (at < k) {
         for (size_t j = 0; j < NB; j++) {
             vec ws = weights_n(type, w + j * w_stride, at, k - at);
             for (size_t i = 0; i < MB; i++) {
-                acc[i][j] = v_fma(ws, v_load_n(x + i * x_stride + at, k - at), acc[i][j]);
+                vec xs = v_load_n(x + i * x_stride + at, k - at);
+                acc[i * NB + j] = v_fma(ws, xs, acc[i * NB + j]);
             }
         }
     }
-    for (size_t i = 0; i < MB; i++) {
-        for (size_t j = 0; j < NB; j++) y[i * y_stride + j] = v_sum(acc[i][j]);
-    }
+    tile_sums(MB, NB, y, y_stride, acc);
 }
 
 /* A strip of NB weight rows against all rows of x. */

@@ -27,10 +27,8 @@ INLINE void q8_tile(size_t MB, size_t NB, float *y, size_t y_stride, const struc
                     size_t x_stride, const uint8_t *w, size_t w_stride, size_t blocks)
 {
     const __m256i flip = _mm256_set1_epi8((char)0x80);
-    __m256 acc[4][4];
-    for (size_t i = 0; i < MB; i++) {
-        for (size_t j = 0; j < NB; j++) acc[i][j] = _mm256_setzero_ps();
-    }
+    __m256 acc[16];
+    for (size_t i = 0; i < MB * NB; i++) acc[i] = _mm256_setzero_ps();
     for (size_t b = 0; b < blocks; b++) {
         for (size_t j = 0; j < NB; j++) {
             const struct ek_q8_0_block *wb =
@@ -38,12 +36,24 @@ INLINE void q8_tile(size_t MB, size_t NB, float *y, size_t y_stride, const struc
             __m256i wq = _mm256_xor_si256(_mm256_loadu_si256((const void *)wb->q), flip);
             float wd = half_of(wb->d);
             for (size_t i = 0; i < MB; i++) {
-                acc[i][j] = q8_block(acc[i][j], wq, wd, x + i * x_stride + b);
+                acc[i * NB + j] = q8_block(acc[i * NB + j], wq, wd, x + i * x_stride + b);
             }
         }
     }
+    if (NB == 8) {
+        _mm256_storeu_ps(y, sums_of_8(acc));
+        return;
+    }
+    if (NB == 4 && MB % 2 == 0) {
+        for (size_t i = 0; i < MB; i += 2) {
+            __m256 two = sums_of_8(acc + i * NB);
+            _mm_storeu_ps(y + i * y_stride, _mm256_castps256_ps128(two));
+            _mm_storeu_ps(y + (i + 1) * y_stride, _mm256_extractf128_ps(two, 1));
+        }
+        return;
+    }
     for (size_t i = 0; i < MB; i++) {
-        for (size_t j = 0; j < NB; j++) y[i * y_stride + j] = sum8(acc[i][j]);
+        for (size_t j = 0; j < NB; j++) y[i * y_stride + j] = sum8(acc[i * NB + j]);
     }
 }
 
@@ -64,6 +74,9 @@ void ek_matmul_q8_avx512 EK_MATMUL_ARGS(struct ek_q8_block)
     MUST(k % EK_Q8_BLOCK == 0);
     const uint8_t *rows = w;
     size_t blocks = k / EK_Q8_BLOCK, c = 0;
+    for (; m == 1 && c + 8 <= n; c += 8) {
+        q8_tile(1, 8, y + c, y_stride, x, x_stride, rows + c * w_stride_bytes, w_stride_bytes, blocks);
+    }
     for (; c + 4 <= n; c += 4) {
         q8_strip(4, y + c, y_stride, x, x_stride, m, rows + c * w_stride_bytes, w_stride_bytes, blocks);
     }

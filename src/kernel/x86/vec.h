@@ -145,6 +145,34 @@ INLINE float v_top(vec v)
     return _mm_cvtss_f32(q);
 }
 
+/* Eight times the tree of v_sum on 256 bits, side by side: lane j of the result is the sum of a[j].
+ * Each step adds the same halves as the tree does, only for two vectors at a time. */
+INLINE __m256 sums_of_8(const __m256 a[8])
+{
+    __m256 half[4], pair[2];
+    for (int i = 0; i < 4; i++) { /* [a_i | a_(i+4)], upper halves added to lower ones */
+        half[i] = _mm256_add_ps(_mm256_permute2f128_ps(a[i], a[i + 4], 0x20),
+                                _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    }
+    for (int i = 0; i < 2; i++) {
+        pair[i] = _mm256_add_ps(_mm256_shuffle_ps(half[2 * i], half[2 * i + 1], 0x44),
+                                _mm256_shuffle_ps(half[2 * i], half[2 * i + 1], 0xee));
+    }
+    return _mm256_add_ps(_mm256_shuffle_ps(pair[0], pair[1], 0x88),
+                         _mm256_shuffle_ps(pair[0], pair[1], 0xdd));
+}
+
+#if defined(__AVX512F__)
+INLINE __m256 v_sums_of_8(const vec a[8])
+{
+    __m256 e[8];
+    for (int i = 0; i < 8; i++) e[i] = v_fold(a[i], false);
+    return sums_of_8(e);
+}
+#else
+INLINE __m256 v_sums_of_8(const vec a[8]) { return sums_of_8(a); }
+#endif
+
 /* exp(x): x = n ln 2 + r with |r| <= ln 2 / 2, a Taylor polynomial of degree 7 for e^r (its rest is
  * below 6e-9), and 2^n in two halves, so that the ends of the range overflow to infinity and
  * underflow through the denormals to zero by themselves. NaN stays NaN. */
