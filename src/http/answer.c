@@ -3,6 +3,7 @@
  * stream, is ek_http_writev(): the chunk's size on the stack, one writev, no allocation. */
 #include "http/server_priv.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -340,5 +341,8 @@ void *ek_http_user(const struct ek_http_req *c)
 struct ek_str ek_http_peer(const struct ek_http_req *c)
 {
     MUST_OBJ(c, CONN_MAGIC);
-    return ek_str_of(c->peer);
+    struct ek_http_server *s = c->server;
+    if (c->peer_family == 0) return EK_STR("unix");
+    MUST(inet_ntop(c->peer_family, c->peer, s->peer, sizeof s->peer) != NULL);
+    return ek_str_of(s->peer);
 }

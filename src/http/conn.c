@@ -4,6 +4,8 @@
  * sent ahead, and what a paused handler does not want yet are held. */
 #include "http/server_priv.h"
 
+#include <stdlib.h>
+
 static const uint8_t legal_moves[CONN_STATES] = {
 #define TO(s) (1u << CONN_##s)
     [CONN_IDLE] = TO(HEAD) | TO(DEAD),
@@ -55,6 +57,26 @@ static bool charge(struct ek_http_req *c, uint64_t bytes)
     return true;
 }
 
+static size_t held_bytes(const struct ek_http_req *c)
+{
+    return c->held ? c->held->len : 0;
+}
+
+/* Take what is held away from the connection; the caller frees it. */
+static struct ek_buf take_held(struct ek_http_req *c)
+{
+    struct ek_buf mine = c->held ? *c->held : ek_buf_make(1);
+    free(c->held);
+    c->held = NULL;
+    return mine;
+}
+
+static void drop_held(struct ek_http_req *c)
+{
+    struct ek_buf mine = take_held(c);
+    ek_buf_free(&mine);
+}
+
 /* The last word to the handler about this request, if it has not had it. */
 static void tell_gone(struct ek_http_req *c, enum ek_reason why)
 {
@@ -80,7 +102,7 @@ void ek_http_conn_close(struct ek_http_req *c, enum ek_reason why, bool reset)
     else ek_sock_close(&c->sock);
     conn_move(c, CONN_DEAD);
     tell_gone(c, why);
-    ek_buf_free(&c->held);
+    drop_held(c);
     ek_http_server_buried(c);
 }
 
@@ -142,7 +164,7 @@ static void linger(struct ek_http_req *c)
     conn_move(c, CONN_LINGER);
     c->discard_left = EK_HTTP_DISCARD_BYTES_MAX;
     c->paused = false;
-    ek_buf_free(&c->held);
+    drop_held(c);
     ek_sock_shutdown(c->sock);
     ek_sock_read(c->sock, true);
     ek_http_conn_arm(c);
@@ -166,8 +188,13 @@ static void refuse(struct ek_http_req *c, enum ek_reason why, const char *detail
 /* Keep bytes for later; false when that is more than anybody may send ahead. */
 static bool hold(struct ek_http_req *c, const char *data, size_t len)
 {
-    ek_buf_put(&c->held, data, len);
-    return !c->held.failed;
+    if (!c->held) {
+        c->held = malloc(sizeof *c->held);
+        if (!c->held) return false;
+        *c->held = ek_buf_make(HELD_BYTES_MAX);
+    }
+    ek_buf_put(c->held, data, len);
+    return !c->held->failed;
 }
 
 static enum ek_reason reason_of(enum ek_http_bad bad)
@@ -189,7 +216,7 @@ static enum ek_reason reason_of(enum ek_http_bad bad)
 static void be_idle(struct ek_http_req *c)
 {
     conn_move(c, CONN_IDLE);
-    if (c->server->stopping && c->held.len == 0) ek_http_conn_close(c, EK_REASON_NONE, false);
+    if (c->server->stopping && held_bytes(c) == 0) ek_http_conn_close(c, EK_REASON_NONE, false);
     else ek_http_conn_arm(c);
 }
 
@@ -317,8 +344,8 @@ static size_t take_body(struct ek_http_req *c, const char *data, size_t len)
 /* Sent ahead of our answer: a little is kept, more is an attack or a mistake. */
 static size_t take_ahead(struct ek_http_req *c, const char *data, size_t len)
 {
-    if (c->held.len == 0) c->server->counters.pipelined++;
-    if (c->held.len + len > EK_HTTP_PIPELINE_BYTES_MAX || !hold(c, data, len)) {
+    if (held_bytes(c) == 0) c->server->counters.pipelined++;
+    if (held_bytes(c) + len > EK_HTTP_PIPELINE_BYTES_MAX || !hold(c, data, len)) {
         ek_http_conn_close(c, EK_REASON_PIPELINE, true);
     }
     return len;
@@ -361,9 +388,8 @@ static void consume(struct ek_http_req *c, const char *data, size_t len)
 
 static void read_held(struct ek_http_req *c)
 {
-    if (c->held.len == 0 || c->paused || c->state == CONN_WAIT) return;
-    struct ek_buf mine = c->held;
-    c->held = ek_buf_make(HELD_BYTES_MAX);
+    if (held_bytes(c) == 0 || c->paused || c->state == CONN_WAIT) return;
+    struct ek_buf mine = take_held(c);
     consume(c, mine.data, mine.len);
     ek_buf_free(&mine);
 }
@@ -372,18 +398,17 @@ static void read_held(struct ek_http_req *c)
 static void feed(struct ek_http_req *c, const char *data, size_t len)
 {
     bool ahead = c->state == CONN_WAIT || c->state == CONN_LINGER;
-    if (c->held.len == 0 || ahead) {
+    if (held_bytes(c) == 0 || ahead) {
         consume(c, data, len);
         return;
     }
-    size_t prev_len = c->held.len;
-    ek_buf_put(&c->held, data, len);
-    if (c->held.failed) {
+    size_t prev_len = held_bytes(c);
+    if (!hold(c, data, len)) {
         ek_http_conn_close(c, EK_REASON_PIPELINE, true);
         return;
     }
     /* A head that trickles is looked at where it lies: O(new bytes), nothing moves until it ends. */
-    if (c->state == CONN_HEAD && parse_head(c, c->held.data, c->held.len, prev_len) == EK_HTTP_MORE) {
+    if (c->state == CONN_HEAD && parse_head(c, c->held->data, c->held->len, prev_len) == EK_HTTP_MORE) {
         return;
     }
     read_held(c);
@@ -536,7 +561,6 @@ const struct ek_sock_handler ek_http_conn_handler = {
 
 void ek_http_conn_begin(struct ek_http_req *c)
 {
-    c->held = ek_buf_make(HELD_BYTES_MAX);
     ek_timer_init(&c->timer, on_timer);
     ek_post_init(&c->post, on_post);
     c->state = CONN_IDLE;

@@ -27,19 +27,25 @@ struct ek_http_options ek_http_options_default(void)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
-/* False for peers without an address (unix sockets), which are not counted. */
-static bool address_key(const char *text, uint8_t key[16])
+/* The socket's peer into c->peer: kept in bytes, for every connection pays for what it keeps. */
+static void keep_peer(struct ek_http_req *c)
 {
-    struct in_addr four;
+    char text[64];
+    ek_sock_peer(c->sock, text, sizeof text);
+    if (inet_pton(AF_INET, text, c->peer) == 1) c->peer_family = AF_INET;
+    else if (inet_pton(AF_INET6, text, c->peer) == 1) c->peer_family = AF_INET6;
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (c->peer_family != AF_INET6 || memcmp(c->peer, mapped, 12) != 0) return;
+    memcpy(c->peer, c->peer + 12, 4); /* an IPv4 client of a socket for both */
+    c->peer_family = AF_INET;
+}
+
+/* What connections are counted by. */
+static void address_key(const struct ek_http_req *c, uint8_t key[16])
+{
     memset(key, 0, 16);
-    if (inet_pton(AF_INET, text, &four) == 1) {
-        memcpy(key, &four, 4);
-        key[15] = 4;
-        return true;
-    }
-    if (inet_pton(AF_INET6, text, key) != 1) return false;
-    memset(key + 8, 0, 8);
-    return true;
+    memcpy(key, c->peer, c->peer_family == AF_INET ? 4 : 8);
+    key[15] = c->peer_family;
 }
 
 static bool same_address(const void *value, const void *key)
@@ -57,7 +63,8 @@ static bool count_address(struct ek_http_req *c)
 {
     struct ek_http_server *s = c->server;
     uint8_t key[16];
-    if (!address_key(c->peer, key)) return true;
+    if (c->peer_family == 0) return true; /* a unix socket has no address */
+    address_key(c, key);
     struct address *a = ek_map_find(&s->addresses, hash_of(s, key), same_address, key);
     if (a && a->count >= s->options.address_connections_max) return false;
     if (!a) {
@@ -110,7 +117,7 @@ static void on_accepted(void *arg, struct ek_sock *sock)
     c->magic = CONN_MAGIC;
     c->server = s;
     c->sock = sock;
-    ek_sock_peer(sock, c->peer, sizeof c->peer);
+    keep_peer(c);
     if (!count_address(c)) {
         s->counters.reasons[EK_REASON_ADDRESS_CONNECTIONS]++;
         ek_sock_reset(&c->sock);

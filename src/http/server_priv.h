@@ -61,6 +61,8 @@ struct ek_http_req {
     bool out_unbounded : 1;    /* ... until the connection closes */
     bool stalling : 1;         /* bytes are queued; stall_* are set */
     bool client_closed : 1;    /* end of file was seen while the last bytes drain */
+    uint8_t peer_family;       /* AF_INET, AF_INET6; 0: a unix socket */
+    uint8_t peer[16];          /* the client's address, 4 or 16 bytes */
     uint16_t abort_why;        /* enum ek_reason, for ANSWER_ABORTED */
     uint32_t discard_left;     /* LINGER */
     struct ek_http_server *server;
@@ -70,7 +72,7 @@ struct ek_http_req {
     struct ek_post post;       /* settle the answer, resume, or read on in `held` */
     struct address *address;   /* NULL for unix sockets */
     void *user;
-    struct ek_buf held;        /* a head in parts, bytes sent ahead, a paused body's bytes */
+    struct ek_buf *held;       /* a head in parts, bytes sent ahead, a paused body's bytes; or NULL */
     uint64_t since_ns;         /* mono: start of this state */
     uint64_t paused_ns;        /* mono: start of the pause */
     uint64_t stall_ns;         /* mono: last progress of the queue */
@@ -83,7 +85,6 @@ struct ek_http_req {
         struct ek_http_chunks chunks;
     } in;
     uint64_t out_left;         /* of an answer with a known length */
-    char peer[46];
 };
 
 struct ek_http_server {
@@ -107,6 +108,7 @@ struct ek_http_server {
     struct ek_http_req *pending; /* whose head stands in scratch, not sent yet; or NULL */
     uint64_t date_s;
     char date[32];
+    char peer[64];            /* the text ek_http_peer gave last */
     struct ek_http_head head; /* the head being handed over; nothing outlives the callback */
 };
 
