@@ -16,7 +16,7 @@ static struct ek_model *make(const struct recipe *r)
     size_t len;
     uint8_t *file = maker_keep(&m, &len);
     struct ek_gguf *g;
-    struct ek_model *model;
+    struct ek_model *model = NULL;
     char why[256] = "";
     if (ek_gguf_open_memory(file, len, &g, why, sizeof why) != EK_OK ||
         ek_model_bind(&g, &model, why, sizeof why) != EK_OK) {
