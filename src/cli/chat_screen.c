@@ -87,6 +87,7 @@ static const char *because(const char *reason)
 {
     static const char *const words[][2] = {
         {"engine_starting", ": the engine is starting"},
+        {"handed_over", ": the engine has it and has not begun"},
         {"engine_down", ": the engine is down and being restarted"},
         {"engine_restarted", ": the engine was restarted"},
     };
@@ -100,7 +101,8 @@ void ek_screen_place(struct ek_screen *s, const struct ek_place_told *place)
 {
     if (s->showing == EK_SHOW_THOUGHT || s->showing == EK_SHOW_ANSWER) return;
     struct ek_buf line = ek_buf_make(300);
-    ek_buf_printf(&line, "place %lld in line", (long long)place->position);
+    if (place->position > 0) ek_buf_printf(&line, "place %lld in line", (long long)place->position);
+    else ek_buf_lit(&line, "next");
     if (place->eta_ms >= 0) {
         ek_buf_lit(&line, ", about ");
         put_duration(&line, place->eta_ms);

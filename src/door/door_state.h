@@ -34,6 +34,7 @@
 #define EK_DOOR_PROGRESS_TOKENS 16u  /* an attempt that made so many does not count against the next ... */
 #define EK_DOOR_PROGRESSES_MAX 16u   /* ... so often; who kills engine after engine is ended all the same */
 #define EK_DOOR_CONNECT_FAILURES_MAX 50u           /* of one request; none of them sent a byte */
+#define EK_DOOR_FIRST_WORD_NS EK_S_NS /* a stream that was handed over hears of it by then */
 #define EK_DOOR_UNSENT_BYTES_HIGH 65536u           /* when the options say 0 */
 
 enum ek_door_state {
@@ -60,6 +61,7 @@ struct ek_door_running {
     struct ek_request request;
     struct ek_relay *relay;     /* NULL while it waits to be continued */
     struct ek_collect *collect; /* callers who do not stream */
+    uint64_t sent_ns;           /* when this attempt began */
     uint64_t again_ns;          /* refused for now: keeps its slot until then, and goes again; 0: no */
     uint64_t event;             /* number of the last SSE event */
     uint64_t thought_tokens;

@@ -322,6 +322,7 @@ void ek_door_start_request(struct ek_door_request *r, uint32_t upstream)
     ek_door_move(r, EK_DOOR_SENT);
     r->attempts++;
     w->again_ns = 0;
+    w->sent_ns = now_ns;
     w->upstream = upstream;
     w->ours = ek_pool_is_ours(d->pool, upstream);
     w->held_back = false;
@@ -336,6 +337,7 @@ void ek_door_start_request(struct ek_door_request *r, uint32_t upstream)
                                  .prefix_ids = w->ids, .prefix_count = w->id_count};
     ek_door_id_hex(r, q.request_id);
     w->relay = ek_relay_start(d->pool, d->loop, d->client, &q, &deadlines, &ek_door_relay_events, r);
+    ek_door_watch_silence(r);
 }
 
 void ek_door_again(struct ek_door_request *r, enum ek_desk_why why)

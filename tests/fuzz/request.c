@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Fuzz the request reader and the splicer. Byte 0: which API and which edits; byte 1: where the body is cut in
- * two. Whole and cut must give the same request or the same refusal; what is accepted is spliced, the
+/* Fuzz the request reader and the splicer. Byte 0: which API and which edits; byte 1: where the body is
+ * cut in two. Whole and cut must give the same request or the same refusal; what is accepted is spliced, the
  * pieces taken from the body must be the body in order, and the new body must be accepted and say what
  * was set. */
 #include "base/buf.h"

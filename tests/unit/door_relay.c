@@ -167,7 +167,7 @@ static void before_the_first_token_another_attempt_is_free(void **state)
     for (size_t i = 3; i < 6; i++) {
         play_head(the_call(w, i), 503);
         play_end(the_call(w, i));
-        world_pass(w, 2500);
+        for (int k = 0; k < 50 && w->calls == i + 1; k++) world_pass(w, 50); /* until it goes again */
     }
     assert_int_equal(w->calls, 6);
     expect_has(d, "HTTP/1.1 503");

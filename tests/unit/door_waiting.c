@@ -62,11 +62,14 @@ static void silence_before_the_first_token_is_broken(void **state)
     (void)state;
     struct world *w = world_new(ONE, 1);
     struct client *c = client_post(w, ASK_STREAM);
-    world_pass(w, 9900);
+    world_pass(w, 900); /* a refusal by the upstream would still be a true status */
     assert_int_equal(c->got.len, 0);
     world_pass(w, 200);
     expect_has(c, "HTTP/1.1 200");
-    expect_has(c, ": keep-alive\n\n");
+    expect_has(c, ": queue {\"position\":0,\"eta_ms\":null,\"eta_p90_ms\":null,"
+                  "\"reason\":\"handed_over\"}\n\n");
+    world_pass(w, 20000);
+    assert_int_equal(count_of(c, "handed_over"), 3); /* and every ten seconds */
     play_all(the_call(w, 0));
     expect_has(c, "42");
     client_free(w, c);
@@ -261,7 +264,8 @@ static void draining_ends_honestly_at_its_deadline(void **state)
     expect_has(busy[0], "half");
     expect_has(busy[0], "\"code\":\"draining\"");
     expect_has(busy[0], "data: [DONE]");
-    expect_has(busy[1], "HTTP/1.1 503");
+    expect_has(busy[1], "handed_over"); /* it had heard that already, so the end is an event */
+    expect_has(busy[1], "\"code\":\"draining\"");
     expect_has(waits, "\"code\":\"draining\"");
     assert_true(the_call(w, 0)->cancelled && the_call(w, 1)->cancelled);
     client_free(w, waits);
