@@ -2,15 +2,20 @@
 /* What follows from the state of the desk: who starts now, who is told what, who waited in vain. One
  * action a call, in this order, until nothing is due:
  *
- *   the end of draining → starts → first words to new arrivals → a round of words to all that wait
+ *   the end of draining → deadlines → starts → first words to new arrivals → a round of words
  *
- * A round walks every line once, four times a second at most, and speaks where the rules of waiting ask
- * for it: at real change (tell_change, but not within tell_min), and at the latest after tell_max. */
+ * A round comes four times a second and looks at those it has not looked at for longest: at all of a short
+ * line, at a 32nd of a long one, so that no round is long and everyone is looked at within eight seconds. It
+ * speaks where the rules of waiting ask for it: at real change (tell_change, but not within tell_min), and
+ * at the latest after tell_max. */
 #include "policy/desk_state.h"
 
 #include "base/must.h"
+#include "policy/cost.h"
 
-#define ROUND_NS (EK_S_NS / 4)
+#define VISITS_MIN 256u /* of one round */
+#define ROUNDS_MAX 32u  /* until everyone was looked at */
+#define RAISE_MIN_MS 250 /* a p90 is not raised by less, nor by less than a tenth */
 
 const char *ek_desk_why_name(enum ek_desk_why why)
 {
@@ -36,7 +41,7 @@ static enum ek_desk_act give(struct ek_policy *p, const struct ek_desk_entry *e,
     return act;
 }
 
-/* ---- the end of draining ------------------------------------------------------------------------- */
+/* ---- refusals and the end of draining ------------------------------------------------------------- */
 
 static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry *e,
                                        enum ek_reason reason, struct ek_action *a)
@@ -44,7 +49,9 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
     MUST(e->state == ENTRY_WAITING);
     enum ek_desk_act act = give(p, e, EK_DESK_REFUSE, a);
     a->reason = reason;
+    a->help = EK_HELP_LATER | (reason == EK_REASON_DEADLINE ? (uint32_t)EK_HELP_MORE_PATIENCE : 0);
     a->retry_after_ms = ek_desk_retry_after_ms(p, &p->pool[e->pool]);
+    ek_desk_leave_line(p, e);
     ek_desk_move(p, e, ENTRY_FREE);
     p->counts.refused++;
     return act;
@@ -52,13 +59,9 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
 
 static enum ek_desk_act end_drain(struct ek_policy *p, struct ek_action *a)
 {
-    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) {
-        for (uint32_t i = 0; i < p->pools; i++) {
-            struct ek_link *n = ek_list_first(&p->line[t][i]);
-            if (n) return refuse_waiting(p, entry_at(n), EK_REASON_DRAINING, a);
-        }
-    }
-    struct ek_link *n = ek_list_first(&p->running);
+    struct ek_link *n = ek_list_first(&p->waiting);
+    if (n) return refuse_waiting(p, entry_at(n), EK_REASON_DRAINING, a);
+    n = ek_list_first(&p->running);
     if (!n) return EK_DESK_IDLE;
     enum ek_desk_act act = give(p, entry_at(n), EK_DESK_CANCEL, a);
     a->reason = EK_REASON_DRAINING;
@@ -66,71 +69,67 @@ static enum ek_desk_act end_drain(struct ek_policy *p, struct ek_action *a)
     return act;
 }
 
+static enum ek_desk_act end_patience(struct ek_policy *p, struct ek_now now, struct ek_action *a)
+{
+    struct ek_heap_node *n = ek_heap_first(&p->deadlines);
+    if (!n || n->key > now.mono_ns) return EK_DESK_IDLE;
+    return refuse_waiting(p, EK_CONTAINER(n, struct ek_desk_entry, deadline), EK_REASON_DEADLINE, a);
+}
+
 /* ---- starts -------------------------------------------------------------------------------------- */
 
-/* The first of a line whose account may run one more. */
-static struct ek_desk_entry *first_allowed(struct ek_policy *p, uint32_t tier, uint32_t pool)
+static void remember_conversation(struct ek_policy *p, uint64_t conversation)
 {
-    const struct ek_list *l = &p->line[tier][pool];
-    uint64_t running_max = p->tier[tier].account_running_max;
-    for (struct ek_link *n = ek_list_first(l); n; n = ek_list_next(l, n)) {
-        struct ek_desk_entry *e = entry_at(n);
-        if (running_max == 0) return e;
-        if (ek_accounts_get(&p->accounts, e->account).running < running_max) return e;
-    }
-    return NULL;
+    if (!conversation || ek_index_find(&p->conversations, conversation) != EK_INDEX_NONE) return;
+    uint64_t *old = &p->conversation_ring[p->conversation_at];
+    if (*old) ek_index_remove(&p->conversations, *old);
+    *old = conversation;
+    ek_index_set(&p->conversations, conversation, p->conversation_at);
+    p->conversation_at = (p->conversation_at + 1) % EK_DESK_PLACES_MAX;
 }
 
-/* The entry that goes next: in the heaviest tier that has one, the oldest of all pools with room. */
-static struct ek_desk_entry *next_to_start(struct ek_policy *p, uint32_t *upstream)
+/* What is in the cache need not be computed: charged at the lower price. */
+static void charge(struct ek_policy *p, struct ek_desk_entry *e, uint32_t cached_tokens)
 {
-    uint32_t room[EK_DESK_POOLS_MAX];
-    for (uint32_t i = 0; i < p->pools; i++)
-        room[i] = p->pool[i].waiting ? ek_desk_pick(p, &p->pool[i]) : EK_DESK_UPSTREAMS_MAX;
-    for (uint32_t rank = 0; rank < p->tiers; rank++) {
-        struct ek_desk_entry *best = NULL;
-        for (uint32_t i = 0; i < p->pools; i++) {
-            if (room[i] == EK_DESK_UPSTREAMS_MAX) continue;
-            struct ek_desk_entry *e = first_allowed(p, p->order[rank], i);
-            if (e && (!best || e->seq < best->seq)) best = e;
-        }
-        if (!best) continue;
-        *upstream = room[best->pool];
-        return best;
-    }
-    return NULL;
-}
-
-/* Was the first estimate true? */
-static void score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
-{
-    if (!e->first_ns) return;
-    struct ek_desk_truth *t = &p->stats.truth[e->tier];
-    double wait_s = (double)ek_ns_since(now_ns, e->first_ns) * 1e-9;
-    double error_s = wait_s - (double)e->first_p50_ms * 1e-3;
-    t->shown++;
-    t->within_p50 += error_s <= 0;
-    t->within_p90 += wait_s <= (double)e->first_p90_ms * 1e-3;
-    t->wait_s += wait_s;
-    t->error_s += error_s;
-    t->error_abs_s += error_s < 0 ? -error_s : error_s;
-    e->first_ns = 0; /* should it come back, it was scored */
+    bool charged = e->item.returned;
+    ek_order_start(&p->order, &e->item);
+    if (charged) return;
+    p->stats.charged_nano[e->tier] += e->item.cost;
+    if (cached_tokens > e->prompt_tokens) cached_tokens = e->prompt_tokens;
+    if (!cached_tokens || !ek_desk_priced(e)) return;
+    struct ek_price_options prices = ek_desk_price_of(e);
+    int64_t nano = ek_desk_bounded(ek_cost_nano(&prices, cached_tokens, e->prompt_tokens - cached_tokens,
+                                                e->output_tokens));
+    p->stats.charged_nano[e->tier] += nano - e->item.cost;
+    ek_order_settle(&p->order, &e->item, nano - e->item.cost);
 }
 
 static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct ek_action *a)
 {
-    uint32_t upstream = 0;
+    uint64_t room = 0;
+    uint32_t tier = 0, pool = 0, cached_tokens = 0;
     if (p->counts.waiting == 0) return EK_DESK_IDLE;
-    struct ek_desk_entry *e = next_to_start(p, &upstream);
-    if (!e) return EK_DESK_IDLE;
-    MUST(p->pool[e->pool].mask >> upstream & 1);
-    ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
+    for (uint32_t i = 0; i < p->pools; i++)
+        if (p->pool[i].waiting && ek_desk_has_room(p, &p->pool[i])) room |= 1ull << i;
+    if (!room || !ek_order_due(&p->order, room, &tier, &pool)) return EK_DESK_IDLE;
+    struct ek_order_item *it = ek_order_next(&p->order, tier, pool);
+    struct ek_desk_entry *e = EK_CONTAINER(it, struct ek_desk_entry, item);
+    MUST(e->state == ENTRY_WAITING && e->tier == tier && e->pool == pool);
+    uint32_t upstream = ek_desk_pick(p, e, &cached_tokens);
+    MUST(upstream < EK_DESK_UPSTREAMS_MAX && (p->pool[pool].mask >> upstream & 1));
+    ek_desk_tick_pool(p, &p->pool[pool], now.mono_ns);
+    ek_desk_score(p, e, now.mono_ns);
     e->upstream = (uint8_t)upstream;
-    score(p, e, now.mono_ns);
+    charge(p, e, cached_tokens);
+    ek_warm_touch(&p->warm, upstream, e->item.prefix, e->item.prefix_count);
+    remember_conversation(p, e->conversation);
     ek_desk_move(p, e, ENTRY_RUNNING);
     p->counts.started++;
     enum ek_desk_act act = give(p, e, EK_DESK_START, a);
     a->upstream = upstream;
+    a->output_tokens = e->output_tokens;
+    a->cached_tokens = cached_tokens;
+    a->cost_nano = e->item.cost;
     a->thinking_budget_tokens = EK_DESK_THINKING_UNLIMITED;
     a->thinking_percent = 100;
     return act;
@@ -154,35 +153,63 @@ static bool moved(double from, double to, double ratio)
     return by > 0 && by >= ratio * (from > 0 ? from : 1);
 }
 
+/* Rounds until this entry is looked at again. */
+static uint64_t revisit_ns(const struct ek_policy *p)
+{
+    uint32_t visits = p->counts.waiting / ROUNDS_MAX + 1;
+    if (visits < VISITS_MIN) visits = VISITS_MIN;
+    return EK_DESK_ROUND_NS * (p->counts.waiting / visits + 1);
+}
+
 static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *e,
                          const struct ek_action *a, uint64_t now_ns)
 {
     uint64_t silent_ns = ek_ns_since(now_ns, e->told_ns);
     if (silent_ns < p->tell_min_ns) return false;
-    /* Rounds come every ROUND_NS: speak in the last one that is not too late. */
-    if (silent_ns + ROUND_NS >= p->tell_max_ns) return true;
-    if (e->told_why != (uint8_t)a->why) return true;
+    if (silent_ns + revisit_ns(p) >= p->tell_max_ns) return true; /* the last look that is not too late */
+    if (e->told_why != (uint8_t)a->why || a->raised) return true;
     return moved(e->told_position, a->position, p->tell_change) ||
            moved((double)e->told_eta_ms, (double)a->eta_ms, p->tell_change);
 }
 
-static void compose(struct ek_policy *p, const struct ek_desk_entry *e, uint32_t position,
-                    uint64_t now_ns, struct ek_action *a)
+/* What was promised holds: a p90 that was shown moves on as time passes, and is shown later than that only
+ * where it must be, with the reason. */
+static void keep_promise(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
+                         struct ek_action *a)
 {
-    struct ek_desk_pool *pool = &p->pool[e->pool];
-    MUST(position > 0);
-    ek_desk_tick_pool(p, pool, now_ns);
-    struct ek_wait w = ek_pace_wait(&pool->pace, position, ek_desk_pool_slots(p, pool));
+    if (e->told_ns == 0 || e->told_p90_ms < 0 || a->eta_p90_ms < 0) return;
+    int64_t left_ms = e->told_p90_ms - (int64_t)(ek_ns_since(now_ns, e->told_ns) / EK_MS_NS);
+    int64_t by_ms = a->eta_p90_ms - left_ms;
+    if (by_ms <= 0) return;
+    if (left_ms >= 0 && (by_ms < RAISE_MIN_MS || by_ms < a->eta_p90_ms / 10)) {
+        a->eta_p90_ms = left_ms;
+        if (a->eta_ms > left_ms) a->eta_ms = left_ms;
+        return;
+    }
+    a->raised = true;
+    if (a->why != EK_WHY_BUSY) return; /* there is a better word for it already */
+    double rate = ek_pace_rate(&p->pool[e->pool].pace, ek_desk_pool_slots(p, &p->pool[e->pool]));
+    a->why = rate < 0.9 * e->told_rate ? EK_WHY_SLOWER : EK_WHY_OVERTAKEN;
+}
+
+static struct ek_desk_wait compose(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
+                                   struct ek_action *a)
+{
+    struct ek_desk_wait w = ek_desk_wait_of(p, e, now_ns);
+    MUST(w.position > 0);
     give(p, e, EK_DESK_TELL, a);
-    a->position = position;
+    a->position = w.position;
     a->eta_ms = w.eta_ms;
     a->eta_p90_ms = w.eta_p90_ms;
     a->why = why_of(p, e, w.known);
+    keep_promise(p, e, now_ns, a);
+    return w;
 }
 
 static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_action *a,
-                      uint64_t now_ns)
+                      const struct ek_desk_wait *w, uint64_t now_ns)
 {
+    struct ek_desk_pool *pool = &p->pool[e->pool];
     MUST(e->state == ENTRY_WAITING);
     if (ek_link_linked(&e->fresh)) ek_list_remove(&p->fresh, &e->fresh);
     e->told_ns = now_ns;
@@ -190,10 +217,15 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
     e->told_eta_ms = a->eta_ms;
     e->told_p90_ms = a->eta_p90_ms;
     e->told_why = (uint8_t)a->why;
-    if (e->first_ns || a->eta_ms < 0) return;
+    e->told_rate = ek_pace_rate(&pool->pace, ek_desk_pool_slots(p, pool));
+    p->stats.truth[e->tier].raised += a->raised;
+    if (e->first_ns || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
     e->first_ns = now_ns;
     e->first_p50_ms = a->eta_ms;
     e->first_p90_ms = a->eta_p90_ms;
+    e->first_raw_s = (float)w->raw_s;
+    e->first_sd_s = (float)w->sd_s;
+    e->first_depth = (uint8_t)ek_conform_depth(a->position);
 }
 
 static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struct ek_action *a)
@@ -201,66 +233,46 @@ static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struc
     struct ek_link *n = ek_list_first(&p->fresh);
     if (!n) return EK_DESK_IDLE;
     struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, fresh);
-    const struct ek_list *l = &p->line[e->tier][e->pool];
-    uint32_t behind = 0; /* almost always 0: new ones stand at the tail */
-    for (struct ek_link *b = ek_list_next(l, &e->link); b; b = ek_list_next(l, b)) behind++;
-    uint32_t ahead = ek_desk_ahead_of_tier(p, e->tier, e->pool);
-    compose(p, e, ahead + (uint32_t)l->count - behind, now.mono_ns, a);
-    mark_told(p, e, a, now.mono_ns);
+    struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
+    mark_told(p, e, a, &w, now.mono_ns);
     return EK_DESK_TELL;
 }
 
 /* ---- the round ----------------------------------------------------------------------------------- */
 
-/* The next line of the round, or its end. */
-static bool next_line(struct ek_policy *p)
-{
-    struct ek_desk_round *r = &p->round;
-    if (++r->rank >= p->tiers) {
-        r->rank = 0;
-        r->ahead = 0;
-        r->pool++;
-    }
-    r->active = r->pool < p->pools;
-    r->at = r->active ? p->line[p->order[r->rank]][r->pool].head.next : NULL;
-    return r->active;
-}
-
-static bool begin_round(struct ek_policy *p, uint64_t now_ns)
-{
-    if (p->counts.waiting == 0 || now_ns < p->round_ns) return false;
-    MUST(p->pools > 0);
-    p->round_ns = now_ns + ROUND_NS;
-    p->round = (struct ek_desk_round){.active = true};
-    p->round.at = p->line[p->order[0]][0].head.next;
-    return true;
-}
-
 static enum ek_reason in_vain(const struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns)
 {
     uint64_t down_ns = ek_desk_pool_down_ns(p, &p->pool[e->pool]);
-    if (now_ns >= e->deadline_ns) return EK_REASON_DEADLINE;
     if (down_ns && ek_ns_since(now_ns, down_ns) > p->down_grace_ns) return EK_REASON_NO_UPSTREAM;
     return EK_REASON_NONE;
 }
 
+static void begin_round(struct ek_policy *p, uint64_t now_ns)
+{
+    if (p->counts.waiting == 0 || now_ns < p->round_ns) return;
+    p->round_ns = now_ns + EK_DESK_ROUND_NS;
+    p->visits = p->counts.waiting / ROUNDS_MAX + 1;
+    if (p->visits < VISITS_MIN) p->visits = VISITS_MIN;
+    if (p->visits > p->counts.waiting) p->visits = p->counts.waiting;
+}
+
 static enum ek_desk_act walk_round(struct ek_policy *p, struct ek_now now, struct ek_action *a)
 {
-    struct ek_desk_round *r = &p->round;
-    if (!r->active && !begin_round(p, now.mono_ns)) return EK_DESK_IDLE;
-    do {
-        struct ek_list *l = &p->line[p->order[r->rank]][r->pool];
-        while (r->at != &l->head) {
-            struct ek_desk_entry *e = entry_at(r->at);
-            enum ek_reason reason = in_vain(p, e, now.mono_ns);
-            if (reason != EK_REASON_NONE) return refuse_waiting(p, e, reason, a); /* moves r->at */
-            r->at = r->at->next;
-            compose(p, e, ++r->ahead, now.mono_ns, a);
-            if (!worth_saying(p, e, a, now.mono_ns)) continue;
-            mark_told(p, e, a, now.mono_ns);
-            return EK_DESK_TELL;
-        }
-    } while (next_line(p));
+    if (p->visits == 0) begin_round(p, now.mono_ns);
+    while (p->visits > 0) {
+        struct ek_link *n = ek_list_first(&p->waiting);
+        p->visits--;
+        if (!n) continue;
+        struct ek_desk_entry *e = entry_at(n);
+        enum ek_reason reason = in_vain(p, e, now.mono_ns);
+        if (reason != EK_REASON_NONE) return refuse_waiting(p, e, reason, a);
+        ek_list_remove(&p->waiting, n);
+        ek_list_append(&p->waiting, n);
+        struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
+        if (!worth_saying(p, e, a, now.mono_ns)) continue;
+        mark_told(p, e, a, &w, now.mono_ns);
+        return EK_DESK_TELL;
+    }
     return EK_DESK_IDLE;
 }
 
@@ -270,6 +282,7 @@ enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_
     enum ek_desk_act act = EK_DESK_IDLE;
     *a = (struct ek_action){.act = EK_DESK_IDLE};
     if (p->draining && now.mono_ns >= p->drain_ns) act = end_drain(p, a);
+    if (act == EK_DESK_IDLE) act = end_patience(p, now, a);
     if (act == EK_DESK_IDLE) act = start_one(p, now, a);
     if (act == EK_DESK_IDLE) act = tell_fresh(p, now, a);
     if (act == EK_DESK_IDLE) act = walk_round(p, now, a);
@@ -282,7 +295,9 @@ uint64_t ek_desk_wake_ns(const struct ek_policy *p)
 {
     MUST_OBJ(p, EK_POLICY_MAGIC);
     uint64_t wake_ns = p->counts.waiting ? p->round_ns : UINT64_MAX;
+    const struct ek_heap_node *n = ek_heap_first(&p->deadlines);
     bool ending = p->draining && (p->counts.waiting || p->running.count);
+    if (n && n->key < wake_ns) wake_ns = n->key;
     if (ending && p->drain_ns < wake_ns) wake_ns = p->drain_ns;
     return wake_ns;
 }

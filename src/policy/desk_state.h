@@ -1,44 +1,68 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of the desk, shared by desk.c (events, entries), desk_next.c (actions) and nobody else.
+/* The inside of the desk, shared by its five files and nobody else:
+ *
+ *   desk.c       entries, pools, options, events        desk_next.c  actions
+ *   desk_arrive.c  arrivals: in or not, at what cost    desk_look.c  counts, statistics, invariants
+ *   desk_wait.c  estimates, and whether they were true
  *
  *   entry:   FREE ──▶ WAITING ──▶ RUNNING ──▶ FREE
  *                        ▲  │        │  │
  *                        └──┼─ back ─┘  └▶ STOPPING ──▶ FREE     (a CANCEL was given out)
  *                           └────────────────────────▶ FREE
  *
- * The state is the list: FREE entries are on free, WAITING ones on line[tier][pool] in the order of
- * their seq (and on `fresh` until they were told their place once), RUNNING and STOPPING on theirs. */
+ * The state is the list: FREE entries are on free, WAITING ones on waiting (in the order in which they are
+ * looked at again, and on `fresh` until they were told their place once), RUNNING and STOPPING on theirs.
+ * A WAITING entry also has its place in the order (order.h), and in the heap of deadlines if it has one. */
 #ifndef EK_POLICY_DESK_STATE_H
 #define EK_POLICY_DESK_STATE_H
 
+#include "base/heap.h"
 #include "base/list.h"
 #include "base/random.h"
 #include "policy/accounts.h"
+#include "policy/conform.h"
 #include "policy/desk.h"
 #include "policy/estimate.h"
+#include "policy/order.h"
+#include "policy/predict.h"
+#include "policy/warm.h"
 
 #define EK_POLICY_MAGIC 0x9d3a61c4u
 #define EK_DESK_INDEX_BITS 17
+#define EK_DESK_ROUND_NS (EK_S_NS / 4)
+#define EK_DESK_PLACES_MAX 4096u /* places kept for those who left and may come again */
 
 enum ek_desk_entry_state { ENTRY_FREE = 0, ENTRY_WAITING, ENTRY_RUNNING, ENTRY_STOPPING, ENTRY_STATES };
 
 struct ek_desk_entry {
     struct ek_link link;  /* the state */
     struct ek_link fresh; /* WAITING and not told yet */
+    struct ek_heap_node deadline;
+    struct ek_order_item item;
+    struct ek_predict_key key; /* of what it will be learned as */
+    struct ek_desk_price price;
+    struct ek_used used;
     uint64_t id;
-    uint64_t account;
-    uint64_t seq; /* order of arrival; kept when it comes back */
+    uint64_t who;  /* account, or owner of an unproven one */
+    uint64_t user;
+    uint64_t conversation;
+    uint64_t repeat;
     uint64_t deadline_ns;
+    uint64_t came_ns;
     uint64_t told_ns;
+    uint64_t first_ns; /* when an estimate was shown first; 0: never */
     int64_t told_eta_ms;
     int64_t told_p90_ms;
-    uint64_t first_ns;    /* when an estimate was shown first; 0: never */
     int64_t first_p50_ms;
     int64_t first_p90_ms;
-    uint64_t repeat;
-    struct ek_used used;
-    bool used_known;
+    float first_raw_s;
+    float first_sd_s;
+    double told_rate;   /* of the pool when p90 was shown */
+    double guess_nano;  /* cost as it was counted while it waited */
     uint32_t told_position;
+    uint32_t prompt_tokens;
+    uint32_t output_tokens; /* predicted */
+    uint32_t max_tokens;
     uint32_t tokens; /* generated so far */
     uint16_t generation;
     uint8_t state;
@@ -47,6 +71,10 @@ struct ek_desk_entry {
     uint8_t upstream; /* RUNNING, STOPPING */
     uint8_t told_why;
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
+    uint8_t first_depth;
+    bool used_known;
+    bool thinks;
+    bool keep_thinking;
 };
 
 struct ek_desk_upstream {
@@ -62,22 +90,23 @@ struct ek_desk_pool {
     uint32_t running;
     struct ek_pace pace;
     double away; /* refused since the line was last short: places promised by Retry-After */
+    double arriving[EK_DESK_TIERS_MAX]; /* nano-units that came in the last minute, faded */
+    uint64_t arriving_ns;
 };
 
-/* Where the round of TELLs stands. `at` may be the head of its list: end of that line. */
-struct ek_desk_round {
-    bool active;
-    uint32_t pool;
-    uint32_t rank; /* index into order[] */
-    uint32_t ahead;
-    struct ek_link *at;
+/* A place kept for one who left the line and may come again. */
+struct ek_desk_place {
+    uint64_t repeat;
+    uint64_t seq;
+    uint64_t until_ns;
 };
 
 struct ek_policy {
     uint32_t magic;
     uint32_t tiers;
     uint32_t pools;
-    uint32_t entries;
+    uint32_t entries; /* room for so many */
+    uint32_t made;    /* entries touched so far */
     uint64_t waiting_max;
     uint64_t running_max;
     uint64_t tell_min_ns;
@@ -85,41 +114,76 @@ struct ek_policy {
     uint64_t down_grace_ns;
     double tell_change;
     struct ek_tier_options tier[EK_DESK_TIERS_MAX];
-    uint32_t order[EK_DESK_TIERS_MAX]; /* tiers, the heaviest first */
     uint32_t tier_waiting[EK_DESK_TIERS_MAX];
     struct ek_desk_upstream upstream[EK_DESK_UPSTREAMS_MAX];
     struct ek_desk_pool pool[EK_DESK_POOLS_MAX];
-    struct ek_list line[EK_DESK_TIERS_MAX][EK_DESK_POOLS_MAX];
+    struct ek_order order;
+    struct ek_predict predict;
+    struct ek_warm warm;
+    struct ek_conform conform[EK_DESK_TIERS_MAX][EK_CONFORM_DEPTHS];
     struct ek_list free;
+    struct ek_list waiting;
     struct ek_list fresh;
     struct ek_list running;
     struct ek_list stopping;
-    struct ek_accounts accounts;
+    struct ek_heap deadlines;
+    struct ek_accounts accounts; /* by who */
+    struct ek_index repeats;     /* WAITING entries by repeat */
+    struct ek_index conversations; /* by conversation, when it last ended; ring below bounds it */
+    uint64_t conversation_ring[EK_DESK_PLACES_MAX];
+    uint32_t conversation_at;
+    struct ek_index places;
+    struct ek_desk_place place[EK_DESK_PLACES_MAX];
+    uint32_t place_at;
     struct ek_random random;
     struct ek_desk_counts counts;
     struct ek_desk_stats stats;
-    struct ek_desk_round round;
     uint64_t round_ns; /* when the next round of TELLs begins */
+    uint32_t visits;   /* left in this round */
     uint64_t next_seq;
     bool draining;
     uint64_t drain_ns;
     struct ek_desk_entry *entry;
 };
 
-/* The only mover. The entry's tier, pool and upstream must already be right for `next`. */
+/* desk.c: the only mover. The entry's upstream must already be right for `next`. */
 void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_entry_state next);
 uint32_t ek_desk_ticket(const struct ek_policy *p, const struct ek_desk_entry *e);
+/* Out of the order, unserved. */
+void ek_desk_leave_line(struct ek_policy *p, struct ek_desk_entry *e);
 /* Slots (+ 1) of the pool's upstreams that are up. */
 uint32_t ek_desk_pool_slots(const struct ek_policy *p, const struct ek_desk_pool *pool);
-/* The upstream of the pool with most room, or EK_DESK_UPSTREAMS_MAX. */
-uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_pool *pool);
+/* Does any upstream of the pool have room? */
+bool ek_desk_has_room(const struct ek_policy *p, const struct ek_desk_pool *pool);
+/* The upstream for this one: with its prefix warm, else with most room. EK_DESK_UPSTREAMS_MAX: none. */
+uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, uint32_t *cached_tokens);
 /* Brings the pool's pace up to date; before any change of `running`. */
 void ek_desk_tick_pool(struct ek_policy *p, struct ek_desk_pool *pool, uint64_t now_ns);
 /* When the pool's last upstream went down; 0 while one is up. */
 uint64_t ek_desk_pool_down_ns(const struct ek_policy *p, const struct ek_desk_pool *pool);
+
+/* desk_arrive.c */
+struct ek_price_options ek_desk_price_of(const struct ek_desk_entry *e);
+bool ek_desk_priced(const struct ek_desk_entry *e); /* the shell told prices */
+int64_t ek_desk_bounded(int64_t nano);              /* a cost that sums can bear: 1 ... 10^13 */
+/* It leaves the line; should it come again, its place is kept for a minute. */
+void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+
+/* desk_wait.c */
+struct ek_desk_wait {
+    bool known;
+    uint32_t position;
+    int64_t eta_ms, eta_p90_ms; /* -1: not known */
+    double raw_s, sd_s;
+};
+struct ek_desk_wait ek_desk_wait_of(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns);
+struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool,
+                                        uint64_t now_ns);
+/* It starts now: was what it was told true? */
+void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
 /* Personal: the time until a place comes free for this one among all that were sent away. */
 uint32_t ek_desk_retry_after_ms(struct ek_policy *p, struct ek_desk_pool *pool);
-/* Entries ahead of a WAITING entry of this tier and pool that stands at the tail. */
-uint32_t ek_desk_ahead_of_tier(const struct ek_policy *p, uint32_t tier, uint32_t pool);
+/* `work` nano-units came for this tier of the pool. */
+void ek_desk_arriving(struct ek_desk_pool *pool, uint32_t tier, double work, uint64_t now_ns);
 
 #endif

@@ -1,50 +1,104 @@
 /* SPDX-License-Identifier: MIT */
-/* The drain-rate estimate. Owns the arithmetic of struct ek_pace; decides nothing. */
+/* The pace of a pool. Owns the arithmetic of struct ek_pace; decides nothing. */
 #include "policy/estimate.h"
 
 #include "base/must.h"
 
 #include <math.h>
 
-#define MEMORY_DEPARTURES 32.0
-#define Z90 1.2816 /* 90 % quantile of the standard normal */
-#define ETA_MS_MAX (24 * 3600 * 1000.0)
+static const double departures[EK_PACE_MEMORIES] = {64, 512}; /* remembered */
+static const double token_s[EK_PACE_MEMORIES] = {5, 60};
+
+#define CHANGED 1.3      /* the short memory is believed beyond this ratio */
+#define SPEED_MIN 0.2
+#define SPEED_SLOTS_S 8.0 /* slot-seconds that the short token memory must hold to be believed */
+#define LUMP_TOKENS 256u  /* a shell that reports tokens in lumps says nothing about their pace */
+#define CV2_UNKNOWN 1.0   /* outputs are heavy tailed */
 
 void ek_pace_advance(struct ek_pace *d, uint64_t now_ns, uint32_t running)
 {
     MUST(d->open_s >= 0);
     if (d->at_ns != 0 && now_ns > d->at_ns) {
-        d->open_s += (double)(now_ns - d->at_ns) * 1e-9 * running;
+        double dt_s = (double)(now_ns - d->at_ns) * 1e-9;
+        d->open_s += dt_s * running;
+        for (int m = 0; m < EK_PACE_MEMORIES; m++) {
+            double keep = exp(-dt_s / token_s[m]);
+            d->tokens[m] *= keep;
+            d->token_slot_s[m] = d->token_slot_s[m] * keep + dt_s * running;
+        }
     }
     if (now_ns > d->at_ns) d->at_ns = now_ns;
 }
 
-void ek_pace_departed(struct ek_pace *d)
+void ek_pace_tokens(struct ek_pace *d, uint32_t tokens)
 {
-    MUST(d->done >= 0);
-    const double keep = 1.0 - 1.0 / MEMORY_DEPARTURES;
-    d->slot_s = d->slot_s * keep + d->open_s;
-    d->done = d->done * keep + 1.0;
+    if (tokens > LUMP_TOKENS) return;
+    for (int m = 0; m < EK_PACE_MEMORIES; m++) d->tokens[m] += tokens;
+}
+
+void ek_pace_departed(struct ek_pace *d, double predicted, double actual)
+{
+    MUST(predicted > 0 && actual > 0);
+    for (int m = 0; m < EK_PACE_MEMORIES; m++) {
+        double keep = 1.0 - 1.0 / departures[m];
+        d->memory[m].slot_s = d->memory[m].slot_s * keep + d->open_s;
+        d->memory[m].work = d->memory[m].work * keep + predicted;
+        d->memory[m].done = d->memory[m].done * keep + 1.0;
+        MUST(d->memory[m].done <= departures[m]);
+    }
     d->open_s = 0;
-    MUST(d->done <= MEMORY_DEPARTURES);
+    double r = fmin(actual / predicted, 100.0);
+    double weight = fmax(1.0 / 256, 1.0 / (d->memory[EK_PACE_SLOW].done + 1));
+    d->ratio1 += (r - d->ratio1) * weight;
+    d->ratio2 += (r * r - d->ratio2) * weight;
 }
 
 double ek_pace_slot_s(const struct ek_pace *d)
 {
-    if (d->done <= 0) return 0;
-    return (d->slot_s + d->open_s) / d->done;
+    if (d->memory[EK_PACE_FAST].done <= 0) return 0;
+    return (d->memory[EK_PACE_FAST].slot_s + d->open_s) / d->memory[EK_PACE_FAST].done;
 }
 
-struct ek_wait ek_pace_wait(const struct ek_pace *d, uint32_t position, uint32_t slots)
+double ek_pace_cv2(const struct ek_pace *d)
 {
-    MUST(position > 0);
-    struct ek_wait w = {.known = false, .eta_ms = -1, .eta_p90_ms = -1};
-    if (slots == 0 || d->done <= 0) return w;
-    double eta_ms = 1000.0 * position * ek_pace_slot_s(d) / slots;
-    double p90_ms = eta_ms * (1.0 + Z90 * sqrt(1.0 / position + 1.0 / d->done));
+    if (d->memory[EK_PACE_SLOW].done < 16 || d->ratio1 <= 0) return CV2_UNKNOWN;
+    double cv2 = d->ratio2 / (d->ratio1 * d->ratio1) - 1.0;
+    return cv2 < 0.05 ? 0.05 : cv2;
+}
+
+static double speed(const struct ek_pace *d)
+{
+    if (d->token_slot_s[EK_PACE_FAST] < SPEED_SLOTS_S || d->tokens[EK_PACE_SLOW] <= 0) return 1.0;
+    double now = d->tokens[EK_PACE_FAST] / d->token_slot_s[EK_PACE_FAST];
+    double usual = d->tokens[EK_PACE_SLOW] / d->token_slot_s[EK_PACE_SLOW];
+    double ratio = now / usual;
+    /* Small differences are noise; prompts are read in between. */
+    return ratio > 0.8 ? 1.0 : ratio < SPEED_MIN ? SPEED_MIN : ratio;
+}
+
+double ek_pace_rate(const struct ek_pace *d, uint32_t slots)
+{
+    double per_work[EK_PACE_MEMORIES];
+    if (slots == 0 || d->memory[EK_PACE_FAST].done <= 0) return 0;
+    for (int m = 0; m < EK_PACE_MEMORIES; m++)
+        per_work[m] = (d->memory[m].slot_s + d->open_s) / d->memory[m].work;
+    double fast = per_work[EK_PACE_FAST], slow = per_work[EK_PACE_SLOW];
+    double s = fast > slow * CHANGED || fast * CHANGED < slow ? fast : slow;
+    return s > 0 ? slots / s * speed(d) : 0;
+}
+
+struct ek_wait_raw ek_pace_wait(const struct ek_pace *d, const struct ek_wait_ask *q)
+{
+    struct ek_wait_raw w = {.known = false};
+    MUST(q->work >= 0 && q->count >= 0);
+    MUST(q->mean > 0);
+    double rate = ek_pace_rate(d, q->slots);
+    if (rate <= 0) return w;
+    double left = fmax(rate - q->overtaking, rate * q->share_min);
+    if (left <= 0) left = rate * 0.01;
     w.known = true;
-    w.eta_ms = (int64_t)fmin(eta_ms, ETA_MS_MAX);
-    w.eta_p90_ms = (int64_t)fmin(p90_ms, ETA_MS_MAX);
-    MUST(w.eta_p90_ms >= w.eta_ms);
+    w.p50_s = (q->work + q->mean) / left;
+    w.sd_s = w.p50_s * sqrt((1.0 + ek_pace_cv2(d)) / (q->count + 1.0) +
+                            1.0 / d->memory[EK_PACE_FAST].done);
     return w;
 }

@@ -1,48 +1,69 @@
 /* SPDX-License-Identifier: MIT */
-/* How fast does a pool of slots drain, and how long is the wait at position k?
+/* How fast does a pool of slots work, how long is the wait behind so much work, and how sure is that?
  *
- * What is measured is the slot time one request costs: slot-seconds spent by everything that ran,
- * divided by the number of requests that finished. It is measured all the time, not only under load,
- * and the time of requests still running counts too, so an engine that hangs makes the estimate grow
- * instead of leaving it at its last good value. Memory fades by departures (about the last 32 count),
- * never by the clock: a night without guests does not forget what a guest costs.
+ * Measured is the slot time that one nano-unit of predicted cost takes: slot-seconds spent by everything
+ * that ran, over the cost of what departed. It is measured all the time, not only under load; the time of
+ * requests still running counts too, so an engine that hangs makes the estimate grow; and because it is per
+ * slot, an upstream that goes away is felt at once. Memory fades by departures, never by the clock: a night
+ * without guests does not forget what a guest costs. There are two memories; where they differ by much, the
+ * short one is right, because something changed.
  *
- *     slot_s per request = S          n requests remembered, n <= 32
- *     start of position k            = k * S / slots
- *     p90                            = the same * (1 + 1.2816 * sqrt(1/k + 1/n))
+ *     rate = slots / (slot_s per nano) * speed        nano-units a second
+ *     p50  = (work before me + one mean request) / (rate - what will overtake)
+ *     sd   = p50 * sqrt((1 + cv^2) / (requests before me + 1) + 1 / departures remembered)
  *
- * The p90 treats departures as a Poisson stream (relative deviation 1/sqrt(k)) and S as a mean of n
- * draws (1/sqrt(n)). It knows nothing of sizes yet; that is a later room in the same house.
- * Pure: no clock, no allocation. Before the first departure it says that it does not know. */
+ * speed is tokens per slot-second over the last seconds against the last minute, at most 1: an engine that
+ * slows down is felt before anything departs. What remains wrong in p50 and sd is measured and taken out by
+ * conform.h. Pure: no clock, no allocation. Before the first departure it says that it does not know. */
 #ifndef EK_POLICY_ESTIMATE_H
 #define EK_POLICY_ESTIMATE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { EK_PACE_FAST, EK_PACE_SLOW, EK_PACE_MEMORIES };
+
 struct ek_pace {
-    double slot_s;   /* slot-seconds of remembered departures, faded */
-    double open_s;   /* slot-seconds since the last departure */
-    double done;     /* departures remembered, faded; < 32 */
-    uint64_t at_ns;  /* monotonic time up to which open_s is counted */
+    struct {
+        double slot_s; /* slot-seconds of remembered departures, faded */
+        double work;   /* their cost, nano-units */
+        double done;   /* how many */
+    } memory[EK_PACE_MEMORIES];
+    double open_s;  /* slot-seconds since the last departure */
+    uint64_t at_ns; /* monotonic time up to which open_s is counted */
+    double tokens[EK_PACE_MEMORIES], token_slot_s[EK_PACE_MEMORIES]; /* faded by time */
+    double ratio2;  /* mean of (true cost / predicted)^2, faded; 0: none yet */
+    double ratio1;
 };
 
-struct ek_wait {
-    bool known;          /* false: nothing was measured yet, the numbers are -1 */
-    int64_t eta_ms;      /* p50 of the time until a slot is had */
-    int64_t eta_p90_ms;  /* >= eta_ms */
+struct ek_wait_ask {
+    double work;       /* nano-units before me */
+    double count;      /* requests before me */
+    double mean;       /* cost of a mean request, > 0 */
+    uint32_t slots;
+    double overtaking; /* nano-units a second of later arrivals that will go before me */
+    double share_min;  /* 0..1: what they cannot take from me */
+};
+
+struct ek_wait_raw {
+    bool known; /* false: nothing was measured yet */
+    double p50_s;
+    double sd_s;
 };
 
 /* Count `running` requests for the time from the last call to now_ns. Call before running changes. */
 void ek_pace_advance(struct ek_pace *d, uint64_t now_ns, uint32_t running);
-
-/* One request left its slot after being served (not: was cancelled before its first token). */
-void ek_pace_departed(struct ek_pace *d);
-
-/* Seconds of a slot that one request costs; 0 when nothing was measured. */
+/* `tokens` were generated; after advance. */
+void ek_pace_tokens(struct ek_pace *d, uint32_t tokens);
+/* One request left its slot after being served. predicted: its cost as it was counted when it waited;
+ * actual: what it came to. Both > 0. */
+void ek_pace_departed(struct ek_pace *d, double predicted, double actual);
+/* Seconds of a slot that one request takes; 0 when nothing was measured. */
 double ek_pace_slot_s(const struct ek_pace *d);
-
-/* The wait at `position` (1 = next to start) before `slots` slots. slots 0 gives !known. */
-struct ek_wait ek_pace_wait(const struct ek_pace *d, uint32_t position, uint32_t slots);
+/* Nano-units a second of so many slots; 0 when nothing was measured. */
+double ek_pace_rate(const struct ek_pace *d, uint32_t slots);
+/* Squared coefficient of variation of a request's cost about its prediction. */
+double ek_pace_cv2(const struct ek_pace *d);
+struct ek_wait_raw ek_pace_wait(const struct ek_pace *d, const struct ek_wait_ask *q);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The desk under seeded random crowds, with a second bookkeeping beside it that knows the promises:
  * each arrival ends in exactly one way, no upstream gets more than its slots + 1, first come first
- * served inside a tier, words at the right times, the same seed gives the same actions. */
+ * served inside an account, words at the right times, the same seed gives the same actions. */
 #include "cm.h"
 
 #include "base/random.h"
@@ -22,6 +22,7 @@ struct guest {
     uint32_t tier;
     uint32_t pool;
     uint32_t upstream;
+    uint64_t account;
     uint64_t seq;
     uint64_t arrived_ns;
     uint64_t told_ns; /* 0: not yet */
@@ -68,10 +69,11 @@ static void on_start(struct crowd *c, const struct ek_action *a)
     assert_int_equal(g->state, WAITS);
     assert_true(a->upstream < UPSTREAMS && c->up[a->upstream]);
     assert_true(c->inflight[a->upstream] < c->slots[a->upstream] + 1);
-    /* Tier 1 has account limits: there one may be passed. */
-    for (uint32_t i = 0; g->tier == 0 && i < c->guests; i++) {
+    /* Of one account, one tier and one pool: first come, first served. */
+    for (uint32_t i = 0; i < c->guests; i++) {
         const struct guest *o = &c->guest[i];
-        assert_false(o->state == WAITS && o->tier == g->tier && o->pool == g->pool && o->seq < g->seq);
+        assert_false(o->state == WAITS && o->tier == g->tier && o->pool == g->pool &&
+                     o->account == g->account && !o->returned && o->seq < g->seq);
     }
     g->state = RUNS;
     g->upstream = a->upstream;
@@ -133,7 +135,7 @@ static void arrive(struct crowd *c)
                            .pool = (uint32_t)ek_random_below(&c->random, 2), .deadline_ns = UINT64_MAX};
     if (ek_random_below(&c->random, 4) == 0) a.deadline_ns = c->now.mono_ns + 30 * EK_S_NS;
     struct ek_action refusal;
-    *g = (struct guest){.state = WAITS, .tier = tier, .pool = a.pool, .seq = c->guests,
+    *g = (struct guest){.state = WAITS, .account = a.account, .tier = tier, .pool = a.pool, .seq = c->guests,
                         .arrived_ns = c->now.mono_ns, .deadline_ns = a.deadline_ns};
     c->guests++;
     if (ek_desk_arrive(c->desk, c->now, &a, &g->ticket, &refusal)) {

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/* Arrivals: may it come in, what will it take, which place is its own. */
+#include "policy/desk_state.h"
+
+#include "base/must.h"
+#include "policy/cost.h"
+
+#define OUTPUT_GUESS 512u /* tokens, before any answer was seen */
+#define COST_NANO_MAX 10000000000000 /* of one request: 10,000 units of currency; sums stay far from 2^63 */
+#define PLACE_NS (60 * EK_S_NS)
+
+struct ek_price_options ek_desk_price_of(const struct ek_desk_entry *e)
+{
+    return (struct ek_price_options){.cached_pico = e->price.cached_pico, .prompt_pico = e->price.prompt_pico,
+                                     .output_pico = e->price.output_pico};
+}
+
+bool ek_desk_priced(const struct ek_desk_entry *e)
+{
+    return e->price.prompt_pico > 0 || e->price.output_pico > 0;
+}
+
+int64_t ek_desk_bounded(int64_t nano)
+{
+    return nano < 1 ? 1 : nano > COST_NANO_MAX ? COST_NANO_MAX : nano;
+}
+
+/* What it will probably take. */
+static void price(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_arrival *a)
+{
+    struct ek_price_options prices = ek_desk_price_of(e);
+    double output = a->output_tokens;
+    if (a->output_tokens == 0) {
+        struct ek_prediction guess = ek_predict_output(&p->predict, &e->key);
+        output = guess.known ? guess.mean : OUTPUT_GUESS;
+        if (a->max_tokens && output > a->max_tokens) output = a->max_tokens;
+    }
+    e->output_tokens = output < 1 ? 1 : (uint32_t)output;
+    int64_t nano = a->cost_nano;
+    if (ek_desk_priced(e)) nano = ek_cost_nano(&prices, 0, a->prompt_tokens, e->output_tokens);
+    e->item.cost = ek_desk_bounded(nano);
+    e->guess_nano = (double)e->item.cost;
+}
+
+static void fill(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e,
+                 const struct ek_arrival *a)
+{
+    uint32_t index = (uint32_t)(e - p->entry);
+    MUST(a->prefix_count <= EK_DESK_PREFIX_MAX);
+    e->id = a->id;
+    e->who = a->owner ? a->owner : a->account;
+    e->user = a->owner ? a->account : a->user;
+    e->conversation = a->conversation;
+    e->repeat = a->repeat;
+    e->tier = (uint8_t)a->tier;
+    e->pool = (uint8_t)a->pool;
+    e->deadline_ns = a->deadline_ns;
+    uint64_t patience_ns = p->tier[a->tier].patience_ns;
+    if (patience_ns && a->deadline_ns == UINT64_MAX) e->deadline_ns = now.mono_ns + patience_ns;
+    e->came_ns = now.mono_ns;
+    e->tokens = 0;
+    e->returned = EK_WHY_BUSY;
+    e->told_ns = e->first_ns = 0;
+    e->told_p90_ms = -1;
+    e->used_known = false;
+    e->thinks = a->thinks;
+    e->keep_thinking = a->keep_thinking;
+    e->prompt_tokens = a->prompt_tokens;
+    e->max_tokens = a->max_tokens;
+    e->price = a->price;
+    e->key = (struct ek_predict_key){a->account, a->model, a->effort, a->prompt_tokens};
+    e->item.index = index;
+    e->item.seq = ++p->next_seq;
+    e->item.rank = EK_RANK_NEW;
+    if (a->conversation && ek_index_find(&p->conversations, a->conversation) != EK_INDEX_NONE)
+        e->item.rank = EK_RANK_CONVERSATION;
+    e->item.prefix_count = (uint8_t)a->prefix_count;
+    for (uint32_t k = 0; k < a->prefix_count; k++) e->item.prefix[k] = a->prefix[k];
+    price(p, e, a);
+}
+
+static enum ek_reason why_refused(const struct ek_policy *p, const struct ek_arrival *a, uint64_t now_ns)
+{
+    const struct ek_desk_pool *pool = &p->pool[a->pool];
+    const struct ek_tier_options *tier = &p->tier[a->tier];
+    uint64_t down_ns = ek_desk_pool_down_ns(p, pool);
+    if (p->draining) return EK_REASON_DRAINING;
+    if (down_ns && ek_ns_since(now_ns, down_ns) > p->down_grace_ns) return EK_REASON_NO_UPSTREAM;
+    struct ek_account_load mine = ek_accounts_get(&p->accounts, a->owner ? a->owner : a->account);
+    bool running_full = tier->account_running_max && mine.running >= tier->account_running_max;
+    bool can_start = !running_full && pool->waiting == 0 && ek_desk_has_room(p, pool);
+    if (p->free.count == 0 && p->made == p->entries) return EK_REASON_QUEUE_FULL; /* many came back */
+    if (can_start) return EK_REASON_NONE;
+    if (p->counts.waiting >= p->waiting_max) return EK_REASON_QUEUE_FULL;
+    if (tier->waiting_max && p->tier_waiting[a->tier] >= tier->waiting_max)
+        return EK_REASON_TIER_QUEUE_FULL;
+    if (tier->account_waiting_max && mine.waiting >= tier->account_waiting_max)
+        return EK_REASON_ACCOUNT_QUEUE_FULL;
+    return EK_REASON_NONE;
+}
+
+static uint32_t help_for(const struct ek_arrival *a, enum ek_reason reason)
+{
+    uint32_t help = EK_HELP_LATER;
+    if (reason == EK_REASON_DEADLINE) help |= EK_HELP_MORE_PATIENCE;
+    if (reason == EK_REASON_ACCOUNT_QUEUE_FULL) help |= EK_HELP_FEWER_AT_ONCE;
+    if (a->thinks && a->keep_thinking) help |= EK_HELP_LESS_THINKING;
+    return help;
+}
+
+static void refuse_arrival(struct ek_policy *p, const struct ek_arrival *a, enum ek_reason reason,
+                           const struct ek_desk_wait *w, struct ek_action *refusal)
+{
+    *refusal = (struct ek_action){.act = EK_DESK_REFUSE, .id = a->id, .reason = reason,
+                                  .position = w->position, .eta_ms = w->eta_ms,
+                                  .eta_p90_ms = w->eta_p90_ms, .help = help_for(a, reason),
+                                  .retry_after_ms = ek_desk_retry_after_ms(p, &p->pool[a->pool])};
+    p->counts.refused++;
+}
+
+static struct ek_desk_entry *free_entry(struct ek_policy *p)
+{
+    struct ek_link *n = ek_list_first(&p->free);
+    if (n) return EK_CONTAINER(n, struct ek_desk_entry, link);
+    MUST(p->made < p->entries);
+    struct ek_desk_entry *e = &p->entry[p->made++];
+    e->generation = 1;
+    ek_list_append(&p->free, &e->link);
+    return e;
+}
+
+/* One who left the line lately and comes again gets the old place back. */
+static bool reclaim_place(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e)
+{
+    uint32_t at = e->repeat ? ek_index_find(&p->places, e->repeat) : EK_INDEX_NONE;
+    if (at == EK_INDEX_NONE) return false;
+    struct ek_desk_place *place = &p->place[at];
+    MUST(place->repeat == e->repeat);
+    ek_index_remove(&p->places, e->repeat);
+    place->repeat = 0;
+    if (now.mono_ns > place->until_ns) return false;
+    e->item.seq = place->seq;
+    p->stats.rejoined++;
+    return true;
+}
+
+void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e)
+{
+    if (!e->repeat || ek_index_find(&p->places, e->repeat) != EK_INDEX_NONE) return;
+    struct ek_desk_place *place = &p->place[p->place_at];
+    if (place->repeat) ek_index_remove(&p->places, place->repeat);
+    *place = (struct ek_desk_place){.repeat = e->repeat, .seq = e->item.seq,
+                                    .until_ns = now.mono_ns + PLACE_NS};
+    ek_index_set(&p->places, e->repeat, p->place_at);
+    p->place_at = (p->place_at + 1) % EK_DESK_PLACES_MAX;
+}
+
+bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a,
+                    uint32_t *ticket, struct ek_action *refusal)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(a->tier < p->tiers);
+    MUST(a->pool < p->pools);
+    p->counts.arrived++;
+    struct ek_desk_pool *pool = &p->pool[a->pool];
+    ek_desk_tick_pool(p, pool, now.mono_ns);
+    enum ek_reason reason = why_refused(p, a, now.mono_ns);
+    struct ek_desk_wait w = {.eta_ms = -1, .eta_p90_ms = -1};
+    bool hurried = reason == EK_REASON_NONE && a->deadline_ns != UINT64_MAX && pool->waiting > 0;
+    if (reason != EK_REASON_NONE || hurried) w = ek_desk_wait_of_new(p, a->tier, a->pool, now.mono_ns);
+    if (hurried && w.known &&
+        now.mono_ns + (uint64_t)w.eta_ms * EK_MS_NS > a->deadline_ns) { /* before any work is spent */
+        reason = EK_REASON_DEADLINE;
+        p->stats.late++;
+    }
+    *ticket = 0;
+    if (reason != EK_REASON_NONE) {
+        refuse_arrival(p, a, reason, &w, refusal);
+        return false;
+    }
+    struct ek_desk_entry *e = free_entry(p);
+    fill(p, now, e, a);
+    bool mine = reclaim_place(p, now, e);
+    ek_desk_arriving(pool, e->tier, e->guess_nano, now.mono_ns);
+    ek_order_put(&p->order, &e->item, a->tier, a->pool, e->who, e->user, mine);
+    ek_desk_move(p, e, ENTRY_WAITING);
+    *ticket = ek_desk_ticket(p, e);
+    return true;
+}

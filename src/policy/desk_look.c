@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Looking at the desk: counts, statistics, and every invariant. Changes nothing. */
+#include "policy/desk_state.h"
+
+#include "base/must.h"
+
+struct ek_desk_counts ek_desk_counts(const struct ek_policy *p)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    struct ek_desk_counts c = p->counts;
+    c.slots = 0;
+    for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++)
+        if (p->upstream[u].load.up) c.slots += p->upstream[u].load.slots + 1;
+    return c;
+}
+
+void ek_desk_stats(const struct ek_policy *p, struct ek_desk_stats *out)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    *out = p->stats;
+    out->local = p->order.local;
+    out->drain_nano_per_s = p->pools ? ek_pace_rate(&p->pool[0].pace, ek_desk_pool_slots(p, &p->pool[0])) : 0;
+    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) out->thinking_percent[t] = 100;
+}
+
+uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(tier < EK_DESK_TIERS_MAX);
+    return p->tier_waiting[tier];
+}
+
+void ek_desk_check(const struct ek_policy *p)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    size_t waiting = 0;
+    uint32_t inflight = 0, in_order = 0;
+    for (struct ek_link *n = ek_list_first(&p->waiting); n; n = ek_list_next(&p->waiting, n)) {
+        const struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, link);
+        MUST(e->state == ENTRY_WAITING && ek_tree_has(&e->item.node));
+        MUST(ek_heap_has(&e->deadline) == (e->deadline_ns != UINT64_MAX));
+        waiting++;
+    }
+    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) {
+        uint32_t of_tier = 0;
+        for (uint32_t i = 0; i < p->pools; i++) of_tier += p->order.class[i][t].waiting;
+        MUST(of_tier == p->tier_waiting[t]);
+        in_order += of_tier;
+    }
+    MUST(waiting == p->counts.waiting && in_order == waiting);
+    MUST(p->running.count + p->stopping.count == p->counts.running);
+    MUST(p->free.count + waiting + p->counts.running == p->made);
+    MUST(p->made <= p->entries);
+    MUST(p->fresh.count <= waiting);
+    MUST(p->accounts.used <= waiting + p->counts.running);
+    for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++) inflight += p->upstream[u].inflight;
+    MUST(inflight == p->counts.running);
+    MUST(p->counts.arrived == p->counts.refused + p->counts.finished + p->counts.gone +
+                                  p->counts.waiting + p->counts.running);
+    ek_order_check(&p->order);
+}
