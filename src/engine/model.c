@@ -342,6 +342,11 @@ static void bind_all(struct binder *b)
         return;
     }
     read_sizes(b, &m->shape);
+    uint64_t parts = 1;
+    if (ek_gguf_u64(b->g, "split.count", &parts) != EK_ABSENT && parts > 1) {
+        complain(b, "this is one of %llu parts of a model; join them with llama-gguf-split --merge",
+                 (unsigned long long)parts);
+    }
     if (!b->failed) read_experts(b, &m->shape);
     if (!b->failed) read_rope(b, m);
     const struct ek_gguf_tensor *embd = find(b, -1, "token_embd.weight", true);

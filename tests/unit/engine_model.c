@@ -73,6 +73,9 @@ static void says_what_does_not_fit(void **state)
     struct maker bare = maker_new();
     maker_str(&bare, "general.architecture", "deepseek2");
     refuse(bare, "deepseek2.block_count is missing");
+    struct maker part = maker_model(&recipe_v2);
+    maker_u32(&part, "split.count", 3);
+    refuse(part, "one of 3 parts");
     BROKEN(r.rope = 7, "rope part");
     BROKEN(r.used = 9, "experts cannot be chosen");
     BROKEN(r.groups = 5, "groups");
