@@ -6,7 +6,7 @@
 // repetition. CPU = run time of all threads of a relay from /proc/PID/task/*/schedstat.
 //   typ  400 streams of 50 tokens a second     sat  400 streams of 250     req  50 connections, 1.5 kB in
 // Usage: relay.mjs [--reps 9] [--seconds 6] [--modes typ,sat,req] [--targets haproxy,nginx,evenkeel,direct]
-//        [--nice 0]
+//        [--priority 'chrt -f 5']
 // Writes bench/results/relay-COMMIT.csv and prints medians, spreads and ratios to haproxy.
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -22,7 +22,7 @@ const REPS = Number(option('reps', 9));
 const SECONDS = Number(option('seconds', 6));
 const MODES = option('modes', 'typ,sat,req').split(',');
 const TARGETS = option('targets', 'haproxy,nginx,evenkeel,direct').split(',');
-const NICE = option('nice', '0'); // negative (as root): less noise from whatever else runs
+const PRIORITY = option('priority', ''); // 'chrt -f 5' (as root) keeps whatever else runs out of the figures
 const LOAD = path.join(BUILD, 'tests/tools/relayload');
 const MODE = {
   typ: (s) => ['--mode', 'stream', '--conns', '400', '--rate', '50', '--tokens', String(50 * s), '--seconds', String(s + 5)],
@@ -33,7 +33,8 @@ const MODE = {
 const pinned = [];
 process.on('exit', () => { for (const p of pinned) p.kill('SIGKILL'); });
 function pin(core, command, args, env = {}) {
-  const p = spawn('nice', ['-n', NICE, 'taskset', '-c', String(core), command, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const [first, ...rest] = [...PRIORITY.split(' ').filter(Boolean), 'taskset', '-c', String(core), command, ...args];
+  const p = spawn(first, rest, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
   pinned.push(p);
   return p;
 }
@@ -90,7 +91,8 @@ const STARTERS = {
 
 function load(port, args) {
   const text = (() => {
-    try { return execFileSync('nice', ['-n', NICE, 'taskset', '-c', '1', LOAD, '--port', String(port), ...args], { encoding: 'utf8' }); } catch (e) { return e.stdout; }
+    const [first, ...rest] = [...PRIORITY.split(' ').filter(Boolean), 'taskset', '-c', '1', LOAD, '--port', String(port), ...args];
+    try { return execFileSync(first, rest, { encoding: 'utf8' }); } catch (e) { return e.stdout; }
   })();
   return JSON.parse(text);
 }
