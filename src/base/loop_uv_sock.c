@@ -487,6 +487,13 @@ static int bind_unix(struct world *w, struct ek_listener *ln, const char *path)
     mode_t old = umask(0177);
     int err = uv_pipe_bind(&ln->u.pipe, path);
     umask(old);
+    if (err == UV_EACCES && access(path, F_OK) != 0 && errno == ENOENT) { /* libuv hides ENOENT */
+        char dir[sizeof ln->path];
+        snprintf(dir, sizeof dir, "%s", path);
+        char *slash = strrchr(dir, '/');
+        if (slash && slash != dir) *slash = '\0';
+        if (slash && access(dir, F_OK) != 0) err = UV_ENOENT;
+    }
     if (err) ln->path[0] = '\0'; /* not ours: do not remove it */
     return err;
 }
@@ -505,7 +512,9 @@ struct ek_listener *world_listen(struct ek_loop *l, const char *address, int bac
     int port = 0;
     struct sockaddr_storage a;
     if (!is_unix && (!split_address(address, host, sizeof host, &port) || !numeric(host, port, &a))) {
-        *why = "not an address to listen on: expected ADDRESS:PORT with a numeric address, or unix:/path";
+        snprintf(l->why, sizeof l->why,
+                 "cannot listen on %s: expected ADDRESS:PORT with a numeric address, or unix:/path", address);
+        *why = l->why;
         return NULL;
     }
     struct ek_listener *ln = calloc(1, sizeof *ln);

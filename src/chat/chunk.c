@@ -144,7 +144,7 @@ void ek_usage_write(struct ek_buf *out, const struct ek_usage *u)
     ek_buf_u64(out, u->cached_tokens);
     ek_buf_lit(out, ",\"prompt_cache_miss_tokens\":");
     ek_buf_u64(out, miss);
-    ek_buf_char(out, '}');
+    ek_buf_lit(out, u->estimated ? ",\"estimated\":true}" : "}");
 }
 
 void ek_chunk_write_usage(struct ek_buf *out, const struct ek_chunk_head *head,

@@ -38,6 +38,7 @@ struct ek_usage {
     uint64_t completion_tokens;
     uint64_t cached_tokens;    /* prompt tokens that came from a cache */
     uint64_t reasoning_tokens; /* of the completion */
+    bool estimated;            /* nobody reported it: counted by the door, and marked "estimated":true */
 };
 
 /* What is the same on every chunk of one answer. Views are the caller's. */

@@ -6,10 +6,13 @@
 
 #include <stdio.h>
 
-/* A model file says so in its first four bytes, whatever it is called. */
+/* A model file says so in its first four bytes, whatever it is called; and what is called one is judged
+ * as one, so that a damaged or empty file is not taken for a short configuration. */
 static bool is_model(const char *path)
 {
     char magic[4] = {0};
+    size_t len = strlen(path);
+    if (len > 5 && strcasecmp(path + len - 5, ".gguf") == 0) return true;
     FILE *f = fopen(path, "re");
     if (!f) return false;
     size_t got = fread(magic, 1, sizeof(magic), f);

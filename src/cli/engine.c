@@ -18,6 +18,7 @@ struct program {
     struct ek_signal *term, *interrupt;
     struct ek_watch *orphan;
     int stops; /* asked to stop so many times */
+    bool orphaned;
 };
 
 static void on_closed(void *arg)
@@ -44,7 +45,23 @@ static void on_orphaned(void *arg)
 {
     struct program *p = arg;
     ek_info(&p->log, "the door is gone, so this engine ends");
+    p->orphaned = true;
     ek_serve_close(p->serve, on_closed, p);
+}
+
+/* The door made a folder for our socket alone and cannot take it away any more. What is not empty, and so
+ * not such a folder, stays. */
+static void remove_private_folder(const struct ek_strlist *listen)
+{
+    for (size_t i = 0; i < listen->count; i++) {
+        char dir[256];
+        if (strncmp(listen->item[i], "unix:", 5) != 0) continue;
+        if (!ek_str_copy(ek_str_of(listen->item[i] + 5), dir, sizeof dir)) continue;
+        char *slash = strrchr(dir, '/');
+        if (!slash || slash == dir || !strstr(dir, "/evenkeel-")) continue;
+        *slash = '\0';
+        (void)rmdir(dir);
+    }
 }
 
 static int run(struct program *p, const struct ek_config *config, int orphan_fd)
@@ -70,6 +87,7 @@ static int run(struct program *p, const struct ek_config *config, int orphan_fd)
         fflush(stdout);
         ek_loop_run(p->loop);
         ek_serve_free(&p->serve);
+        if (p->orphaned) remove_private_folder(&config->listen);
         if (p->orphan) ek_watch_close(&p->orphan);
         ek_signal_close(&p->term);
         ek_signal_close(&p->interrupt);

@@ -40,7 +40,7 @@ static void print_overview(FILE *to)
     for (size_t i = 0; i < EK_COUNT(commands); i++) {
         char call[64];
         snprintf(call, sizeof(call), "evenkeel %s %s", commands[i].name, commands[i].usage);
-        fprintf(to, "  %-34s %s\n", call, commands[i].text);
+        fprintf(to, "  %-44s %s\n", call, commands[i].text);
     }
     fprintf(to, "\nevenkeel(1) and evenkeel.yaml(5) tell more.\n");
 }

@@ -66,7 +66,9 @@ static void on_hangup(void *arg, int signo)
     (void)signo;
     struct ek_config *fresh = NULL;
     struct ek_buf why = ek_buf_make(1 << 18);
-    if (ek_config_reload(s->config, &fresh, &why) != EK_OK) {
+    if (!ek_config_path(s->config)) {
+        ek_warn(&s->log, "there is no configuration file to read again: say --config FILE");
+    } else if (ek_config_reload(s->config, &fresh, &why) != EK_OK) {
         log_lines(s, EK_LOG_ERROR, &why);
         ek_error(&s->log, "the configuration is wrong and was not taken; the old one stays in force");
     } else if (!ek_door_reload(s->door, fresh)) {
@@ -102,10 +104,11 @@ static void say_hello(struct serve *s)
 {
     char at[256];
     if (!ek_door_address(s->door, 0, at, sizeof at)) return;
-    printf("evenkeel listens on http://%s/v1\n", at);
-    printf("ask it:  curl -N http://%s/v1/chat/completions -H 'Content-Type: application/json' "
+    bool local = strncmp(at, "unix:", 5) == 0;
+    printf(local ? "evenkeel listens on %s\n" : "evenkeel listens on http://%s/v1\n", at);
+    printf("ask it:  curl -N %s%s%s/v1/chat/completions -H 'Content-Type: application/json' "
            "-d '{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"What is 478 + 964?\"}]}'\n",
-           at);
+           local ? "--unix-socket " : "http://", local ? at + 5 : at, local ? " http://localhost" : "");
     fflush(stdout);
 }
 

@@ -207,6 +207,10 @@ void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_af
     enum ek_reason reason = ours_to_explain(status);
     bool envelope = body.len > 0 && ek_up_chunk_read(body, &chunk, NULL) && (chunk.flags & EK_UP_ERROR);
     if (reason != EK_REASON_NONE) {
+        /* An hour is not a time to tell a client that would believe it: at most about a minute, and not
+         * the same for everyone. */
+        if (retry_after_ms > RETRY_AFTER_S_MAX * 1000)
+            retry_after_ms = RETRY_AFTER_S_MAX * 1000 - (uint64_t)ek_door_short_wait_ms(r->door);
         struct ek_error e = {.reason = reason, .retry_after_ms = (int64_t)retry_after_ms};
         ek_door_refuse(r, &e);
         return;

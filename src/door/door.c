@@ -94,7 +94,8 @@ static void on_load(void *arg, uint32_t index)
 static void on_models(void *arg)
 {
     struct ek_door *d = arg;
-    ek_info(d->log, "%u models can be asked for", ek_pool_models(d->pool));
+    uint32_t count = ek_pool_models(d->pool);
+    ek_info(d->log, count == 1 ? "%u model can be asked for" : "%u models can be asked for", count);
 }
 
 static void on_hopeless(void *arg)
@@ -150,7 +151,7 @@ static bool start_servers(struct ek_door *d, char *why, size_t cap)
         struct ek_http_server *s = ek_http_server_start(d->loop, l->item[i], &d->config->limits,
                                                         &d->budget, &ek_door_handler, d, &sentence);
         if (!s) {
-            snprintf(why, cap, "cannot listen on %s: %s", l->item[i], sentence);
+            snprintf(why, cap, "%s", sentence);
             return false;
         }
         d->server[d->servers++] = s;

@@ -244,7 +244,7 @@ static void settle_usage(struct ek_door_request *r)
                                                   q->prompt_bytes[EK_SCRIPT_WIDE],
                                                   q->prompt_bytes[EK_SCRIPT_OTHER]) + q->prompt_ids,
             .completion_tokens = w->thought_tokens + w->answer_tokens,
-            .reasoning_tokens = w->thought_tokens};
+            .reasoning_tokens = w->thought_tokens, .estimated = true};
     }
     const struct ek_usage *u = &w->usage;
     uint64_t cached = u->cached_tokens < u->prompt_tokens ? u->cached_tokens : u->prompt_tokens;

@@ -164,7 +164,7 @@ static enum ek_status open_listeners(struct ek_serve *s, const struct ek_serve_o
         s->http[i] = ek_http_server_start(s->loop, o->listen.item[i], &o->limits, &s->budget, &handler, s,
                                           &reason);
         if (!s->http[i]) {
-            snprintf(why, cap, "cannot listen on %s: %s", o->listen.item[i], reason ? reason : "unknown");
+            snprintf(why, cap, "%s", reason ? reason : "cannot listen");
             return EK_IO;
         }
         s->http_count++;

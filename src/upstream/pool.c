@@ -103,6 +103,9 @@ static void no_answer(struct upstream *u, enum ek_reason why)
     struct ek_pool *p = u->pool;
     uint64_t now_ns = ek_loop_now(p->loop).mono_ns;
     u->failures++;
+    if (!u->child && !u->was_up && u->failures == 1)
+        ek_warn(p->log, "upstream %s does not answer at %s yet: %s", u->name, u->target.address,
+                ek_reason_text(why));
     if (why == EK_REASON_UPSTREAM_CONNECT || u->failures >= PROBE_FAILURES_MAX) set_down(u);
     uint64_t limit_ns = u->load.up ? CHILD_SILENT_NS : p->relay.start_ns;
     if (u->child && limit_ns && ek_supervise_pid(u->child) &&
@@ -248,6 +251,7 @@ static const struct ek_supervise_events child_events = {child_started, child_die
 static bool make_socket_dir(struct ek_pool *p)
 {
     const char *base = getenv("XDG_RUNTIME_DIR");
+    if (!base || strlen(base) > 30 || access(base, W_OK) != 0) base = getenv("TMPDIR");
     if (!base || strlen(base) > 30 || access(base, W_OK) != 0) base = "/tmp";
     snprintf(p->dir, sizeof p->dir, "%s/evenkeel-XXXXXX", base);
     if (!mkdtemp(p->dir)) {
