@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-day help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,6 +42,9 @@ bench: ## the measurements in bench/, each against a named peer
 bench-relay: ## one relayed token and one short request against haproxy and nginx
 	@$(NEED) build test bench node
 	@bench/run.sh relay
+
+prove-day: build ## a whole day of R1 traffic on virtual time, all policies side by side (needs the traces)
+	@build/evenkeel sim tests/sim/r1-day.yaml --csv bench/results/prove-day.csv --plot bench/results/prove-day.svg
 
 fuzz: ## every fuzzer for FUZZ_SECONDS (600) side by side
 	@$(NEED) build test

@@ -4,7 +4,7 @@
 # As root, or with sudo that asks nothing, it installs what is missing; otherwise it prints the exact command.
 set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libcurl4-openssl-dev libjansson-dev
-       libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev"
+       libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev libzstd-dev"
 test="libcmocka-dev clang libclang-rt-dev curl git nginx-light procps"
 node="nodejs npm"
 demo="curl"

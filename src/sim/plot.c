@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* The plot: three panels over one time axis, one line a policy, as SVG written by hand. Points are
+ * thinned to one a pixel column (the mean), so that a day is a small file. */
+#include "sim/report.h"
+
+#include <math.h>
+
+#define WIDTH 1000
+#define LEFT 70
+#define PANEL 190
+#define GAP 46
+#define TOP 56
+#define COLUMNS 450
+#define PLOT_W (WIDTH - LEFT - 20)
+
+static const char *const colours[] = {"#8a8a8a", "#c98f1d", "#a05fb4", "#3f8fc4", "#2f9e6b", "#d1352b",
+                                      "#444444", "#7a5230"};
+
+static double waiting(const struct ek_sim_point *p, double dt_s)
+{
+    (void)dt_s;
+    return p->waiting + p->queued;
+}
+
+static double finished(const struct ek_sim_point *p, double dt_s)
+{
+    return dt_s > 0 ? 60.0 * p->finished / dt_s : 0;
+}
+
+static double wait(const struct ek_sim_point *p, double dt_s)
+{
+    (void)dt_s;
+    return p->wait_s;
+}
+
+struct panel {
+    const char *title;
+    double (*value)(const struct ek_sim_point *p, double dt_s);
+};
+
+static const struct panel panels[] = {
+    {"requests waiting, at the door and in the engines", waiting},
+    {"requests finished a minute", finished},
+    {"mean wait of those started, s", wait},
+};
+
+/* Means per column of the picture; -1 where there is no point. Returns the largest. */
+static double columns(const struct ek_sim_result *r, const struct panel *p, double span_s, double *out)
+{
+    double n[COLUMNS] = {0};
+    double most = 0;
+    for (int c = 0; c < COLUMNS; c++) out[c] = 0;
+    for (uint32_t k = 1; k < r->points; k++) {
+        const struct ek_sim_point *q = &r->series[k];
+        int c = (int)(q->at_s / span_s * COLUMNS);
+        if (c >= COLUMNS) continue;
+        out[c] += p->value(q, q->at_s - r->series[k - 1].at_s);
+        n[c] += 1;
+    }
+    for (int c = 0; c < COLUMNS; c++) {
+        out[c] = n[c] > 0 ? out[c] / n[c] : -1;
+        most = fmax(most, out[c]);
+    }
+    return most;
+}
+
+static double nice_top(double most)
+{
+    double unit = pow(10, floor(log10(fmax(most, 1e-3))));
+    static const double steps[] = {1, 1.5, 2, 3, 5, 7.5, 10};
+    for (size_t i = 0; i < EK_COUNT(steps); i++)
+        if (steps[i] * unit >= most) return steps[i] * unit;
+    return 10 * unit;
+}
+
+static void axes(FILE *to, const struct panel *p, int y0, double top, double span_s)
+{
+    fprintf(to, "<text x='%d' y='%d' font-weight='bold'>%s</text>\n", LEFT, y0 - 7, p->title);
+    for (int i = 0; i <= 4; i++) {
+        double y = y0 + PANEL - PANEL * i / 4.0;
+        fprintf(to, "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' stroke='#ddd'/>"
+                    "<text x='%d' y='%.1f' text-anchor='end'>%g</text>\n",
+                LEFT, LEFT + PLOT_W, y, y, LEFT - 6, y + 4, top * i / 4);
+    }
+    for (int i = 0; i <= 6; i++) {
+        bool hours = span_s > 7200;
+        double x = LEFT + PLOT_W * i / 6.0;
+        fprintf(to, "<text x='%.1f' y='%d' text-anchor='middle'>%.4g %s</text>\n", x, y0 + PANEL + 15,
+                span_s * i / 6 / (hours ? 3600 : 60), hours ? "h" : "min");
+    }
+}
+
+static void line(FILE *to, const double *value, int y0, double top, const char *colour, bool ours)
+{
+    bool down = false;
+    fprintf(to, "<path fill='none' stroke='%s' stroke-width='%s' stroke-opacity='0.85' d='", colour,
+            ours ? "2" : "1.2");
+    for (int c = 0; c < COLUMNS; c++) {
+        if (value[c] < 0) continue;
+        fprintf(to, "%s%.1f %.1f", down ? "L" : "M", LEFT + PLOT_W * (c + 0.5) / COLUMNS,
+                y0 + PANEL - PANEL * fmin(value[c] / top, 1));
+        down = true;
+    }
+    fputs("'/>\n", to);
+}
+
+void ek_sim_report_plot(FILE *to, const struct ek_sim_scenario *s, struct ek_sim_result *const *r, size_t n)
+{
+    int height = TOP + (int)EK_COUNT(panels) * (PANEL + GAP) + 10;
+    double span_s = 1, value[COLUMNS];
+    for (size_t i = 0; i < n; i++)
+        if (r[i]->points) span_s = fmax(span_s, r[i]->series[r[i]->points - 1].at_s);
+    fprintf(to, "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d' "
+                "font-family='sans-serif' font-size='11'>\n<rect width='100%%' height='100%%' "
+                "fill='white'/>\n<text x='%d' y='17' font-size='13' font-weight='bold'>%s</text>\n",
+            WIDTH, height, LEFT, s->name);
+    for (size_t i = 0; i < n; i++)
+        fprintf(to, "<text x='%zu' y='34' fill='%s' font-weight='bold'>%s</text>\n", LEFT + 75 * i,
+                colours[i % EK_COUNT(colours)], r[i]->policy);
+    for (size_t p = 0; p < EK_COUNT(panels); p++) {
+        int y0 = TOP + (int)p * (PANEL + GAP) + 6;
+        double most = 0;
+        for (size_t i = 0; i < n; i++) most = fmax(most, columns(r[i], &panels[p], span_s, value));
+        double top = nice_top(most);
+        axes(to, &panels[p], y0, top, span_s);
+        for (size_t i = 0; i < n; i++) {
+            columns(r[i], &panels[p], span_s, value);
+            line(to, value, y0, top, colours[i % EK_COUNT(colours)], i + 1 == n);
+        }
+    }
+    fputs("</svg>\n", to);
+}

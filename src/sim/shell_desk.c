@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* The desk of the door as a policy of the simulated world: the same object code, driven by the same
+ * calls in the same order as src/door does it. This file translates and decides nothing. */
+#include "base/must.h"
+#include "policy/cost.h"
+#include "sim/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TELL_MIN_NS EK_S_NS
+#define TELL_MAX_NS (10 * EK_S_NS)
+#define LIE_TOKENS 131072u
+
+struct shell {
+    struct ek_sim_policy base; /* first */
+    struct ek_policy *desk;
+    struct ek_sim_policy_options o;
+    struct ek_tier_options tier[EK_DESK_TIERS_MAX];
+    uint32_t pool;
+};
+
+static struct shell *shell_of(struct ek_sim_policy *p)
+{
+    return (struct shell *)p;
+}
+
+static struct ek_now at(uint64_t now_ns)
+{
+    return (struct ek_now){now_ns, now_ns};
+}
+
+/* At most EK_DESK_PREFIX_MAX members of the chain of prefix blocks: 1, 2, 4 ... and the whole. */
+static void add_prefix(const struct shell *s, const struct ek_sim_request *r, struct ek_arrival *a)
+{
+    const struct ek_sim_spec *spec = &r->spec;
+    uint32_t blocks[EK_DESK_PREFIX_MAX];
+    uint32_t n = 0;
+    for (uint32_t b = spec->blocks; b > 0 && n < EK_DESK_PREFIX_MAX; b /= 2) blocks[n++] = b;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t b = blocks[n - 1 - i];
+        a->prefix[i].hash = 0x9e3779b97f4a7c15ull * s->o.block[spec->block + b - 1];
+        a->prefix[i].tokens = b * EK_SIM_BLOCK_TOKENS;
+    }
+    a->prefix_count = n;
+}
+
+static bool shell_arrive(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_request *r,
+                         struct ek_action *refusal)
+{
+    struct shell *s = shell_of(p);
+    struct ek_arrival a = {
+        .id = (uint64_t)(uintptr_t)r, .account = r->spec.client + 1, .tier = r->tier, .pool = s->pool,
+        .prompt_tokens = r->spec.prompt_tokens, .deadline_ns = UINT64_MAX, .model = 1,
+        .max_tokens = r->liar ? LIE_TOKENS : 0, .price = s->o.price, .repeat = r->id + 1,
+        .retries = r->tries, .thinks = r->spec.think_tokens > 0};
+    if (s->o.split_from && r->spec.client >= s->o.split_from) a.owner = 1;
+    if (r->spec.blocks) add_prefix(s, r, &a);
+    return ek_desk_arrive(s->desk, at(now_ns), &a, &r->ticket, refusal);
+}
+
+static bool shell_next(struct ek_sim_policy *p, uint64_t now_ns, struct ek_action *a)
+{
+    return ek_desk_next(shell_of(p)->desk, at(now_ns), a) != EK_DESK_IDLE;
+}
+
+static uint64_t shell_wake_ns(struct ek_sim_policy *p)
+{
+    return ek_desk_wake_ns(shell_of(p)->desk);
+}
+
+static void shell_first_token(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_request *r)
+{
+    ek_desk_started(shell_of(p)->desk, at(now_ns), r->ticket);
+}
+
+static void shell_tokens(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_request *r, uint32_t n)
+{
+    ek_desk_tokens(shell_of(p)->desk, at(now_ns), r->ticket, n);
+}
+
+static void shell_finished(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_request *r)
+{
+    struct ek_used u = {.prompt_tokens = r->spec.prompt_tokens, .cached_tokens = r->cached_tokens,
+                        .thought_tokens = r->think_tokens, .output_tokens = r->output_tokens};
+    ek_desk_used(shell_of(p)->desk, at(now_ns), r->ticket, &u);
+    ek_desk_finished(shell_of(p)->desk, at(now_ns), r->ticket, true);
+}
+
+static void shell_gone(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_request *r)
+{
+    ek_desk_gone(shell_of(p)->desk, at(now_ns), r->ticket);
+}
+
+static void shell_load(struct ek_sim_policy *p, uint64_t now_ns, uint32_t engine, const struct ek_load *l)
+{
+    ek_desk_load(shell_of(p)->desk, at(now_ns), engine, l);
+}
+
+static void shell_check(const struct ek_sim_policy *p)
+{
+    ek_desk_check(((const struct shell *)p)->desk);
+}
+
+static void shell_look(const struct ek_sim_policy *p, uint32_t *percent, uint64_t *repeats)
+{
+    const struct shell *s = (const struct shell *)p;
+    struct ek_desk_stats stats;
+    ek_desk_stats(s->desk, &stats);
+    *percent = 100;
+    for (uint32_t t = 0; t < s->o.tiers; t++)
+        if (stats.thinking_percent[t] < *percent) *percent = stats.thinking_percent[t];
+    *repeats = stats.rejoined;
+}
+
+static void shell_free(struct ek_sim_policy *p)
+{
+    ek_desk_free(&shell_of(p)->desk);
+    free(p);
+}
+
+static struct ek_desk_options desk_options(struct shell *s)
+{
+    const struct ek_sim_policy_options *o = &s->o;
+    uint64_t slots = 0;
+    for (uint32_t t = 0; t < o->tiers; t++)
+        s->tier[t] = (struct ek_tier_options){
+            .name = o->tier[t].name, .weight = o->tier[t].weight,
+            .waiting_max = o->tier[t].waiting_max,
+            .account_running_max = o->tier[t].account_running_max,
+            .account_waiting_max = o->tier[t].account_waiting_max,
+            .delay_target_ns = (uint64_t)(o->tier[t].delay_target_s * 1e9)};
+    for (uint32_t e = 0; e < o->engines; e++) slots += o->slots[e] + 1;
+    MUST(slots <= EK_DESK_RUNNING_MAX);
+    return (struct ek_desk_options){
+        .queue = {.waiting_max = o->waiting_max}, .tiers = {.item = s->tier, .count = o->tiers},
+        .running_max = slots, .tell_min_ns = TELL_MIN_NS, .tell_max_ns = TELL_MAX_NS,
+        .tell_change = 0.1, .down_grace_ns = 30 * EK_S_NS, .seed = o->seed,
+        .tpot_target_ns = (uint64_t)(o->tpot_target_s * 1e9), .brownout = o->brownout,
+        .shed = o->shed};
+}
+
+struct ek_sim_policy *ek_sim_policy_desk(const struct ek_sim_policy_options *o)
+{
+    struct shell *s = calloc(1, sizeof *s);
+    MUST(s);
+    s->o = *o;
+    s->base = (struct ek_sim_policy){
+        .name = "desk", .arrive = shell_arrive, .next = shell_next, .wake_ns = shell_wake_ns,
+        .first_token = shell_first_token, .tokens = shell_tokens, .finished = shell_finished,
+        .gone = shell_gone, .load = shell_load, .check = shell_check, .look = shell_look,
+        .free = shell_free};
+    struct ek_desk_options d = desk_options(s);
+    s->desk = ek_desk_new(&d, at(0));
+    MUST(s->desk);
+    s->pool = ek_desk_pool(s->desk, o->engines == 64 ? UINT64_MAX : (1ull << o->engines) - 1);
+    return &s->base;
+}
+
+struct ek_sim_policy *ek_sim_policy_open(const char *name, const struct ek_sim_policy_options *o)
+{
+#define OPEN(symbol, text) \
+    if (strcmp(name, #symbol) == 0) return ek_sim_policy_##symbol(o);
+    EK_SIM_POLICIES(OPEN)
+#undef OPEN
+    return NULL;
+}
