@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CALLS_MAX 64
+#define CALLS_MAX 4096
 
 struct world;
 
@@ -33,6 +33,8 @@ struct call {
     bool cancelled;
     bool paused;
     bool probe;
+    bool headed;   /* for the test's own use */
+    unsigned said; /* too */
     struct ek_post answer; /* probes */
 };
 
