@@ -65,7 +65,8 @@ static void speak(struct crowd *c, struct call *up)
     for (unsigned k = 1 + below(c, 3); k && up->said < total; k--, up->said++) {
         char ek[64] = "";
         if (c->ours) snprintf(ek, sizeof ek, ",\"ek\":{\"n\":%u,\"ids\":[%u]}", up->said + 1, 1000 + up->said);
-        n += (size_t)snprintf(text + n, sizeof text - n, CHUNK("{\"content\":\"t%u;\"}", "%s"), up->said, ek);
+        n += (size_t)snprintf(text + n, sizeof text - n, CHUNK("{\"content\":\"t%u;\"}", "%s"), up->said,
+                              ek);
     }
     text[n] = '\0';
     if (n) play(up, text);
