@@ -64,7 +64,8 @@ static void speak(struct crowd *c, struct call *up)
     assert_true(up->said <= total);
     for (unsigned k = 1 + below(c, 3); k && up->said < total; k--, up->said++) {
         char ek[64] = "";
-        if (c->ours) snprintf(ek, sizeof ek, ",\"ek\":{\"n\":%u,\"ids\":[%u]}", up->said + 1, 1000 + up->said);
+        if (c->ours)
+            snprintf(ek, sizeof ek, ",\"ek\":{\"n\":%u,\"ids\":[%u]}", up->said + 1, 1000 + up->said);
         n += (size_t)snprintf(text + n, sizeof text - n, CHUNK("{\"content\":\"t%u;\"}", "%s"), up->said,
                               ek);
     }
