@@ -6,7 +6,8 @@
  * The file is mapped read-only; keys, strings and tensors are views into the mapping and live until
  * ek_gguf_close. Everything is checked when the file is opened: afterwards a tensor's `bytes` lie
  * within the file and every string of every array can be walked without a further test. What a key
- * means is not known here (see model.h, tokenizer.h). Nothing here writes, prints or calls back.
+ * means is not known here (see model.h, tokenizer.h). Nothing here writes, prints or calls back. Who
+ * cuts a file short while it is mapped kills the process (SIGBUS): replace model files by renaming.
  *
  * Source: ggml-org/ggml docs/gguf.md; the limits follow what llama.cpp's reader accepts. */
 #ifndef EK_ENGINE_GGUF_H

@@ -213,7 +213,7 @@ static double logsumexp(const float *logits, uint32_t vocab)
     }
     if (max == -INFINITY) return -INFINITY;
     for (uint32_t i = 0; i < vocab; i++) {
-        if (isfinite(logits[i])) sum += exp((double)logits[i] - (double)max);
+        if (isfinite(logits[i])) sum += (double)expf(logits[i] - max);
     }
     return (double)max + log(sum);
 }

@@ -109,8 +109,8 @@ enum ek_isa { EK_ISA_GENERIC, EK_ISA_AVX2, EK_ISA_AVX512, EK_ISA_COUNT };
  * Constant for the life of the process. */
 const struct ek_kernels *ek_kernels_of(enum ek_isa isa);
 
-/* By name ("generic", "avx2", "avx512"), or the best this machine has when name is NULL. NULL when
- * there is no such instruction set here. */
+/* By name ("generic", "avx2", "avx512"), or the best this machine has when name is NULL. What does not
+ * pass a short self-test counts as absent. NULL when there is no such instruction set here. */
 const struct ek_kernels *ek_kernels_select(const char *name);
 
 #endif

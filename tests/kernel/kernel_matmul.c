@@ -197,10 +197,27 @@ static void nonfinite_stays_in_its_row(void **state)
     each_isa(check_nonfinite);
 }
 
+/* The best by default, each by its name, nothing for a name nobody has. */
+static void are_chosen_by_name(void **state)
+{
+    (void)state;
+    const struct ek_kernels *best = ek_kernels_select(NULL);
+    assert_non_null(best);
+    for (int isa = EK_ISA_COUNT - 1; isa >= 0; isa--) {
+        const struct ek_kernels *k = ek_kernels_of((enum ek_isa)isa);
+        if (!k) continue;
+        assert_ptr_equal(ek_kernels_select(k->isa), k);
+        if (best) assert_ptr_equal(best, k);
+        best = NULL;
+    }
+    assert_null(ek_kernels_select("z80"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_variants_multiply), cmocka_unit_test(nonfinite_stays_in_its_row),
+        cmocka_unit_test(are_chosen_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
