@@ -25,7 +25,6 @@ struct serve {
 static void stopped(void *arg)
 {
     struct serve *s = arg;
-    ek_info(&s->log, "drained");
     ek_loop_stop(s->loop);
 }
 

@@ -101,6 +101,7 @@ void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const stru
 {
     struct ek_http_header header[EK_DOOR_HEADERS_MAX];
     char digits[2][24];
+    char id[33];
     int status = ek_reason_status(given->reason);
     struct ek_error e = advised(d, given, status);
     MUST(status >= 400);
@@ -109,6 +110,7 @@ void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const stru
     size_t n = 1 + retry_headers(&e, header + 1, digits);
     if (status == 401)
         header[n++] = (struct ek_http_header){EK_STR("WWW-Authenticate"), EK_STR("Bearer")};
+    n = ek_door_fresh_id(d, id, header, n);
     n = ek_door_cors(d, header, n);
     MUST(n <= EK_DOOR_HEADERS_MAX);
     d->counters.reasons[e.reason]++;

@@ -163,6 +163,8 @@ static void stopped_post(struct ek_post *p)
 {
     struct ek_door *d = EK_CONTAINER(p, struct ek_door, stopped_post);
     MUST_OBJ(d, EK_DOOR_MAGIC);
+    uint64_t cut = d->counters.reasons[EK_REASON_DRAINING] - d->refused_before_drain;
+    ek_info(d->log, "drained, %llu requests were refused or ended early for it", (unsigned long long)cut);
     d->stopped(d->stopped_arg);
 }
 
@@ -236,6 +238,7 @@ void ek_door_drain(struct ek_door *d, void (*stopped)(void *arg), void *arg)
     MUST_OBJ(d, EK_DOOR_MAGIC);
     if (d->draining) return;
     d->draining = true;
+    d->refused_before_drain = d->counters.reasons[EK_REASON_DRAINING];
     d->stopped = stopped;
     d->stopped_arg = arg;
     struct ek_now now = ek_door_now(d);

@@ -153,6 +153,7 @@ struct ek_door {
     struct ek_histogram first_answer_s;
     struct ek_histogram request_s;       /* arrival to the end, served ones */
     uint32_t servers_stopped;
+    uint64_t refused_before_drain;
     void (*hopeless)(void *arg);
     void *hopeless_arg;
     struct ek_post stopped_post;
@@ -176,6 +177,8 @@ void ek_door_move(struct ek_door_request *r, enum ek_door_state next);
 void ek_door_body(struct ek_door_request *r, const char *data, size_t len);
 void ek_door_body_end(struct ek_door_request *r);
 void ek_door_gone(struct ek_door_request *r, enum ek_reason why);
+/* "The model 'x' does not exist here. There is: a, b." */
+void ek_door_put_models(const struct ek_door *d, struct ek_str asked, struct ek_buf *out);
 void ek_door_start_request(struct ek_door_request *r, uint32_t upstream);
 /* Back to the line: the attempt failed, another may succeed. */
 void ek_door_again(struct ek_door_request *r, enum ek_desk_why why);
@@ -219,6 +222,8 @@ void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const stru
 /* Pass an upstream's own error answer on. */
 void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_after_ms,
                         struct ek_str body);
+/* X-Request-Id for an answer without a request struct: fresh, written to id. Returns n + 1. */
+size_t ek_door_fresh_id(struct ek_door *d, char id[33], struct ek_http_header *out, size_t n);
 /* A wait to advise where the desk has computed none: jittered 1 to 5 s. */
 int64_t ek_door_short_wait_ms(struct ek_door *d);
 

@@ -54,14 +54,28 @@ bool ek_door_is_running(const struct ek_door_request *r)
     return r->state == EK_DOOR_SENT || r->state == EK_DOOR_STREAMING;
 }
 
-void ek_door_id_hex(const struct ek_door_request *r, char out[33])
+static void hex(const uint8_t id[16], char out[33])
 {
     static const char digit[] = "0123456789abcdef";
-    for (size_t i = 0; i < sizeof r->id; i++) {
-        out[2 * i] = digit[r->id[i] >> 4];
-        out[2 * i + 1] = digit[r->id[i] & 15];
+    for (size_t i = 0; i < 16; i++) {
+        out[2 * i] = digit[id[i] >> 4];
+        out[2 * i + 1] = digit[id[i] & 15];
     }
     out[32] = '\0';
+}
+
+void ek_door_id_hex(const struct ek_door_request *r, char out[33])
+{
+    hex(r->id, out);
+}
+
+size_t ek_door_fresh_id(struct ek_door *d, char id[33], struct ek_http_header *out, size_t n)
+{
+    uint8_t random[16];
+    ek_loop_random(d->loop, random, sizeof random);
+    hex(random, id);
+    out[n++] = (struct ek_http_header){EK_STR("X-Request-Id"), ek_str_make(id, 32)};
+    return n;
 }
 
 /* ---- birth, and what is given back ------------------------------------------------------------------ */
@@ -173,25 +187,30 @@ void ek_door_body(struct ek_door_request *r, const char *data, size_t len)
 
 /* ---- PRICED ----------------------------------------------------------------------------------------- */
 
+void ek_door_put_models(const struct ek_door *d, struct ek_str asked, struct ek_buf *out)
+{
+    uint32_t listed = 0;
+    ek_buf_lit(out, "The model '");
+    ek_buf_str(out, asked);
+    ek_buf_lit(out, "' does not exist here. There is:");
+    for (uint32_t i = 0; i < ek_pool_models(d->pool) && listed < 20; i++) {
+        const struct ek_pool_model *model = ek_pool_model(d->pool, i);
+        if (model->alias) continue;
+        ek_buf_printf(out, "%s %s", listed++ ? "," : "", model->name);
+    }
+    ek_buf_lit(out, ".");
+}
+
 static void refuse_model(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
-    const struct ek_request *q = &r->reading->request;
     struct ek_buf m = ek_buf_make(16384);
     if (ek_pool_models(d->pool) == 0) { /* nobody has answered yet: this is no fault of the caller's */
         ek_door_refuse_reason(r, EK_REASON_NO_UPSTREAM, NULL);
         return;
     }
-    ek_buf_lit(&m, "The model '");
-    ek_buf_put(&m, q->model, q->model_bytes);
-    ek_buf_lit(&m, "' does not exist here. There is:");
-    uint32_t listed = 0;
-    for (uint32_t i = 0; i < ek_pool_models(d->pool) && listed < 20; i++) {
-        const struct ek_pool_model *model = ek_pool_model(d->pool, i);
-        if (model->alias) continue;
-        ek_buf_printf(&m, "%s %s", listed++ ? "," : "", model->name);
-    }
-    ek_buf_lit(&m, ".");
+    const struct ek_request *q = &r->reading->request;
+    ek_door_put_models(d, ek_str_make(q->model, q->model_bytes), &m);
     struct ek_error e = {.reason = EK_REASON_MODEL_UNKNOWN, .message = ek_buf_view(&m), .param = "model"};
     ek_door_refuse(r, &e);
     ek_buf_free(&m);

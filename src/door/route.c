@@ -55,8 +55,10 @@ static enum endpoint find_route(struct ek_str path, bool *post, bool *open, stru
 static void reply_json(struct ek_door *d, struct ek_http_req *http, int status)
 {
     struct ek_http_header header[4] = {{EK_STR("Content-Type"), EK_STR("application/json")}};
+    char id[33];
     MUST(!d->text.failed);
-    ek_http_reply(http, status, header, ek_door_cors(d, header, 1), ek_buf_view(&d->text));
+    size_t n = ek_door_cors(d, header, ek_door_fresh_id(d, id, header, 1));
+    ek_http_reply(http, status, header, n, ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
 }
 
@@ -114,7 +116,11 @@ static void reply_model(struct ek_door *d, struct ek_http_req *http, struct ek_s
     uint32_t m = EK_POOL_MODELS_MAX;
     if (decode(name, plain)) m = ek_pool_find_model(d->pool, ek_str_of(plain));
     if (m == EK_POOL_MODELS_MAX) {
-        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_MODEL_UNKNOWN});
+        struct ek_buf text = ek_buf_make(16384);
+        ek_door_put_models(d, name, &text);
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_MODEL_UNKNOWN,
+                                                        .message = ek_buf_view(&text)});
+        ek_buf_free(&text);
         return;
     }
     struct ek_model_entry entry = entry_of(d, ek_pool_model(d->pool, m));
@@ -148,14 +154,16 @@ static void reply_metrics(struct ek_door *d, struct ek_http_req *http)
 
 static void refuse_method(struct ek_door *d, struct ek_http_req *http, bool post)
 {
-    struct ek_http_header header[4] = {
+    char id[33];
+    struct ek_http_header header[5] = {
         {EK_STR("Content-Type"), EK_STR("application/json")},
         {EK_STR("Allow"), post ? EK_STR("POST") : EK_STR("GET, HEAD")},
     };
     d->counters.reasons[EK_REASON_METHOD]++;
     MUST(d->text.len == 0);
     ek_error_write(&d->text, &(struct ek_error){.reason = EK_REASON_METHOD});
-    ek_http_reply(http, 405, header, ek_door_cors(d, header, 2), ek_buf_view(&d->text));
+    size_t n = ek_door_cors(d, header, ek_door_fresh_id(d, id, header, 2));
+    ek_http_reply(http, 405, header, n, ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
 }
 

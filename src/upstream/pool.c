@@ -10,6 +10,7 @@
 #include "upstream/probe.h"
 #include "upstream/supervise.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #define CHILD_PROBE_NS (20 * EK_MS_NS)      /* while the child loads its model */
 #define PROBE_DEADLINE_NS (5 * EK_S_NS)
 #define PROBE_FAILURES_MAX 3u               /* late answers in a row before an upstream counts as down */
-#define CHILD_SILENT_NS (60 * EK_S_NS)      /* a child that answers nothing this long is killed */
+#define CHILD_SILENT_NS (20 * EK_S_NS)      /* a child that has answered and is silent this long is killed */
 #define SLOTS_UNKNOWN 16u
 #define KEY_BYTES_MAX 1024u
 #define CHILD_ARGS_MAX 256u
@@ -32,6 +33,7 @@ struct upstream {
     struct ek_exchange_target target;
     enum ek_dialect dialect;
     bool was_up;
+    bool answered;     /* the child, since its start */
     bool names_given;  /* by the configuration or discovered: no need to read them again */
     uint32_t slots_given;
     uint32_t failures;
@@ -107,13 +109,14 @@ static void no_answer(struct upstream *u, enum ek_reason why)
         ek_warn(p->log, "upstream %s does not answer at %s yet: %s", u->name, u->target.address,
                 ek_reason_text(why));
     if (why == EK_REASON_UPSTREAM_CONNECT || u->failures >= PROBE_FAILURES_MAX) set_down(u);
-    uint64_t limit_ns = u->load.up ? CHILD_SILENT_NS : p->relay.start_ns;
+    uint64_t limit_ns = u->answered ? CHILD_SILENT_NS : p->relay.start_ns;
     if (u->child && limit_ns && ek_supervise_pid(u->child) &&
         ek_ns_since(now_ns, u->answered_ns) > limit_ns) {
         ek_error(p->log, "the engine has not answered for %llu s: it is killed",
                  (unsigned long long)(limit_ns / EK_S_NS));
         ek_supervise_kill(u->child, SIGKILL);
         u->answered_ns = now_ns;
+        u->answered = false;
     }
 }
 
@@ -200,6 +203,7 @@ static void got_load(void *arg, int status, enum ek_reason why, struct ek_str bo
         return;
     }
     u->failures = 0;
+    u->answered = true;
     u->answered_ns = ek_loop_now(u->pool->loop).mono_ns;
     u->dialect = EK_DIALECT_EVENKEEL;
     if (u->slots_given) load.slots = u->slots_given;
@@ -233,6 +237,7 @@ static void child_started(void *arg)
 {
     struct upstream *u = arg;
     u->answered_ns = ek_loop_now(u->pool->loop).mono_ns;
+    u->answered = false;
     ek_probe_cancel(&u->probe);
     look_again(u, CHILD_PROBE_NS);
 }
@@ -255,6 +260,8 @@ static bool make_socket_dir(struct ek_pool *p)
     if (!base || strlen(base) > 30 || access(base, W_OK) != 0) base = "/tmp";
     snprintf(p->dir, sizeof p->dir, "%s/evenkeel-XXXXXX", base);
     if (!mkdtemp(p->dir)) {
+        snprintf(p->why, sizeof p->why, "no directory for the engine's socket can be made in %s: %s", base,
+                 strerror(errno));
         p->dir[0] = '\0';
         return false;
     }
@@ -280,10 +287,7 @@ static bool add_child(struct ek_pool *p, const struct ek_pool_options *o)
         snprintf(p->why, sizeof p->why, "too many flags for the engine");
         return false;
     }
-    if (!make_socket_dir(p)) {
-        snprintf(p->why, sizeof p->why, "no directory for the engine's socket can be made");
-        return false;
-    }
+    if (!make_socket_dir(p)) return false;
     size_t n = 0;
     p->argv[n++] = o->program ? o->program : "/proc/self/exe";
     p->argv[n++] = "engine";

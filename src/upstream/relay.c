@@ -77,8 +77,10 @@ static void tell_failed(struct ek_relay *r, enum ek_reason why, const char *deta
     const struct ek_relay_events *events = r->events;
     MUST(events);
     r->events = NULL;
+    /* No word for too long is a reason to look, too: a child that hangs must not get the work again. */
     if (why == EK_REASON_UPSTREAM_CONNECT || why == EK_REASON_UPSTREAM_RESET ||
-        why == EK_REASON_UPSTREAM_CUT)
+        why == EK_REASON_UPSTREAM_CUT || why == EK_REASON_UPSTREAM_STALL ||
+        why == EK_REASON_UPSTREAM_TIMEOUT)
         ek_pool_suspect(r->pool, r->upstream, why == EK_REASON_UPSTREAM_CONNECT);
     events->failed(r->arg, why, detail);
     die(r);
