@@ -55,7 +55,8 @@ static void queue(const struct ek_door *d, struct ek_buf *b)
 {
     struct ek_desk_counts n = ek_desk_counts(d->desk);
     gauge(b, "evenkeel_running", "Requests in service at upstreams.", n.running);
-    gauge(b, "evenkeel_slots", "Requests sent to the upstreams that are up at once: their slots and one more in hand each.", n.slots);
+    gauge(b, "evenkeel_slots",
+          "Requests the upstreams that are up are sent at once: their slots, and one more each.", n.slots);
     ek_metric_help(b, "evenkeel_waiting", "gauge", "Requests in line, by tier.");
     for (size_t t = 0; t < d->config->tiers.count; t++) {
         char label[160];
