@@ -6,11 +6,11 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-day help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-day prove-day3 prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 
 build: ## compile build/evenkeel
 	@$(NEED) build
@@ -43,8 +43,23 @@ bench-relay: ## one relayed token and one short request against haproxy and ngin
 	@$(NEED) build test bench node
 	@bench/run.sh relay
 
-prove-day: build ## a whole day of R1 traffic on virtual time, all policies side by side (needs the traces)
+prove-day: build ## a day of R1 traffic on virtual time at 1.5x capacity, six policies (needs the traces)
 	@build/evenkeel sim tests/sim/r1-day.yaml --csv bench/results/prove-day.csv --plot bench/results/prove-day.svg
+
+prove-day3: build ## the same day at 3x capacity
+	@build/evenkeel sim tests/sim/r1-day.yaml --set load=3 --policy cap,bands,desk --csv bench/results/prove-day3.csv --plot bench/results/prove-day3.svg
+
+prove-fair: build ## fairness on an Arena-like mix, and what a client gains by splitting itself
+	@build/evenkeel sim tests/sim/fair.yaml --csv bench/results/prove-fair.csv --plot bench/results/prove-fair.svg
+	@build/evenkeel sim tests/sim/split.yaml --set split_into=0 --csv bench/results/prove-split-none.csv
+	@build/evenkeel sim tests/sim/split.yaml --csv bench/results/prove-split.csv
+
+prove-step: build ## a step of 1.4x in the load, and back
+	@build/evenkeel sim tests/sim/step.yaml --csv bench/results/prove-step.csv --plot bench/results/prove-step.svg
+
+prove-prefix: build ## what knowing prefixes is worth: a committed mix, and Mooncake's hour (needs the traces)
+	@build/evenkeel sim tests/sim/prefix.yaml --csv bench/results/prove-prefix.csv
+	@build/evenkeel sim tests/sim/mooncake.yaml --csv bench/results/prove-mooncake.csv
 
 fuzz: ## every fuzzer for FUZZ_SECONDS (600) side by side
 	@$(NEED) build test

@@ -8,9 +8,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-void ek_sim_fair_init(struct ek_sim_fair *f, uint32_t accounts, const uint8_t *tier_of)
+void ek_sim_fair_init(struct ek_sim_fair *f, uint32_t accounts, uint32_t compared, const uint8_t *tier_of)
 {
-    *f = (struct ek_sim_fair){.accounts = accounts};
+    MUST(compared <= accounts);
+    *f = (struct ek_sim_fair){.accounts = accounts, .compared = compared};
     f->account = calloc(accounts, sizeof *f->account);
     f->pair = calloc((size_t)EK_SIM_FAIR_MAX * EK_SIM_FAIR_MAX, sizeof *f->pair);
     MUST(f->account && f->pair);
@@ -69,7 +70,7 @@ void ek_sim_fair_tick(struct ek_sim_fair *f, double now_s)
     f->tick++;
     for (uint32_t i = 0; i < f->accounts; i++) {
         tick_account(f, &f->account[i], now_s - f->last_s);
-        if (i < EK_SIM_FAIR_MAX && f->account[i].since_tick) waiting[n++] = i;
+        if (i < EK_SIM_FAIR_MAX && i < f->compared && f->account[i].since_tick) waiting[n++] = i;
     }
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = i + 1; k < n; k++)
@@ -84,7 +85,7 @@ void ek_sim_fair_result(const struct ek_sim_fair *f, struct ek_sim_fair_result *
     double tier_n[EK_DESK_TIERS_MAX] = {0};
     double sum = 0, squares = 0, n = 0;
     for (int pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0; i < f->accounts; i++) {
+        for (uint32_t i = 0; i < f->compared; i++) {
             const struct ek_sim_fair_account *a = &f->account[i];
             if (a->backlog_s < 60) continue;
             double rate = a->backlog_service / a->backlog_s;

@@ -27,13 +27,14 @@ struct ek_sim_fair_pair {
 struct ek_sim_fair {
     struct ek_sim_fair_account *account;
     uint32_t accounts;
+    uint32_t compared; /* the first so many; those of a splitting client come last */
     struct ek_sim_fair_pair *pair; /* [EK_SIM_FAIR_MAX * EK_SIM_FAIR_MAX] */
     double max, sum;
     uint64_t samples, tick;
     double last_s;
 };
 
-void ek_sim_fair_init(struct ek_sim_fair *f, uint32_t accounts, const uint8_t *tier_of);
+void ek_sim_fair_init(struct ek_sim_fair *f, uint32_t accounts, uint32_t compared, const uint8_t *tier_of);
 void ek_sim_fair_free(struct ek_sim_fair *f);
 static inline void ek_sim_fair_served(struct ek_sim_fair *f, uint32_t account, double currency)
 {

@@ -6,6 +6,7 @@
 
 #define LEAST_S 1e-4
 #define STEP 1.02
+#define SMOOTH_S 60.0 /* queues are looked at through a window this wide */
 
 void ek_sim_sketch_add(struct ek_sim_sketch *s, double seconds)
 {
@@ -95,9 +96,9 @@ static double depth_at(const struct ek_sim_result *r, uint32_t i, double wide_s)
     double sum = 0;
     uint32_t n = 0;
     for (uint32_t k = i; k < r->points && r->series[k].at_s <= r->series[i].at_s + wide_s / 2; k++, n++)
-        sum += r->series[k].waiting;
+        sum += r->series[k].waiting + r->series[k].queued;
     for (uint32_t k = i; k-- > 0 && r->series[k].at_s >= r->series[i].at_s - wide_s / 2; n++)
-        sum += r->series[k].waiting;
+        sum += r->series[k].waiting + r->series[k].queued;
     return sum / n;
 }
 
@@ -107,7 +108,7 @@ static double mean_depth(const struct ek_sim_result *r, double from_s, double un
     uint32_t n = 0;
     for (uint32_t i = 0; i < r->points; i++) {
         if (r->series[i].at_s < from_s || r->series[i].at_s >= until_s) continue;
-        sum += r->series[i].waiting;
+        sum += r->series[i].waiting + r->series[i].queued;
         n++;
     }
     return n ? sum / n : 0;
@@ -122,14 +123,12 @@ void ek_sim_result_settle(struct ek_sim_result *r, double step_at_s, double step
     double top = 0;
     r->settle_s = r->overshoot = r->back_s = -1;
     if (span_s <= 0 || r->points == 0 || step_until_s >= r->series[r->points - 1].at_s) return;
-    r->settle_s = 0;
     for (uint32_t i = 0; i < r->points; i++) {
         double at_s = r->series[i].at_s;
-        double depth = depth_at(r, i, 30);
-        if (at_s >= step_at_s && at_s < step_until_s) {
-            if (fabs(depth - final) > margin) r->settle_s = at_s - step_at_s;
-            top = fmax(top, depth);
-        }
+        double depth = depth_at(r, i, SMOOTH_S);
+        bool whole = at_s >= step_at_s + SMOOTH_S / 2 && at_s <= step_until_s - SMOOTH_S / 2;
+        if (whole && r->settle_s < 0 && fabs(depth - final) <= margin) r->settle_s = at_s - step_at_s;
+        if (whole && at_s < step_at_s + span_s / 2) top = fmax(top, depth);
         if (at_s > step_until_s && r->back_s < 0 && depth <= before + fmax(0.1 * final, 10))
             r->back_s = at_s - step_until_s;
     }

@@ -82,6 +82,7 @@ struct ek_sim_result {
     double prompt_tokens_per_s; /* computed */
     double hit;         /* share of prompt tokens found cached */
     uint64_t preempted, reread_tokens;
+    double split_part;  /* of the service, got by the client that splits itself; -1: none does */
     uint64_t repeats;   /* retries that took their old place */
     double settle_s, overshoot; /* of a step; -1: there was none */
     double back_s;      /* until the queue was back at its old level behind the step; -1: it was not */
@@ -91,7 +92,9 @@ double ek_sim_result_amplification(const struct ek_sim_tier_result *t); /* attem
 /* Share of a tier's first-shown estimates that held; -1 when none were shown. */
 double ek_sim_coverage(const struct ek_sim_truth *t, bool p90);
 void ek_sim_result_sum(struct ek_sim_result *r); /* fills .all */
-/* Settling of the queue after the step at step_at_s ... step_until_s, from the series. */
+/* The queue after the step at step_at_s ... step_until_s, from the series, seen through a window of a
+ * minute: when it first comes within a fifth of its level in the last third of the step; how far it was
+ * above that in the first half; when it is back where it was once the step is over. */
 void ek_sim_result_settle(struct ek_sim_result *r, double step_at_s, double step_until_s);
 
 #endif

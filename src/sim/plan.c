@@ -7,6 +7,7 @@
 #include "sim/plan.h"
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "base/must.h"
 
 #include <math.h>
@@ -18,13 +19,23 @@
 
 struct look {
     struct { double prompt, output; } window[WINDOWS_MAX];
-    double *work; /* of each client, currency */
+    double *work; /* of each account, currency */
     double prompt, output, context; /* sums; context: of all tokens while they are made */
     uint64_t requests;
     uint64_t last_ns;
 };
 
-static void look_at(struct look *l, const struct ek_sim_scenario *s, const struct ek_sim_spec *r)
+uint32_t ek_sim_plan_account(const struct ek_sim_plan *p, const struct ek_sim_spec *spec)
+{
+    MUST(spec->client < p->clients && p->per_client > 0);
+    if (p->per_client == 1) return spec->client;
+    uint64_t of[2] = {spec->at_ns, (uint64_t)spec->prompt_tokens << 32 | spec->output_tokens};
+    uint64_t hash = ek_hash(ek_str_make((const char *)of, sizeof of), spec->client);
+    return spec->client + (uint32_t)(hash % p->per_client) * p->clients;
+}
+
+static void look_at(struct look *l, const struct ek_sim_plan *p, const struct ek_sim_scenario *s,
+                    const struct ek_sim_spec *r)
 {
     size_t w = (size_t)(r->at_ns / (WINDOW_S * EK_S_NS));
     double prompt = r->prompt_tokens, output = r->output_tokens;
@@ -34,21 +45,23 @@ static void look_at(struct look *l, const struct ek_sim_scenario *s, const struc
     l->prompt += prompt;
     l->output += output;
     l->context += output * (prompt + output / 2);
-    l->work[r->client] += prompt * (double)s->price.prompt_pico + output * (double)s->price.output_pico;
+    l->work[ek_sim_plan_account(p, r)] +=
+        prompt * (double)s->price.prompt_pico + output * (double)s->price.output_pico;
     l->requests++;
     l->last_ns = r->at_ns;
 }
 
-/* Clients in order of falling work, each to the tier that lacks most of its part. */
+/* Accounts in order of falling work, each to the tier that lacks most of its part. */
 static void deal_tiers(struct ek_sim_plan *p, const struct ek_sim_scenario *s, const struct look *l)
 {
     double total = 0;
-    bool *dealt = calloc(p->clients, sizeof *dealt);
+    const uint32_t dealt_out = p->clients * p->per_client; /* the splitting ones follow */
+    bool *dealt = calloc(dealt_out, sizeof *dealt);
     MUST(dealt);
-    for (uint32_t c = 0; c < p->clients; c++) total += l->work[c];
-    for (uint32_t round = 0; round < p->clients; round++) {
+    for (uint32_t c = 0; c < dealt_out; c++) total += l->work[c];
+    for (uint32_t round = 0; round < dealt_out; round++) {
         uint32_t best = UINT32_MAX, tier = 0;
-        for (uint32_t c = 0; c < p->clients; c++)
+        for (uint32_t c = 0; c < dealt_out; c++)
             if (!dealt[c] && (best == UINT32_MAX || l->work[c] > l->work[best])) best = c;
         for (uint32_t t = 1; t < s->tiers; t++)
             if (s->tier[t].work - p->tier_work[t] > s->tier[tier].work - p->tier_work[tier]) tier = t;
@@ -56,7 +69,7 @@ static void deal_tiers(struct ek_sim_plan *p, const struct ek_sim_scenario *s, c
         p->tier_of[best] = (uint8_t)tier;
         p->tier_work[tier] += total > 0 ? l->work[best] / total : 0;
     }
-    for (uint32_t a = p->clients; a < p->accounts; a++)
+    for (uint32_t a = dealt_out; a < p->accounts; a++)
         p->tier_of[a] = p->tier_of[s->split_client < 0 ? 0 : s->split_client];
     free(dealt);
 }
@@ -108,11 +121,12 @@ bool ek_sim_plan_make(struct ek_sim_plan *p, const struct ek_sim_scenario *s, ch
     struct look *l = calloc(1, sizeof *l);
     MUST(l);
     p->clients = source->clients;
-    p->accounts = p->clients + s->split_into;
-    l->work = calloc(p->clients, sizeof *l->work);
+    p->per_client = s->accounts_per_client;
+    p->accounts = p->clients * p->per_client + s->split_into;
+    l->work = calloc(p->accounts, sizeof *l->work);
     p->tier_of = calloc(p->accounts, sizeof *p->tier_of);
     MUST(l->work && p->tier_of);
-    while (source->next(source, &spec)) look_at(l, s, &spec);
+    while (source->next(source, &spec)) look_at(l, p, s, &spec);
     p->requests = l->requests;
     p->span_s = fmax((double)source->end_ns * 1e-9, 1);
     source->free(source);

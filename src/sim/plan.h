@@ -10,7 +10,8 @@ struct ek_sim_plan {
     uint32_t engines;
     double slow;          /* times of the engines are multiplied by it */
     uint32_t clients;     /* of the source */
-    uint32_t accounts;    /* clients, and those a splitting client uses */
+    uint32_t per_client;  /* accounts of each, all alike; number k of client c is c + k * clients */
+    uint32_t accounts;    /* clients * per_client, and those a splitting client uses */
     uint8_t *tier_of;     /* of each account */
     uint64_t requests;
     double span_s;
@@ -25,6 +26,8 @@ struct ek_sim_plan {
 
 /* false: the source cannot be opened; why says so. */
 bool ek_sim_plan_make(struct ek_sim_plan *p, const struct ek_sim_scenario *s, char *why, size_t cap);
+/* Who sends this request: the same for the same request in every run. Without splitting. */
+uint32_t ek_sim_plan_account(const struct ek_sim_plan *p, const struct ek_sim_spec *spec);
 void ek_sim_plan_free(struct ek_sim_plan *p);
 
 #endif

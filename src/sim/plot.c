@@ -82,12 +82,11 @@ static void axes(FILE *to, const struct panel *p, int y0, double top, double spa
                     "<text x='%d' y='%.1f' text-anchor='end'>%g</text>\n",
                 LEFT, LEFT + PLOT_W, y, y, LEFT - 6, y + 4, top * i / 4);
     }
-    for (int i = 0; i <= 6; i++) {
-        bool hours = span_s > 7200;
-        double x = LEFT + PLOT_W * i / 6.0;
-        fprintf(to, "<text x='%.1f' y='%d' text-anchor='middle'>%.4g %s</text>\n", x, y0 + PANEL + 15,
-                span_s * i / 6 / (hours ? 3600 : 60), hours ? "h" : "min");
-    }
+    double unit_s = span_s > 7200 ? 3600 : 60;
+    double step = nice_top(span_s / unit_s / 8);
+    for (double t = 0; t * unit_s <= span_s; t += step)
+        fprintf(to, "<text x='%.1f' y='%d' text-anchor='middle'>%g %s</text>\n",
+                LEFT + PLOT_W * t * unit_s / span_s, y0 + PANEL + 15, t, unit_s > 60 ? "h" : "min");
 }
 
 static void line(FILE *to, const double *value, int y0, double top, const char *colour, bool ours)

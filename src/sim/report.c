@@ -60,17 +60,20 @@
     X(back_s, 1, r->back_s) \
     X(after_step_estimates, 0, (double)r->after_step.shown) \
     X(after_step_coverage_p90, 4, ek_sim_coverage(&r->after_step, true)) \
+    X(split_part, 4, r->split_part) \
     X(rejoined, 0, (double)r->repeats) \
     X(events, 0, (double)r->events)
 
 void ek_sim_report_head(FILE *to, const struct ek_sim_scenario *s, const struct ek_sim_plan *p)
 {
     fprintf(to, "%s: %s\n", s->name, s->text);
-    fprintf(to, "%llu requests of %u clients in %.0f s; prompt %.0f, output %.0f tokens on average\n",
-            (unsigned long long)p->requests, p->clients, p->span_s, p->prompt_mean, p->output_mean);
-    fprintf(to, "%u engines of %u slots, times x %.3f; load %.2f in the busiest 10 minutes (at %.0f s), "
-                "%.2f on average; seed %llu\n", p->engines, s->engine.slots, p->slow, p->load,
-            p->peak_at_s, p->mean_load, (unsigned long long)s->seed);
+    fprintf(to, "%llu requests of %u clients (%u accounts) in %.0f s; prompt %.0f, output %.0f tokens on "
+                "average\n", (unsigned long long)p->requests, p->clients, p->accounts, p->span_s,
+            p->prompt_mean, p->output_mean);
+    fprintf(to, "%u engines of %u slots, times x %.3f; a request takes %.0f s; seed %llu\n", p->engines,
+            s->engine.slots, p->slow, p->mean_service_s, (unsigned long long)s->seed);
+    fprintf(to, "load %.2f in the busiest 10 minutes (at %.0f s), %.2f on average\n", p->load,
+            p->peak_at_s, p->mean_load);
     for (uint32_t t = 0; t < s->tiers; t++)
         fprintf(to, "  tier %-12s weight %llu, %.0f %% of the work; first token in %.1f s, then %.0f ms a "
                     "token; patience %.0f s\n", s->tier[t].name, (unsigned long long)s->tier[t].weight,
@@ -118,6 +121,7 @@ void ek_sim_report_table(FILE *to, const struct ek_sim_scenario *s, struct ek_si
                 x->fair.mean, x->fair.jain);
         if (x->settle_s >= 0)
             fprintf(to, " %6.0fs %7.1f %6.0fs", x->settle_s, 100 * x->overshoot, x->back_s);
+        if (x->split_part >= 0) fprintf(to, "  split client: %.2f %% of the service", 100 * x->split_part);
         if (x->after_step.shown) fprintf(to, " %8.1f", 100 * ek_sim_coverage(&x->after_step, true));
         fputc('\n', to);
     }

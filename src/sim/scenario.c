@@ -58,6 +58,7 @@ static const struct member members[] = {
     {"hammer", TYPE_NUMBER, AT(hammer), 0, 1},
     {"liars", TYPE_NUMBER, AT(liars), 0, 1},
     {"patience_sigma", TYPE_NUMBER, AT(patience_sigma), 0, 3},
+    {"accounts_per_client", TYPE_COUNT, AT(accounts_per_client), 1, 64},
     {"split_client", TYPE_COUNT, AT(split_client), 0, 1e6},
     {"split_into", TYPE_COUNT, AT(split_into), 0, 4096},
     {"slow_at_s", TYPE_NUMBER, AT(slow_at_s), 0, 1e7},
@@ -202,6 +203,7 @@ static void defaults(struct ek_sim_scenario *s)
 {
     *s = (struct ek_sim_scenario){
         .kind = "day", .engines = 1, .load = 1, .retries = 2, .patience_sigma = 0.5, .split_client = -1,
+        .accounts_per_client = 1,
         .slow_factor = 1, .waiting_max = 20000, .cap = 1, .ttl_s = 60, .seed = 1, .drain_s = 7200};
     s->source = (struct ek_sim_source_options){.rate = 1, .sample = 1, .speed = 1, .step_factor = 1,
                                                .clients = 8};

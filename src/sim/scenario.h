@@ -31,6 +31,7 @@ struct ek_sim_scenario {
     double hammer;         /* part of the clients that retry at once, ten times, whatever they are told */
     double liars;          /* part that claims a huge max_tokens */
     double patience_sigma; /* patience is log-normal around the tier's median */
+    uint32_t accounts_per_client; /* a client of a trace is a tenant: its requests come from so many */
     int32_t split_client;  /* this client spreads its requests ... */
     uint32_t split_into;   /* ... over so many accounts; 0: nobody does */
     /* the machine halves */

@@ -248,13 +248,28 @@ static struct ek_sim_policy_options policy_options(const struct ek_sim_world *w)
         .accounts = w->plan->accounts, .tier_of = w->plan->tier_of, .price = s->price,
         .waiting_max = s->waiting_max, .brownout = s->brownout, .shed = s->shed,
         .tpot_target_s = s->tpot_target_s, .cap = s->cap, .ttl_s = s->ttl_s,
-        .rpm = s->rpm > 0 ? s->rpm : w->plan->rpm, .split_from = s->split_into ? w->plan->clients : 0,
+        .rpm = s->rpm > 0 ? s->rpm : w->plan->rpm,
+        .split_from = s->split_into ? w->plan->accounts - s->split_into : 0,
         .block = w->source->block, .seed = s->seed};
     for (uint32_t i = 0; i < o.engines; i++) {
         o.slots[i] = s->engine.slots;
         o.kv_tokens[i] = s->engine.kv_tokens;
     }
     return o;
+}
+
+/* What the splitting client got: with all its accounts, or, for comparison, with its one. */
+static double split_part(const struct ek_sim_world *w)
+{
+    uint32_t from = w->plan->accounts - w->s->split_into;
+    double all = 0, its = 0;
+    if (w->s->split_client < 0) return -1;
+    for (uint32_t i = 0; i < w->plan->accounts; i++) {
+        double service = w->fair.account[i].service;
+        all += service;
+        if (i >= from || (int32_t)i == w->s->split_client) its += service;
+    }
+    return all > 0 ? its / all : -1;
 }
 
 static void sum_up(struct ek_sim_world *w)
@@ -280,6 +295,7 @@ static void sum_up(struct ek_sim_world *w)
     r->hit = prompt + hit > 0 ? hit / (prompt + hit) : 0;
     if (w->policy->look) w->policy->look(w->policy, &percent, &r->repeats);
     ek_sim_fair_result(&w->fair, &r->fair);
+    r->split_part = split_part(w);
     double memory = (double)s->engine.kv_tokens * w->plan->engines;
     r->fair.bound = 2e-12 * fmax((double)s->price.prompt_pico * 131072,
                                  (double)s->price.output_pico * memory);
@@ -319,7 +335,7 @@ struct ek_sim_result *ek_sim_run(const struct ek_sim_scenario *s, const struct e
     w->r = r;
     w->random = ek_random_make(s->seed ^ 0x5eedull);
     ek_list_init(&w->free);
-    ek_sim_fair_init(&w->fair, plan->accounts, plan->tier_of);
+    ek_sim_fair_init(&w->fair, plan->accounts, plan->accounts - s->split_into, plan->tier_of);
     struct ek_sim_policy_options o = policy_options(w);
     w->policy = ek_sim_policy_open(policy, &o);
     MUST(w->policy); /* the scenario's names were checked */

@@ -126,8 +126,9 @@ void ek_sim_client_arrives(struct ek_sim_world *w)
     const struct ek_sim_scenario *s = w->s;
     struct ek_sim_request *r = new_request(w);
     r->spec = w->coming;
-    if (s->split_into && (int32_t)r->spec.client == s->split_client)
-        r->spec.client = w->plan->clients + (uint32_t)ek_random_below(&w->random, s->split_into);
+    r->spec.client = ek_sim_plan_account(w->plan, &w->coming); /* an account from here on */
+    if (s->split_into && (int32_t)w->coming.client == s->split_client)
+        r->spec.client = w->plan->accounts - 1 - (uint32_t)ek_random_below(&w->random, s->split_into);
     r->tier = w->plan->tier_of[r->spec.client];
     r->output_tokens = r->spec.output_tokens;
     r->think_tokens = r->spec.think_tokens;
