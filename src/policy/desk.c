@@ -316,7 +316,8 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     struct ek_desk_pool *pool = &p->pool[e->pool];
     ek_desk_tick_pool(p, pool, now.mono_ns);
-    ek_pace_tokens(&pool->pace, tokens);
+    /* The pace of tokens is that of streams; a shell that tells all at the end tells nothing of it. */
+    if (e->tokens > 0) ek_pace_tokens(&pool->pace, tokens);
     if (__builtin_add_overflow(e->tokens, tokens, &e->tokens)) e->tokens = UINT32_MAX;
     if (e->tokens <= e->output_tokens || !ek_desk_priced(e)) return;
     /* Longer than foreseen: charged as it grows, a quarter ahead, not minutes later at its end. */

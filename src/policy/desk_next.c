@@ -15,7 +15,7 @@
 
 #define VISITS_MIN 256u /* of one round */
 #define ROUNDS_MAX 32u  /* until everyone was looked at */
-#define RAISE_MIN_MS 250 /* a p90 is not raised by less, nor by less than a tenth */
+#define RAISE_MIN_MS 250 /* a p90 is not raised by less, nor by less than a quarter */
 
 const char *ek_desk_why_name(enum ek_desk_why why)
 {
@@ -172,16 +172,16 @@ static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *
            moved((double)e->told_eta_ms, (double)a->eta_ms, p->tell_change);
 }
 
-/* What was promised holds: a p90 that was shown moves on as time passes, and is shown later than that only
- * where it must be, with the reason. */
+/* What was promised holds: a p90 that was shown moves on as time passes, follows small changes in neither
+ * direction, and is shown later only where it must be, with the reason. */
 static void keep_promise(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
                          struct ek_action *a)
 {
     if (e->told_ns == 0 || e->told_p90_ms < 0 || a->eta_p90_ms < 0) return;
     int64_t left_ms = e->told_p90_ms - (int64_t)(ek_ns_since(now_ns, e->told_ns) / EK_MS_NS);
     int64_t by_ms = a->eta_p90_ms - left_ms;
-    if (by_ms <= 0) return;
-    if (left_ms >= 0 && (by_ms < RAISE_MIN_MS || by_ms < a->eta_p90_ms / 10)) {
+    if (by_ms < -left_ms / 4) return; /* much better news are told */
+    if (left_ms >= 0 && (by_ms < RAISE_MIN_MS || by_ms < left_ms / 4)) {
         a->eta_p90_ms = left_ms;
         if (a->eta_ms > left_ms) a->eta_ms = left_ms;
         return;
@@ -225,7 +225,7 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
     e->first_p90_ms = a->eta_p90_ms;
     e->first_raw_s = (float)w->raw_s;
     e->first_sd_s = (float)w->sd_s;
-    e->first_depth = (uint8_t)ek_conform_depth(a->position);
+    e->first_kind = (uint8_t)w->kind;
 }
 
 static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struct ek_action *a)

@@ -71,7 +71,7 @@ struct ek_desk_entry {
     uint8_t upstream; /* RUNNING, STOPPING */
     uint8_t told_why;
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
-    uint8_t first_depth;
+    uint8_t first_kind;
     bool used_known;
     bool thinks;
     bool keep_thinking;
@@ -90,7 +90,9 @@ struct ek_desk_pool {
     uint32_t running;
     struct ek_pace pace;
     double away; /* refused since the line was last short: places promised by Retry-After */
-    double arriving[EK_DESK_TIERS_MAX]; /* nano-units that came in the last minute, faded */
+    struct {
+        double work[EK_DESK_TIERS_MAX]; /* nano-units that came, faded over a minute, over ten */
+    } arriving[2];
     uint64_t arriving_ns;
 };
 
@@ -120,7 +122,7 @@ struct ek_policy {
     struct ek_order order;
     struct ek_predict predict;
     struct ek_warm warm;
-    struct ek_conform conform[EK_DESK_TIERS_MAX][EK_CONFORM_DEPTHS];
+    struct ek_conform conform[EK_DESK_TIERS_MAX][2 * EK_CONFORM_DEPTHS]; /* of two kinds of wait */
     struct ek_list free;
     struct ek_list waiting;
     struct ek_list fresh;
@@ -175,6 +177,7 @@ struct ek_desk_wait {
     uint32_t position;
     int64_t eta_ms, eta_p90_ms; /* -1: not known */
     double raw_s, sd_s;
+    uint32_t kind; /* of its errors: depth, and whether it waits behind others of its own account */
 };
 struct ek_desk_wait ek_desk_wait_of(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns);
 struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool,

@@ -11,31 +11,54 @@
 #define RETRY_MAX_MS 60000.0
 #define RETRY_UNKNOWN_MS 5000.0 /* nothing measured yet: come back in about 5 to 10 s */
 #define ETA_MS_MAX (24 * 3600 * 1000.0)
-#define ARRIVING_S 60.0
+
+static const double arriving_s[2] = {60, 600};
 
 void ek_desk_arriving(struct ek_desk_pool *pool, uint32_t tier, double work, uint64_t now_ns)
 {
     double since_s = (double)ek_ns_since(now_ns, pool->arriving_ns) * 1e-9;
-    double keep = exp(-since_s / ARRIVING_S);
     MUST(tier < EK_DESK_TIERS_MAX);
-    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) pool->arriving[t] *= keep;
-    pool->arriving[tier] += work;
+    for (uint32_t k = 0; k < 2; k++) {
+        double keep = exp(-since_s / arriving_s[k]);
+        for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) pool->arriving[k].work[t] *= keep;
+        pool->arriving[k].work[tier] += work;
+    }
     pool->arriving_ns = now_ns;
 }
 
-/* Nano-units a second that later arrivals of tiers with nothing left to serve will take before this tier. */
-static double overtaking(const struct ek_policy *p, uint32_t tier, const struct ek_desk_pool *pool,
-                         uint32_t drained, double rate, uint64_t now_ns)
+/* Nano-units a second that come for a tier: the last minute speaks for short waits, ten for long ones. */
+static double arrival_rate(const struct ek_desk_pool *pool, uint32_t tier, double horizon_s, uint64_t now_ns)
 {
-    double keep = exp(-(double)ek_ns_since(now_ns, pool->arriving_ns) * 1e-9 / ARRIVING_S);
+    uint32_t k = horizon_s > arriving_s[0];
+    double keep = exp(-(double)ek_ns_since(now_ns, pool->arriving_ns) * 1e-9 / arriving_s[k]);
+    return pool->arriving[k].work[tier] * keep / arriving_s[k];
+}
+
+/* Nano-units a second that later arrivals of tiers with nothing left to serve will take before this one. */
+static double overtaking(const struct ek_policy *p, uint32_t tier, const struct ek_desk_pool *pool,
+                         const struct ek_order_ahead *a, double rate, uint64_t now_ns)
+{
     double sum = 0;
+    if (rate <= 0) return 0;
     for (uint32_t t = 0; t < p->tiers; t++) {
-        if (t == tier || !(drained >> t & 1)) continue;
-        double lambda = pool->arriving[t] * keep / ARRIVING_S;
+        if (t == tier || !(a->drained >> t & 1)) continue;
         double pair = p->order.weight[t] + p->order.weight[tier];
-        sum += fmin(lambda, rate * p->order.weight[t] / pair);
+        double most = rate * p->order.weight[t] / pair;
+        sum += fmin(arrival_rate(pool, t, a->work / rate, now_ns), most);
     }
     return sum;
+}
+
+/* Nano-units of later arrivals in its own tier, of accounts that had nothing waiting, that go before one who
+ * waits behind others of its own account: until virtual time has come to its turn. */
+static double newcomers(const struct ek_policy *p, uint32_t tier, const struct ek_desk_pool *pool,
+                        const struct ek_order_ahead *a, double rate, uint64_t now_ns)
+{
+    if (a->lead <= 0 || rate <= 0) return 0;
+    double own_rate = rate * ek_order_share(&p->order, tier, (uint32_t)(pool - p->pool));
+    double until_s = a->lead * (a->members + 1) / own_rate;
+    double others = arrival_rate(pool, tier, until_s, now_ns) * (1 - a->flow_share);
+    return others * fmin(until_s, a->work / own_rate + until_s / 2);
 }
 
 static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint32_t index,
@@ -54,12 +77,15 @@ static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint3
     double mean = count > 0 ? work / count : a->count > 0 ? a->work / a->count : 1.0;
     if (pool->pace.memory[EK_PACE_SLOW].done > 0)
         mean = pool->pace.memory[EK_PACE_SLOW].work / pool->pace.memory[EK_PACE_SLOW].done;
-    struct ek_wait_ask q = {.work = a->work, .count = a->count, .mean = fmax(mean, 1e-9), .slots = slots,
-                            .overtaking = overtaking(p, tier, pool, a->drained, rate, now_ns),
+    mean = fmax(mean, 1e-9);
+    double more = newcomers(p, tier, pool, a, rate, now_ns);
+    struct ek_wait_ask q = {.work = a->work + more, .count = a->count + more / mean, .mean = mean,
+                            .slots = slots, .overtaking = overtaking(p, tier, pool, a, rate, now_ns),
                             .share_min = ek_order_share(&p->order, tier, index)};
     struct ek_wait_raw raw = ek_pace_wait(&pool->pace, &q);
     if (!raw.known) return w;
-    struct ek_band b = ek_conform_band(&p->conform[tier][ek_conform_depth(w.position)], raw.p50_s, raw.sd_s);
+    w.kind = ek_conform_depth(w.position) + (a->lead > mean ? EK_CONFORM_DEPTHS : 0);
+    struct ek_band b = ek_conform_band(&p->conform[tier][w.kind], raw.p50_s, raw.sd_s);
     w.known = true;
     w.raw_s = raw.p50_s;
     w.sd_s = raw.sd_s;
@@ -99,7 +125,7 @@ void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns
     t->error_s += error_s;
     t->error_abs_s += fabs(error_s);
     if (e->first_sd_s > 0)
-        ek_conform_add(&p->conform[e->tier][e->first_depth],
+        ek_conform_add(&p->conform[e->tier][e->first_kind],
                        (wait_s - (double)e->first_raw_s) / (double)e->first_sd_s, held50, held90);
     e->first_ns = 0; /* should it come back, it was scored */
 }

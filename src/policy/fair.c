@@ -32,6 +32,12 @@ static void arrange(struct ek_fair *f, struct ek_fair_node *n)
     place(&f->end, &n->end, deep, e, n->seq, e);
 }
 
+static void raise_floor(struct ek_fair *f)
+{
+    const struct ek_fair_node *least = ek_fair_next(f);
+    if (least && (double)least->counter > f->floor) f->floor = (double)least->counter;
+}
+
 static void count_in(struct ek_fair *f, const struct ek_fair_node *n, int sign)
 {
     if (n->held) return;
@@ -46,9 +52,7 @@ void ek_fair_set(struct ek_fair *f, struct ek_fair_node *n, uint32_t count, int6
     MUST(count > 0 || work == 0);
     MUST(first <= work && first >= 0);
     if (n->count == 0 && count > 0) {
-        const struct ek_fair_node *least = ek_fair_next(f);
-        int64_t level = least ? least->counter : f->floor;
-        if (!keep && n->counter < level) n->counter = level;
+        if (!keep && (double)n->counter < f->floor) n->counter = (int64_t)f->floor;
         n->seq = ++f->next_seq;
     }
     count_in(f, n, -1);
@@ -66,7 +70,11 @@ void ek_fair_charge(struct ek_fair *f, struct ek_fair_node *n, int64_t by)
     if (__builtin_add_overflow(n->counter, by, &n->counter) || n->counter > INT64_MAX / 4)
         n->counter = INT64_MAX / 4;
     if (n->counter < 0) n->counter = 0;
+    uint32_t members = ek_tree_count(&f->head);
+    f->floor += (double)by / (members ? members : 1);
+    if (f->floor < 0) f->floor = 0;
     arrange(f, n);
+    raise_floor(f);
 }
 
 void ek_fair_hold(struct ek_fair *f, struct ek_fair_node *n, bool held)
@@ -76,8 +84,7 @@ void ek_fair_hold(struct ek_fair *f, struct ek_fair_node *n, bool held)
     n->held = held;
     count_in(f, n, +1);
     /* While held it did not compete: it comes back like one that was away. */
-    const struct ek_fair_node *least = held ? NULL : ek_fair_next(f);
-    if (least && n->counter < least->counter) n->counter = least->counter;
+    if (!held && (double)n->counter < f->floor) n->counter = (int64_t)f->floor;
     arrange(f, n);
 }
 
@@ -85,11 +92,6 @@ struct ek_fair_node *ek_fair_next(const struct ek_fair *f)
 {
     struct ek_tree_node *n = ek_tree_first(&f->head);
     return n ? EK_CONTAINER(n, struct ek_fair_node, head) : NULL;
-}
-
-void ek_fair_served(struct ek_fair *f, const struct ek_fair_node *n)
-{
-    if (n->counter > f->floor) f->floor = n->counter;
 }
 
 struct ek_fair_ahead ek_fair_ahead(const struct ek_fair *f, const struct ek_fair_node *n, int64_t own)

@@ -3,8 +3,11 @@
  * given. The smallest counter goes next (VTC, Sheng et al., OSDI 2024, with costs in nano-units).
  *
  *   - charged as predicted when a request starts, settled when it ends: the counter moves both ways
- *   - lift: one that had nothing waiting comes back with at least the smallest counter of those who have,
- *     so that nobody saves up service by staying away
+ *   - lift: one that had nothing waiting comes back with at least the level's virtual time, so that nobody
+ *     saves up service by staying away. Virtual time is that of generalized processor sharing (Parekh and
+ *     Gallager 1993): it grows by cost / members for each cost served. VTC lifts to the smallest counter
+ *     instead; then a stream of newcomers, each with one request, holds that smallest counter for ever and
+ *     whoever has a second request waits until the stream ends
  *
  * The level also answers, in O(log n), how much would be served before a member's counter reaches S.
  * With c the counter, h the cost of the next request, w all waiting work, a member f is served, up to S,
@@ -34,7 +37,7 @@ struct ek_fair_node {
 
 struct ek_fair {
     struct ek_tree head, rest, end;
-    int64_t floor; /* counter of the last one served; what one is lifted to when nobody waits */
+    double floor; /* virtual time; never below the smallest counter of those who take part */
     uint64_t next_seq;
     int64_t work;   /* of those who take part */
     uint32_t count; /* requests of those who take part */
@@ -55,8 +58,6 @@ void ek_fair_charge(struct ek_fair *f, struct ek_fair_node *n, int64_t by);
 void ek_fair_hold(struct ek_fair *f, struct ek_fair_node *n, bool held);
 /* Who goes next; NULL: nobody who may. */
 struct ek_fair_node *ek_fair_next(const struct ek_fair *f);
-/* n is served out of or in turn: remembers the floor. Before its charge. */
-void ek_fair_served(struct ek_fair *f, const struct ek_fair_node *n);
 /* What others are served before n's counter has grown by `own` (its own work before the one asked for). */
 struct ek_fair_ahead ek_fair_ahead(const struct ek_fair *f, const struct ek_fair_node *n, int64_t own);
 

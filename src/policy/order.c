@@ -300,8 +300,6 @@ void ek_order_start(struct ek_order *o, struct ek_order_item *it)
         h->count = it->prefix_count;
     }
     o->clock_last[o->group[f->pool]] = o->clock[o->group[f->pool]][f->tier];
-    ek_fair_served(&f->users, &it->user->node);
-    ek_fair_served(&c->flows, &f->node);
     charge(o, it, it->cost);
 }
 

@@ -140,6 +140,10 @@ struct ek_order_ahead {
     double count;     /* requests that go before */
     double work;      /* and what they cost, nano-units */
     double own;       /* the part of work that is of the same flow */
+    double lead;      /* its turn is this far beyond the virtual time of its class: what arrives until
+                       * that has grown so far, of accounts that had nothing waiting, goes before it */
+    uint32_t members; /* accounts in line in its class */
+    double flow_share; /* of the class's waiting work that is of the same flow */
     uint32_t drained; /* bit t: tier t will have no work left before then, so its new arrivals go before */
 };
 

@@ -199,6 +199,9 @@ struct ek_order_ahead ek_order_ahead(const struct ek_order *o, const struct ek_o
     struct ek_fair_ahead flows = ek_fair_ahead(&c->flows, &f->node, (int64_t)own);
     struct ek_order_ahead a = {.count = mine.count + users.count + flows.count, .work = own + flows.work,
                                .own = own};
+    a.lead = fmax(0, (double)f->node.counter + own - c->flows.floor);
+    a.members = ek_tree_count(&c->flows.head);
+    a.flow_share = c->flows.work > 0 ? fmin(1, (double)f->node.work / (double)c->flows.work) : 1;
     a.count += ek_tree_count(&c->returned);
     a.work += c->returned.root ? (double)c->returned.root->sum : 0;
     add_tiers(o, f->tier, f->pool, &a);
@@ -208,9 +211,8 @@ struct ek_order_ahead ek_order_ahead(const struct ek_order *o, const struct ek_o
 struct ek_order_ahead ek_order_ahead_of_new(const struct ek_order *o, uint32_t tier, uint32_t pool)
 {
     const struct ek_fair *f = &o->class[pool][tier].flows;
-    const struct ek_fair_node *least = ek_fair_next(f);
     MUST(tier < o->tiers && pool < o->pools);
-    struct ek_fair_node fresh = {.counter = least ? least->counter : f->floor, .seq = UINT64_MAX};
+    struct ek_fair_node fresh = {.counter = (int64_t)f->floor, .seq = UINT64_MAX};
     struct ek_fair_ahead flows = ek_fair_ahead(f, &fresh, 0);
     struct ek_order_ahead a = {.count = flows.count, .work = flows.work};
     add_tiers(o, tier, pool, &a);

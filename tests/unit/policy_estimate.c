@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* Are the estimates true? Crowds in virtual time with heavy-tailed answers, bursts and an engine that
+ * slows down in the middle; what was shown first is held against what came. And the parts under it: the
+ * conformal band, the prediction of outputs. */
+#include "policy_world.h"
+
+#include "policy/conform.h"
+#include "policy/predict.h"
+
+static const struct ek_tier_options two_tiers[] = {{.name = "free", .weight = 1},
+                                                   {.name = "paid", .weight = 4}};
+
+static struct ek_desk_options options(uint64_t seed)
+{
+    return (struct ek_desk_options){.queue.waiting_max = 2000, .tiers = {two_tiers, 2}, .running_max = 1000,
+                                    .tell_min_ns = EK_S_NS, .tell_max_ns = 10 * EK_S_NS, .tell_change = 0.1,
+                                    .down_grace_ns = 60 * EK_S_NS, .seed = seed};
+}
+
+/* Lognormal, median 800, as wide as the answers of a reasoning model. */
+static void arrive(struct world *w)
+{
+    double out = 800 * exp(1.1 * world_normal(w));
+    struct ek_used u = {.prompt_tokens = 50 + (uint32_t)(2000 * world_unit(w) * world_unit(w)),
+                        .output_tokens = 10 + (uint32_t)fmin(out, 16000)};
+    struct ek_arrival a = {.account = 1 + (uint64_t)(3000 * world_unit(w) * world_unit(w)), .model = 7,
+                           .tier = world_unit(w) < 0.3, .prompt_tokens = u.prompt_tokens};
+    world_come(w, &a, &u);
+}
+
+struct truth {
+    double shown, p50, p90, rel[4000];
+    uint32_t rels;
+};
+
+static int by_value(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return a < b ? -1 : a > b;
+}
+
+static struct truth judge(const struct world *w, uint64_t from_ns, uint64_t to_ns)
+{
+    static struct truth t;
+    t = (struct truth){0};
+    for (uint32_t i = 0; i < w->guests; i++) {
+        const struct world_guest *g = &w->guest[i];
+        if (!g->started_ns || !g->first_position || g->first_p50_ms < 0) continue;
+        if (g->came_ns < from_ns || g->came_ns >= to_ns) continue;
+        double wait_ms = (double)(g->started_ns - g->came_ns) * 1e-6;
+        t.shown++;
+        t.p50 += wait_ms <= (double)g->first_p50_ms;
+        t.p90 += wait_ms <= (double)g->first_p90_ms;
+        if (g->first_position > 50 && t.rels < 4000)
+            t.rel[t.rels++] = fabs(wait_ms - (double)g->first_p50_ms) / wait_ms;
+    }
+    qsort(t.rel, t.rels, sizeof *t.rel, by_value);
+    printf("  %5.0f shown: p50 held %.3f, p90 held %.3f, median error beyond 50: %.3f of %u\n", t.shown,
+           t.p50 / t.shown, t.p90 / t.shown, t.rels ? t.rel[t.rels / 2] : 0, t.rels);
+    t.p50 /= t.shown;
+    t.p90 /= t.shown;
+    return t;
+}
+
+/* 32 slots take about 0.9 a second. A slow wave of load between 0.6 and 1.3 of that. */
+static void wave(struct world *w, double seconds, double level, double swing)
+{
+    uint64_t end_ns = w->now.mono_ns + (uint64_t)(seconds * 1e9);
+    while (w->now.mono_ns < end_ns) {
+        double t_s = (double)w->now.mono_ns * 1e-9;
+        double rate = 0.9 * (level + swing * sin(t_s / 1500));
+        double gap_s = -log(world_unit(w) + 1e-12) / fmax(rate, 0.05);
+        world_until(w, w->now.mono_ns + (uint64_t)(gap_s * 1e9));
+        arrive(w);
+    }
+}
+
+static void first_estimates_hold_as_often_as_they_say(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 31; seed <= 32; seed++) {
+        struct ek_desk_options o = options(seed);
+        struct world *w = world_new(&o, 32, seed);
+        wave(w, 20000, 0.95, 0.35);
+        struct truth t = judge(w, 0, UINT64_MAX);
+        struct ek_desk_stats s;
+        ek_desk_stats(w->desk, &s);
+        double told = (double)(s.truth[0].within_p90 + s.truth[1].within_p90) /
+                      (double)(s.truth[0].shown + s.truth[1].shown);
+        printf("  by the desk's own count %.3f; raised %llu times\n", told,
+               (unsigned long long)(s.truth[0].raised + s.truth[1].raised));
+        assert_true(t.shown > 3000);
+        /* Waits of a quarter of an hour while the load swings by two thirds: the worst case there is. */
+        assert_true(t.p90 > 0.84 && t.p90 < 0.95);
+        assert_true(t.p50 > 0.42 && t.p50 < 0.58);
+        assert_true(t.rels < 100 || t.rel[t.rels / 2] <= 0.45);
+        world_free(w);
+    }
+}
+
+/* Half of the engine goes away: those who come in the ten minutes after it are told. */
+static void estimates_follow_an_engine_that_slows_down(void **state)
+{
+    (void)state;
+    struct ek_desk_options o = options(41);
+    struct world *w = world_new(&o, 32, 41);
+    wave(w, 8000, 1.05, 0.1);
+    uint64_t step_ns = w->now.mono_ns;
+    w->speed = 0.5;
+    wave(w, 3000, 0.6, 0);
+    judge(w, 0, step_ns);
+    struct truth t = judge(w, step_ns, step_ns + 600 * EK_S_NS);
+    judge(w, step_ns + 600 * EK_S_NS, UINT64_MAX);
+    assert_true(t.p90 > 0.5);
+    world_free(w);
+}
+
+static void a_band_covers_whatever_the_distribution(void **state)
+{
+    (void)state;
+    struct ek_random r = ek_random_make(51);
+    static struct ek_conform c;
+    double held50 = 0, held90 = 0, n = 0;
+    for (int i = 0; i < 20000; i++) {
+        double raw_s = 10, sd_s = 3;
+        double wait_s = i < 10000 ? 5 * exp(ek_random_unit(&r) * 2) : 30 * ek_random_unit(&r);
+        struct ek_band b = ek_conform_band(&c, raw_s, sd_s);
+        assert_true(b.p50_s >= 0 && b.p90_s >= b.p50_s);
+        ek_conform_add(&c, (wait_s - raw_s) / sd_s, wait_s <= b.p50_s, wait_s <= b.p90_s);
+        if (i < 200) continue;
+        held50 += wait_s <= b.p50_s;
+        held90 += wait_s <= b.p90_s;
+        n++;
+    }
+    printf("held: %.3f and %.3f\n", held50 / n, held90 / n);
+    assert_true(fabs(held50 / n - 0.5) < 0.02 && fabs(held90 / n - 0.9) < 0.01);
+}
+
+static void answers_are_predicted_from_the_narrowest_group_that_knows(void **state)
+{
+    (void)state;
+    struct ek_predict p;
+    assert_true(ek_predict_init(&p, 4096));
+    struct ek_predict_key brief = {.account = 1, .model = 7, .prompt_tokens = 100};
+    struct ek_predict_key wordy = {.account = 2, .model = 7, .prompt_tokens = 100};
+    assert_false(ek_predict_output(&p, &brief).known);
+    struct ek_random r = ek_random_make(52);
+    for (int i = 0; i < 300; i++) {
+        ek_predict_learn(&p, &brief, 90 + (uint32_t)ek_random_below(&r, 20), 0);
+        ek_predict_learn(&p, &wordy, 3900 + (uint32_t)ek_random_below(&r, 200), 3000);
+    }
+    struct ek_prediction a = ek_predict_output(&p, &brief), b = ek_predict_output(&p, &wordy);
+    assert_true(a.known && fabs(a.mean - 100) < 10 && a.p50 > 70 && a.p50 < 140);
+    assert_true(b.known && fabs(b.mean - 4000) < 100 && b.p50 > 2800 && b.p90 < 5800);
+    struct ek_predict_key stranger = {.account = 3, .model = 7, .prompt_tokens = 100};
+    struct ek_prediction c = ek_predict_output(&p, &stranger);
+    assert_true(c.known && c.p50 >= a.p50 && c.p90 > 2800);
+    struct ek_prediction t = ek_predict_thought(&p, &stranger);
+    assert_true(t.known && fabs(t.mean - 3000) < 1);
+    /* A crowd of strangers does not push out those who keep coming. */
+    for (uint64_t i = 0; i < 3000; i++) {
+        struct ek_predict_key k = {.account = 100 + i, .model = 7, .prompt_tokens = 100};
+        ek_predict_learn(&p, &k, 500, 0);
+        if (i % 10 == 0) ek_predict_learn(&p, &brief, 100, 0);
+    }
+    assert_true(fabs(ek_predict_output(&p, &brief).mean - 100) < 10);
+    ek_predict_free(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_band_covers_whatever_the_distribution),
+        cmocka_unit_test(answers_are_predicted_from_the_narrowest_group_that_knows),
+        cmocka_unit_test(first_estimates_hold_as_often_as_they_say),
+        cmocka_unit_test(estimates_follow_an_engine_that_slows_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
