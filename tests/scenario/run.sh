@@ -13,7 +13,7 @@ node=$(scripts/node-modules.sh) || exit 1
 mkdir -p "$dir"
 rm -f "$dir/scenario-counts.txt"
 echo "scenarios: seed ${EK_SEED:-20261121}, $EVENKEEL, Node $("$node" --version)"
-"$node" --test --test-concurrency=1 --test-force-exit --test-timeout=240000 --test-reporter=spec --test-reporter-destination=stdout \
+"$node" --test --test-concurrency=1 --test-force-exit --test-timeout=420000 --test-reporter=spec --test-reporter-destination=stdout \
     --test-reporter=tap --test-reporter-destination="$dir/scenarios.tap" "$@"
 status=$?
 awk '/^# pass /{p=$3} /^# fail /{f=$3} /^# cancelled /{c=$3} /^# skipped /{s=$3} END{print p+0, f+c, s+0}' \

@@ -44,6 +44,8 @@ function checkComments(r, { first_ms, silence_ms }) {
     if (q.eta_ms != null && q.eta_p90_ms != null) assert.ok(q.eta_p90_ms >= q.eta_ms, c);
     assert.equal(typeof q.reason, 'string', c);
   }
+  const places = queue.map((c) => JSON.parse(c.slice(8)).position);
+  for (let i = 1; i < places.length; i++) assert.ok(places[i] <= places[i - 1], `the place grew: ${places}`);
   assert.ok(r.head_ms <= first_ms && r.marks[0].ms <= first_ms, `first byte after ${r.marks[0]?.ms} ms`);
   let last = 0;
   for (const m of r.marks) {
@@ -51,6 +53,19 @@ function checkComments(r, { first_ms, silence_ms }) {
     last = m.ms;
   }
   return queue.length;
+}
+
+// A whole answer: no byte before the hold is over unless it is the answer itself; then newlines.
+function checkWhole(r, { hold_ms, silence_ms }) {
+  const newlines = /^\n*/.exec(r.text)[0].length;
+  if (newlines === 0) return 0;
+  assert.ok(r.head_ms >= hold_ms - 50 && r.head_ms <= hold_ms + silence_ms, `the status came after ${r.head_ms} ms`);
+  let last = r.head_ms;
+  for (const m of r.marks) {
+    assert.ok(m.ms - last <= silence_ms, `${m.ms - last} ms of silence`);
+    last = m.ms;
+  }
+  return newlines;
 }
 
 const waiting = { comment: '1s', comment_min: '100ms', hold: '1200ms', newline: '1s' };
@@ -64,7 +79,7 @@ test('500 at once on 16 slots with a queue of 400', { skip: needDoor }, async (t
   const all = await within(60000, Promise.all(Array.from({ length: 500 }, (_, i) => ask(door, {
     model: 'paced', seed: i, stream: i % 5 !== 0, max_tokens: 20, pacer_rate: 100, stream_options: i % 5 !== 0 ? { include_usage: true } : undefined,
     messages: [{ role: 'user', content: question(i) }] }))), '500 requests end');
-  let served = 0, refused = 0, waited = 0;
+  let served = 0, refused = 0, waited = 0, held = 0;
   const reference = new Map();
   for (const [i, r] of all.entries()) {
     assert.equal(dishonest(r), null);
@@ -81,12 +96,12 @@ test('500 at once on 16 slots with a queue of 400', { skip: needDoor }, async (t
     served++;
     reference.set(i, r.digest.text);
     if (i % 5 !== 0) waited += checkComments(r, { first_ms: 3000 * SLOW, silence_ms: 2500 * SLOW }) > 0;
-    else for (const m of r.marks) assert.ok(m.ms >= 0);
+    else held += checkWhole(r, { hold_ms: 1200, silence_ms: 2500 * SLOW }) > 0;
   }
-  t.diagnostic(`${served} served, ${refused} refused, ${waited} streams waited, ${Math.round(performance.now() - begin)} ms`);
+  t.diagnostic(`${served} served, ${refused} refused, ${waited} streams waited, ${held} whole answers were held, ${Math.round(performance.now() - begin)} ms`);
   assert.equal(served + refused, 500);
   assert.ok(served >= 400 && refused >= 50, `${served} served, ${refused} refused`);
-  assert.ok(waited > 200);
+  assert.ok(waited > 200 && held > 20);
   for (const i of [1, 33, 222, 377]) {
     if (!reference.has(i)) continue;
     const direct = await ask(pacer, { model: 'paced', seed: i, stream: true, max_tokens: 20 });

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { startFaulty } from '../tools/faulty.mjs';
 import { MODEL, SLOW, alive, needDoor, needEngine, startDoor, startPacer, waitFor, within } from './lib.mjs';
-import { ask } from './client.mjs';
+import { ask, dishonest } from './client.mjs';
 
 const prompt = (i) => [{ role: 'user', content: `What is ${321 + i} + ${478 - i}?` }];
 // Long enough to be killed in the middle.
@@ -121,6 +121,36 @@ test('SIGTERM drains: what runs is finished, what comes is refused, then it ends
   const { code } = await within(10000, door.exited, 'the door ends');
   assert.equal(code, 0, door.err);
   door.checkHealth();
+});
+
+test('SIGTERM: those who wait were accepted, so they are served', { skip: needDoor }, async (t) => {
+  const pacer = await startPacer(['--seconds', '60']);
+  const door = await startDoor({ upstream: [{ url: pacer.url, slots: 1 }] });
+  t.after(() => pacer.stop());
+  const all = Array.from({ length: 5 }, (_, i) => ask(door, { model: 'paced', stream: i > 0, max_tokens: 15, pacer_rate: 60, seed: i, messages: prompt(i) }));
+  await door.waitMetric('evenkeel_waiting', (v) => v >= 3);
+  door.killNow('SIGTERM');
+  for (const r of await within(20000, Promise.all(all), 'all are served')) {
+    assert.equal(r.digest.complete, true, JSON.stringify(r.digest));
+  }
+  assert.equal((await within(10000, door.exited, 'the door ends')).code, 0);
+});
+
+test('an engine that hangs is noticed: honest ends, and service again', { skip: needEngine }, async (t) => {
+  const door = await startDoor({ model: MODEL, config: { relay: { first_token: '1s', stall: '500ms', probe: '100ms', attempts: 3 } } });
+  t.after(() => door.stop());
+  const model = (await (await fetch(`${door.url}/v1/models`)).json()).data[0].id;
+  const [engine] = door.engines();
+  let stopped = false;
+  const onBytes = () => {
+    if (!stopped) process.kill(engine, 'SIGSTOP');
+    stopped = true;
+  };
+  const all = await within(60000, Promise.all(Array.from({ length: 8 }, (_, i) => ask(door, long(model, i), { onBytes }))), 'all end');
+  for (const r of all) assert.equal(dishonest(r), null);
+  t.diagnostic(`${all.filter((r) => r.digest.complete).length} of 8 whole after the hang`);
+  await waitFor('service again', async () => (await ask(door, { model, max_tokens: 4, messages: prompt(0) })).digest.complete,
+    { timeout_ms: 30000 });
 });
 
 test('SIGTERM with a short deadline ends what runs honestly', { skip: needDoor }, async (t) => {
