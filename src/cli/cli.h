@@ -22,6 +22,7 @@ int ek_cli_check(int argc, char **argv);
 int ek_cli_chat(int argc, char **argv);
 int ek_cli_key(int argc, char **argv);
 int ek_cli_engine(int argc, char **argv);
+int ek_cli_load(int argc, char **argv);
 int ek_cli_sim(int argc, char **argv);
 
 /* Load the configuration of `serve` or `engine` from its flags, or do what the command line asked for

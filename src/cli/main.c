@@ -16,6 +16,7 @@ static const struct ek_command commands[] = {
     {"chat", ek_cli_chat, "[PROMPT]", "Talk with a server in the terminal."},
     {"check", ek_cli_check, "FILE", "Check a configuration or a model file, and name every error."},
     {"key", ek_cli_key, "NAME", "Make a key and the lines that make it known."},
+    {"load", ek_cli_load, "SCENARIO", "Send a scenario's clients to a live server, and measure."},
     {"sim", ek_cli_sim, "SCENARIO", "Try a policy on virtual time, beside others."},
     {"version", run_version, "", "Print the version."},
     {"help", run_help, "[COMMAND]", "Print this, or the help of a command."},

@@ -86,6 +86,7 @@ void ek_sim_result_sum(struct ek_sim_result *r)
         add_sketch(&all->answer, &t->answer);
         add_sketch(&all->tpot, &t->tpot);
         add_sketch(&all->wait, &t->wait);
+        add_sketch(&all->itl, &t->itl);
         add_truth(&all->truth, &t->truth);
     }
 }

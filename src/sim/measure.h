@@ -48,6 +48,7 @@ struct ek_sim_tier_result {
     double service;       /* currency */
     double service_contended; /* ... while every tier had somebody waiting */
     struct ek_sim_sketch ttft, answer, tpot, wait;
+    struct ek_sim_sketch itl; /* single gaps between tokens; live only */
     struct ek_sim_truth truth;
 };
 

@@ -28,6 +28,8 @@
     X(answer_p99_s, 3, ek_sim_sketch_quantile(&t->answer, 0.99)) \
     X(tpot_p50_s, 4, ek_sim_sketch_quantile(&t->tpot, 0.5)) \
     X(tpot_p99_s, 4, ek_sim_sketch_quantile(&t->tpot, 0.99)) \
+    X(itl_p50_s, 4, ek_sim_sketch_quantile(&t->itl, 0.5)) \
+    X(itl_p99_s, 4, ek_sim_sketch_quantile(&t->itl, 0.99)) \
     X(wait_mean_s, 3, ek_sim_sketch_mean(&t->wait)) \
     X(wait_p90_s, 3, ek_sim_sketch_quantile(&t->wait, 0.9)) \
     X(estimates, 0, (double)t->truth.shown) \

@@ -23,6 +23,7 @@ struct ek_sim_scenario {
     uint32_t engines;
     struct ek_sim_engine_options engine;
     double load;
+    uint32_t told_slots;   /* what an engine says it has; 0: the truth */
     struct ek_desk_price price; /* pico-units a token */
     uint32_t tiers;
     struct ek_sim_tier tier[EK_DESK_TIERS_MAX];

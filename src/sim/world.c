@@ -72,13 +72,18 @@ static void engine_moves(struct ek_sim_world *w, struct ek_sim_engine *e)
     w->dirty |= 1u << (e - w->engine);
 }
 
+static uint32_t told_slots(const struct ek_sim_world *w)
+{
+    return w->s->told_slots ? w->s->told_slots : w->s->engine.slots;
+}
+
 static void report_loads(struct ek_sim_world *w)
 {
     for (uint32_t i = 0; i < w->plan->engines && w->policy->load; i++) {
         struct ek_sim_engine *e = &w->engine[i];
         ek_sim_engine_advance(e, w->now_ns);
         uint64_t used = ek_sim_engine_kv_used(e);
-        struct ek_load l = {.up = true, .slots = e->o.slots, .running = ek_sim_engine_running(e),
+        struct ek_load l = {.up = true, .slots = told_slots(w), .running = ek_sim_engine_running(e),
                             .waiting = ek_sim_engine_queued(e), .kv_total_tokens = e->o.kv_tokens,
                             .kv_free_tokens = used < e->o.kv_tokens ? e->o.kv_tokens - used : 0,
                             .prefill_tokens_per_s = 1.0 / (e->o.prompt_s * e->slow)};
@@ -252,7 +257,7 @@ static struct ek_sim_policy_options policy_options(const struct ek_sim_world *w)
         .split_from = s->split_into ? w->plan->accounts - s->split_into : 0,
         .block = w->source->block, .seed = s->seed};
     for (uint32_t i = 0; i < o.engines; i++) {
-        o.slots[i] = s->engine.slots;
+        o.slots[i] = told_slots(w);
         o.kv_tokens[i] = s->engine.kv_tokens;
     }
     return o;
