@@ -24,6 +24,7 @@
 #define SLOTS_UNKNOWN 16u
 #define KEY_BYTES_MAX 1024u
 #define CHILD_ARGS_MAX 256u
+#define KEPT_MAX (CHILD_ARGS_MAX + EK_POOL_UPSTREAMS_MAX)
 
 struct upstream {
     struct ek_pool *pool;
@@ -58,8 +59,20 @@ struct ek_pool {
     char dir[64];    /* of the child's socket; "" without a child */
     char socket[96]; /* "unix:DIR/engine.sock" */
     const char *argv[CHILD_ARGS_MAX];
+    char *kept[KEPT_MAX]; /* own copies: the configuration they came from goes with the next reload */
+    size_t kept_count;
     char why[256];
 };
+
+static const char *keep(struct ek_pool *p, const char *text)
+{
+    if (!text) return NULL;
+    MUST(p->kept_count < KEPT_MAX);
+    char *copy = strdup(text);
+    MUST(copy); /* at start only */
+    p->kept[p->kept_count++] = copy;
+    return copy;
+}
 
 static bool is_ours(const struct upstream *u)
 {
@@ -289,9 +302,9 @@ static bool add_child(struct ek_pool *p, const struct ek_pool_options *o)
     }
     if (!make_socket_dir(p)) return false;
     size_t n = 0;
-    p->argv[n++] = o->program ? o->program : "/proc/self/exe";
+    p->argv[n++] = o->program ? keep(p, o->program) : "/proc/self/exe";
     p->argv[n++] = "engine";
-    for (size_t i = 0; i < o->engine_flags.count; i++) p->argv[n++] = o->engine_flags.item[i];
+    for (size_t i = 0; i < o->engine_flags.count; i++) p->argv[n++] = keep(p, o->engine_flags.item[i]);
     p->argv[n++] = "--listen";
     p->argv[n++] = p->socket;
     p->argv[n++] = "--orphan-fd";
@@ -327,7 +340,7 @@ static bool add_server(struct ek_pool *p, const struct ek_upstream_options *o)
         snprintf(p->why, sizeof p->why, "more than %u upstreams", EK_POOL_UPSTREAMS_MAX);
         return false;
     }
-    *u = (struct upstream){.pool = p, .index = p->count, .key = o->key, .dialect = o->dialect,
+    *u = (struct upstream){.pool = p, .index = p->count, .key = keep(p, o->key), .dialect = o->dialect,
                            .slots_given = o->slots > 100000 ? 100000 : (uint32_t)o->slots,
                            .load.slots = 1};
     snprintf(u->name, sizeof u->name, "%s", o->name);
@@ -395,6 +408,7 @@ void ek_pool_free(struct ek_pool **pp)
         unlink(p->socket + 5);
         rmdir(p->dir);
     }
+    for (size_t i = 0; i < p->kept_count; i++) free(p->kept[i]);
     p->magic = 0;
     free(p);
 }

@@ -4,7 +4,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { needDoor, startDoor, startPacer, waitFor, yaml } from './lib.mjs';
+import { MODEL, needDoor, needEngine, startDoor, startPacer, waitFor, yaml } from './lib.mjs';
 
 const KEYS = ['sk-reload-alice-1', 'sk-reload-bob-22'];
 
@@ -72,4 +72,24 @@ test('reload', { skip: needDoor }, async (t) => {
   });
   await door.stop();
   await pacer.stop();
+});
+
+// What the child was started with must outlive the configuration it was read from.
+test('an engine that dies after reloads is started as before', { skip: needEngine }, async () => {
+  const door = await startDoor({ model: MODEL });
+  for (let i = 0; i < 3; i++) {
+    const from = door.err.length;
+    door.killNow('SIGHUP');
+    await waitFor('the reload', () => /in force/.test(door.err.slice(from)));
+  }
+  const restarts = () => door.metric('evenkeel_engine_restarts_total');
+  process.kill(door.engines()[0], 'SIGKILL');
+  await waitFor('the restart', async () => (await restarts()) === 1);
+  const r = await fetch(`${door.url}/v1/chat/completions`, {
+    method: 'POST', headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ max_tokens: 4, messages: [{ role: 'user', content: 'hello' }] }),
+  });
+  assert.equal(r.status, 200, await r.text());
+  assert.equal(await restarts(), 1);
+  await door.stop();
 });
