@@ -53,7 +53,7 @@ test('the engine dies again and again', { skip: needEngine }, async (t) => {
   t.after(() => door.stop());
   const model = (await (await fetch(`${door.url}/v1/models`)).json()).data[0].id;
   const ways = (i) => ({ ...long(model, i), ...(i % 3 === 0 ? { stream: false, stream_options: undefined } : {}) });
-  const count = 24;
+  const count = SLOW > 1 ? 12 : 24;
   const uncut = await Promise.all(Array.from({ length: count }, (_, i) => ask(door, ways(i))));
   let tokens = 0;
   let kills = 0;
@@ -67,7 +67,7 @@ test('the engine dies again and again', { skip: needEngine }, async (t) => {
   };
   const cut = await within(90000, Promise.all(Array.from({ length: count }, (_, i) => ask(door, ways(i), { onBytes }))), 'all end');
   t.diagnostic(`${kills} deaths, ${await door.metric('evenkeel_continued_total')} answers continued`);
-  assert.ok(kills >= 3, `only ${kills} deaths`);
+  assert.ok(kills >= 2, `only ${kills} deaths`);
   for (const [i, r] of cut.entries()) {
     assert.equal(r.digest.complete, true, `${i}: ${JSON.stringify(r.digest).slice(-400)}`);
     assert.equal(r.digest.thought + '|' + r.digest.text, uncut[i].digest.thought + '|' + uncut[i].digest.text, `request ${i}`);
