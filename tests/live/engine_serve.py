@@ -25,7 +25,8 @@ def check(ok, what):
 class Engine:
     def __init__(self, work, *flags, pass_fds=()):
         self.path = os.path.join(work, 'engine.sock')
-        self.child = subprocess.Popen([PROGRAM, 'engine', '--model', MODEL, '--listen', 'unix:' + self.path, *flags],
+        self.child = subprocess.Popen([PROGRAM, 'engine', '--model', MODEL, '--listen', 'unix:' + self.path,
+                                       '--limits-write-stall', '1h', *flags],  # a slow machine is no slow client
                                       stdout=subprocess.PIPE, stderr=sys.stderr, pass_fds=pass_fds)
         ready = select.select([self.child.stdout], [], [], DEADLINE)[0]
         line = self.child.stdout.readline().decode() if ready else ''
