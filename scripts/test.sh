@@ -35,11 +35,13 @@ configure() { # DIR MESON-OPTIONS...
 meson_tests() { # DIR MESON-TEST-OPTIONS...
     local dir=$1
     shift
+    rm -f "$dir"/meson-logs/testlog*.json # its name depends on the wrapper
     meson test -C "$dir" --print-errorlogs "$@" || true
     local counts
-    counts=$(python3 - "$dir/meson-logs/testlog.json" <<'PY'
-import json, sys
-results = [json.loads(line)['result'] for line in open(sys.argv[1])]
+    counts=$(python3 - "$dir/meson-logs" <<'PY'
+import glob, json, sys
+(log,) = glob.glob(sys.argv[1] + '/testlog*.json')
+results = [json.loads(line)['result'] for line in open(log)]
 ok = sum(r in ('OK', 'EXPECTEDFAIL') for r in results)
 skip = sum(r == 'SKIP' for r in results)
 print(ok, len(results) - ok - skip, skip)
