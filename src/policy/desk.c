@@ -138,6 +138,7 @@ static void take_options(struct ek_policy *p, const struct ek_desk_options *o)
         weight[t] = (double)p->tier[t].weight;
     }
     ek_order_tiers(&p->order, p->tiers, weight);
+    ek_desk_control_options(p, o);
     p->order.quantum_nano = o->quantum_nano > INT64_MAX / 4 ? INT64_MAX / 4 : (int64_t)o->quantum_nano;
 }
 
@@ -172,6 +173,7 @@ struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now
     }
     p->random = ek_random_make(o->seed);
     take_options(p, o);
+    p->tick_ns = now.mono_ns;
     ek_list_init(&p->free);
     ek_list_init(&p->waiting);
     ek_list_init(&p->fresh);
@@ -384,7 +386,8 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     if (!counts) return;
     ek_pace_departed(&pool->pace, e->guess_nano, nano > 0 ? (double)nano : 1.0);
     pool->away = pool->away > 1.0 ? pool->away - 1.0 : 0;
-    if (u.output_tokens) ek_predict_learn(&p->predict, &e->key, u.output_tokens, u.thought_tokens);
+    uint32_t thought = e->step ? 0 : u.thought_tokens; /* a shortened one says nothing of the whole */
+    if (u.output_tokens) ek_predict_learn(&p->predict, &e->key, u.output_tokens, thought);
 }
 
 void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served)

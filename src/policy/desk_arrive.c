@@ -68,7 +68,10 @@ static void fill(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e
     e->prompt_tokens = a->prompt_tokens;
     e->max_tokens = a->max_tokens;
     e->price = a->price;
-    e->key = (struct ek_predict_key){a->account, a->model, a->effort, a->prompt_tokens};
+    e->effort = a->effort;
+    e->step = ek_desk_step(p, e);
+    e->key = (struct ek_predict_key){a->account, a->model, a->effort * EK_BROWNOUT_STEPS + e->step,
+                                     a->prompt_tokens};
     e->item.index = index;
     e->item.seq = ++p->next_seq;
     e->item.rank = EK_RANK_NEW;
@@ -172,6 +175,13 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
         now.mono_ns + (uint64_t)w.eta_ms * EK_MS_NS > a->deadline_ns) { /* before any work is spent */
         reason = EK_REASON_DEADLINE;
         p->stats.late++;
+    }
+    uint64_t who = ek_index_mix(a->account, a->user);
+    if (reason == EK_REASON_NONE && p->shed_on &&
+        !ek_shed_admits(&p->shed, a->tier, who, now.unix_ns / (3600 * EK_S_NS), a->retries > 0)) {
+        reason = EK_REASON_TIER_QUEUE_FULL;
+        w = ek_desk_wait_of_new(p, a->tier, a->pool, now.mono_ns);
+        p->stats.shed++;
     }
     *ticket = 0;
     if (reason != EK_REASON_NONE) {

@@ -130,8 +130,7 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     a->output_tokens = e->output_tokens;
     a->cached_tokens = cached_tokens;
     a->cost_nano = e->item.cost;
-    a->thinking_budget_tokens = EK_DESK_THINKING_UNLIMITED;
-    a->thinking_percent = 100;
+    ek_desk_shorten(p, e, a);
     return act;
 }
 
@@ -281,6 +280,7 @@ enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_
     MUST_OBJ(p, EK_POLICY_MAGIC);
     enum ek_desk_act act = EK_DESK_IDLE;
     *a = (struct ek_action){.act = EK_DESK_IDLE};
+    ek_desk_control(p, now.mono_ns);
     if (p->draining && now.mono_ns >= p->drain_ns) act = end_drain(p, a);
     if (act == EK_DESK_IDLE) act = end_patience(p, now, a);
     if (act == EK_DESK_IDLE) act = start_one(p, now, a);
@@ -298,6 +298,7 @@ uint64_t ek_desk_wake_ns(const struct ek_policy *p)
     const struct ek_heap_node *n = ek_heap_first(&p->deadlines);
     bool ending = p->draining && (p->counts.waiting || p->running.count);
     if (n && n->key < wake_ns) wake_ns = n->key;
+    if (ek_desk_control_busy(p) && p->tick_ns + EK_S_NS < wake_ns) wake_ns = p->tick_ns + EK_S_NS;
     if (ending && p->drain_ns < wake_ns) wake_ns = p->drain_ns;
     return wake_ns;
 }

@@ -20,11 +20,13 @@
 #include "base/list.h"
 #include "base/random.h"
 #include "policy/accounts.h"
+#include "policy/brownout.h"
 #include "policy/conform.h"
 #include "policy/desk.h"
 #include "policy/estimate.h"
 #include "policy/order.h"
 #include "policy/predict.h"
+#include "policy/shed.h"
 #include "policy/warm.h"
 
 #define EK_POLICY_MAGIC 0x9d3a61c4u
@@ -72,6 +74,8 @@ struct ek_desk_entry {
     uint8_t told_why;
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
     uint8_t first_kind;
+    uint8_t step;     /* of brownout it was predicted, or started, at */
+    uint32_t effort;
     bool used_known;
     bool thinks;
     bool keep_thinking;
@@ -122,6 +126,10 @@ struct ek_policy {
     struct ek_order order;
     struct ek_predict predict;
     struct ek_warm warm;
+    struct ek_brownout brownout;
+    struct ek_shed shed;
+    bool brownout_on, shed_on;
+    uint64_t tick_ns; /* when the controllers were last ticked */
     struct ek_conform conform[EK_DESK_TIERS_MAX][2 * EK_CONFORM_DEPTHS]; /* of two kinds of wait */
     struct ek_list free;
     struct ek_list waiting;
@@ -170,6 +178,16 @@ bool ek_desk_priced(const struct ek_desk_entry *e); /* the shell told prices */
 int64_t ek_desk_bounded(int64_t nano);              /* a cost that sums can bear: 1 ... 10^13 */
 /* It leaves the line; should it come again, its place is kept for a minute. */
 void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+
+/* desk_control.c: brownout and shedding */
+void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *o);
+/* Ticks the controllers when a second has passed. */
+void ek_desk_control(struct ek_policy *p, uint64_t now_ns);
+bool ek_desk_control_busy(const struct ek_policy *p); /* they want to be ticked though nobody waits */
+/* The step of brownout this one is at now. */
+uint8_t ek_desk_step(const struct ek_policy *p, const struct ek_desk_entry *e);
+/* It starts: fills the thinking budget. */
+void ek_desk_shorten(struct ek_policy *p, struct ek_desk_entry *e, struct ek_action *a);
 
 /* desk_wait.c */
 struct ek_desk_wait {

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* The last resort: who is turned away when even short thoughts do not help. DAGOR (Zhou et al., SoCC 2018):
+ * everyone has a level, tier first and then a hash of person and hour; a cursor moves along the levels, those
+ * behind it come in, the others do not. So one person is served for the whole hour or sent away for the whole
+ * hour, which is far better than every second request of everybody failing, and being sent again.
+ *
+ * Every window (1 s) the cursor moves so that, by the last windows' arrivals, a share of ALPHA fewer come in
+ * when the line is too long, and BETA more when it is not (5 % and 1 %, the paper's). A window with few
+ * arrivals is prolonged. Also here: the retry budget, at most a tenth of what comes in while the cursor is
+ * down may be requests sent again. Pure. */
+#ifndef EK_POLICY_SHED_H
+#define EK_POLICY_SHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EK_SHED_TIERS_MAX 16
+#define EK_SHED_PEOPLE 128
+#define EK_SHED_LEVELS (EK_SHED_TIERS_MAX * EK_SHED_PEOPLE)
+
+struct ek_shed {
+    uint32_t tiers;
+    uint32_t rank[EK_SHED_TIERS_MAX]; /* of each tier: 0 the heaviest */
+    uint32_t came[EK_SHED_LEVELS];    /* arrivals of this window, by level */
+    uint32_t total;                   /* of them */
+    uint32_t in;                      /* of them, let in */
+    uint32_t cursor;                  /* levels below it come in; EK_SHED_LEVELS: everyone */
+    double fresh, again;              /* let in, faded: first attempts and repeats */
+    uint64_t window_ns;               /* when this window began */
+};
+
+void ek_shed_tiers(struct ek_shed *s, uint32_t tiers, const double *weight);
+/* May this one come in? who: hash of account and user. hour: of the clock. */
+bool ek_shed_admits(struct ek_shed *s, uint32_t tier, uint64_t who, uint64_t hour, bool again);
+/* Time passes; overloaded: the line is longer than anyone should wait. */
+void ek_shed_tick(struct ek_shed *s, uint64_t now_ns, bool overloaded);
+static inline bool ek_shed_active(const struct ek_shed *s)
+{
+    return s->cursor < s->tiers * EK_SHED_PEOPLE;
+}
+
+#endif
