@@ -65,6 +65,30 @@ static void queue(const struct ek_door *d, struct ek_buf *b)
     }
 }
 
+/* How true the first estimates were: the metric by which the promise of honest waiting is scored. */
+static void estimates(const struct ek_door *d, struct ek_buf *b)
+{
+    struct ek_desk_stats s;
+    struct ek_desk_truth sum = {0};
+    ek_desk_stats(d->desk, &s);
+    for (size_t t = 0; t < d->config->tiers.count; t++) {
+        sum.shown += s.truth[t].shown;
+        sum.within_p50 += s.truth[t].within_p50;
+        sum.within_p90 += s.truth[t].within_p90;
+        sum.raised += s.truth[t].raised;
+        sum.error_s += s.truth[t].error_s;
+    }
+    counter(b, "evenkeel_estimates_total", "Requests that started after an estimate was shown.", sum.shown);
+    counter(b, "evenkeel_estimates_within_p50_total", "Of them, started within the first p50.",
+            sum.within_p50);
+    counter(b, "evenkeel_estimates_within_p90_total", "Of them, started within the first p90.",
+            sum.within_p90);
+    counter(b, "evenkeel_estimates_raised_total", "Times a shown p90 was raised, with its reason.",
+            sum.raised);
+    ek_metric_help(b, "evenkeel_estimates_error_seconds", "gauge", "Sum of (true wait - first p50).");
+    ek_metric_double(b, "evenkeel_estimates_error_seconds", NULL, sum.error_s);
+}
+
 static void upstreams(const struct ek_door *d, struct ek_buf *b)
 {
     static const struct {
@@ -113,6 +137,7 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     MUST_OBJ(d, EK_DOOR_MAGIC);
     requests(d, b);
     queue(d, b);
+    estimates(d, b);
     tokens(d, b);
     upstreams(d, b);
     connections(d, b);

@@ -235,16 +235,20 @@ static struct ek_arrival price(struct ek_door_request *r)
                                            q->prompt_bytes[EK_SCRIPT_WIDE],
                                            q->prompt_bytes[EK_SCRIPT_OTHER]);
     prompt += q->prompt_ids + (uint64_t)MESSAGE_TOKENS * q->message_count;
-    uint64_t output = OUTPUT_TOKENS_GUESS;
-    if (q->max_tokens >= 0 && (uint64_t)q->max_tokens < output) output = (uint64_t)q->max_tokens;
-    output *= q->n;
+    /* One choice: the desk predicts from what was learned; of several it knows nothing. */
+    uint64_t output = q->n > 1 ? OUTPUT_TOKENS_GUESS * (uint64_t)q->n : 0;
+    uint64_t limit = q->max_tokens > 0 && q->max_tokens < UINT32_MAX ? (uint64_t)q->max_tokens : 0;
+    if (limit && output > limit * q->n) output = limit * q->n;
     const struct ek_price_options *p = ek_cost_price(&d->config->prices, model->name);
     return (struct ek_arrival){
         .id = (uint64_t)(uintptr_t)r, .account = r->account, .user = r->user, .tier = r->tier,
         .pool = ek_desk_pool(d->desk, model->upstream_mask),
         .prompt_tokens = prompt > UINT32_MAX ? UINT32_MAX : (uint32_t)prompt,
         .output_tokens = (uint32_t)output,
-        .cost_nano = ek_cost_nano(p, 0, prompt, output),
+        .price = {p->cached_pico, p->prompt_pico, p->output_pico},
+        .model = ek_hash(ek_str_of(model->name), d->hash_seed),
+        .effort = (uint32_t)q->effort + 16u * q->thinking,
+        .max_tokens = (uint32_t)limit,
         .deadline_ns = UINT64_MAX,
     };
 }

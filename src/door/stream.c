@@ -250,6 +250,11 @@ static void settle_usage(struct ek_door_request *r)
     uint64_t cached = u->cached_tokens < u->prompt_tokens ? u->cached_tokens : u->prompt_tokens;
     uint64_t thought = u->reasoning_tokens ? u->reasoning_tokens : w->thought_tokens;
     if (thought > u->completion_tokens) thought = u->completion_tokens;
+    struct ek_used used = {.prompt_tokens = (uint32_t)u->prompt_tokens, .cached_tokens = (uint32_t)cached,
+                           .thought_tokens = (uint32_t)thought,
+                           .output_tokens = (uint32_t)u->completion_tokens};
+    if (u->prompt_tokens <= UINT32_MAX && u->completion_tokens <= UINT32_MAX)
+        ek_desk_used(d->desk, ek_door_now(d), r->ticket, &used);
     d->counters.prompt_tokens += u->prompt_tokens - cached;
     d->counters.cached_tokens += cached;
     d->counters.thought_tokens += thought;
