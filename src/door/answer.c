@@ -56,6 +56,11 @@ size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
         out[n++] = (struct ek_http_header){EK_STR("X-Stream-Id"), hex};
         out[n++] = (struct ek_http_header){EK_STR("X-Accel-Buffering"), EK_STR("no")};
     }
+    if (r->running && r->running->shortened) {
+        char *text = r->door->budget_text;
+        snprintf(text, sizeof r->door->budget_text, "%u", r->running->thinking_budget);
+        out[n++] = (struct ek_http_header){EK_STR("X-Thinking-Budget"), ek_str_of(text)};
+    }
     out[n++] = (struct ek_http_header){EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")};
     n = ek_door_cors(r->door, out, n);
     MUST(n <= EK_DOOR_HEADERS_MAX);

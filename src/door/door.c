@@ -34,7 +34,7 @@ static void obey(const struct ek_action *a)
 {
     struct ek_door_request *r = request_of(a);
     switch (a->act) {
-    case EK_DESK_START: ek_door_start_request(r, a->upstream); break;
+    case EK_DESK_START: ek_door_start_request(r, a); break;
     case EK_DESK_TELL: ek_door_tell(r, a); break;
     case EK_DESK_REFUSE: {
         struct ek_error e = {.reason = a->reason, .retry_after_ms = a->retry_after_ms};
@@ -115,7 +115,8 @@ static struct ek_desk_options desk_options(const struct ek_config *c, uint64_t s
     return (struct ek_desk_options){
         .queue = c->queue, .tiers = c->tiers, .running_max = RUNNING_MAX,
         .tell_min_ns = c->waiting.comment_min_ns, .tell_max_ns = c->waiting.comment_ns,
-        .tell_change = c->waiting.change, .down_grace_ns = grace_ns, .seed = seed};
+        .tell_change = c->waiting.change, .down_grace_ns = grace_ns, .seed = seed,
+        .brownout = true};
 }
 
 static bool start_desk(struct ek_door *d, char *why, size_t cap)

@@ -70,6 +70,8 @@ struct ek_door_running {
     uint32_t id_count;
     uint32_t id_cap;
     uint32_t upstream;
+    uint32_t thinking_budget;   /* tokens, when shortened: the desk's word at the first START */
+    bool shortened;
     uint8_t connect_failures;
     uint8_t progresses;       /* times an attempt got far enough for the count of attempts to begin anew */
     uint64_t progress_tokens; /* tokens there were then */
@@ -145,6 +147,7 @@ struct ek_door {
     struct ek_door_request *writer; /* whose bytes are in out; NULL: nobody's */
     struct ek_post flush;
     struct ek_buf text;  /* scratch for bodies and comments */
+    char budget_text[16]; /* of X-Thinking-Budget, until the headers are copied */
     uint64_t hash_seed;
     uint64_t born_unix_s;
     struct ek_door_counters counters;
@@ -179,7 +182,7 @@ void ek_door_body_end(struct ek_door_request *r);
 void ek_door_gone(struct ek_door_request *r, enum ek_reason why);
 /* "The model 'x' does not exist here. There is: a, b." */
 void ek_door_put_models(const struct ek_door *d, struct ek_str asked, struct ek_buf *out);
-void ek_door_start_request(struct ek_door_request *r, uint32_t upstream);
+void ek_door_start_request(struct ek_door_request *r, const struct ek_action *start);
 /* Back to the line: the attempt failed, another may succeed. */
 void ek_door_again(struct ek_door_request *r, enum ek_desk_why why);
 /* Give back everything but the small struct: relay, desk, body. `served` as in ek_desk_finished. */

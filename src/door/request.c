@@ -226,6 +226,16 @@ static void read_user(struct ek_door_request *r)
     if (user.len > 2) r->user = ek_hash(user, r->door->hash_seed);
 }
 
+/* Only our own engine takes a thinking budget from the door. */
+static bool can_be_shortened(const struct ek_door *d, const struct ek_pool_model *model,
+                             const struct ek_request *q)
+{
+    if (q->thinking == EK_THINKING_DISABLED || q->effort == EK_EFFORT_NONE) return false;
+    for (uint64_t m = model->upstream_mask; m; m &= m - 1)
+        if (!ek_pool_is_ours(d->pool, (uint32_t)__builtin_ctzll(m))) return false;
+    return true;
+}
+
 static struct ek_arrival price(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
@@ -249,6 +259,8 @@ static struct ek_arrival price(struct ek_door_request *r)
         .model = ek_hash(ek_str_of(model->name), d->hash_seed),
         .effort = (uint32_t)q->effort + 16u * q->thinking,
         .max_tokens = (uint32_t)limit,
+        .thinks = can_be_shortened(d, model, q),
+        .keep_thinking = q->thinking_budget >= 0, /* who names a budget has chosen */
         .deadline_ns = UINT64_MAX,
     };
 }
@@ -331,14 +343,17 @@ static uint64_t seed_of(const struct ek_door_request *r)
     return seed >> 1; /* below 2^63 */
 }
 
-void ek_door_start_request(struct ek_door_request *r, uint32_t upstream)
+void ek_door_start_request(struct ek_door_request *r, const struct ek_action *start)
 {
+    uint32_t upstream = start->upstream;
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->state == EK_DOOR_WAITING);
     uint64_t now_ns = ek_door_now(d).mono_ns;
     if (!r->running) {
         make_running(r);
+        r->running->shortened = start->thinking_budget_tokens != EK_DESK_THINKING_UNLIMITED;
+        r->running->thinking_budget = start->thinking_budget_tokens;
         ek_histogram_add(&d->wait_s, (double)ek_ns_since(now_ns, r->arrived_ns) * 1e-9);
     }
     struct ek_door_running *w = r->running;
@@ -357,6 +372,7 @@ void ek_door_start_request(struct ek_door_request *r, uint32_t upstream)
     struct ek_relay_deadlines deadlines = {o->connect_ns, o->first_token_ns, o->stall_ns};
     struct ek_relay_request q = {.upstream = upstream, .model = r->model, .request = &w->request,
                                  .body = ek_buf_view(&r->body), .seed = seed_of(r),
+                                 .shorten = w->shortened, .thinking_budget = w->thinking_budget,
                                  .prefix_ids = w->ids, .prefix_count = w->id_count};
     ek_door_id_hex(r, q.request_id);
     w->relay = ek_relay_start(d->pool, d->loop, d->client, &q, &deadlines, &ek_door_relay_events, r);

@@ -288,6 +288,7 @@ static void on_timer(struct ek_timer *t)
 static void put_ek(struct ek_buf *b, const struct ek_relay_request *q)
 {
     ek_buf_printf(b, "{\"request_id\":\"%s\",\"seed\":%llu", q->request_id, (unsigned long long)q->seed);
+    if (q->shorten) ek_buf_printf(b, ",\"thinking_budget\":%u", q->thinking_budget);
     if (q->prefix_count) {
         ek_buf_lit(b, ",\"prefix\":[");
         for (size_t i = 0; i < q->prefix_count; i++) {
