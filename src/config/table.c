@@ -182,6 +182,8 @@ static const struct ek_option tiers_options[] = {
      1000000, "0", .text = "Requests of one account running at once; 0: no limit."},
     {"account_waiting_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, account_waiting_max), 0,
      1000000, "0", .text = "Requests of one account waiting at once; 0: no limit."},
+    {"delay_target", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, delay_target_ns), 0, HOUR, "0s",
+     .text = "Thinking is shortened, and the caller told so, while newcomers would wait longer; 0s: never."},
 };
 
 static const struct ek_option keys_options[] = {

@@ -116,7 +116,7 @@ static struct ek_desk_options desk_options(const struct ek_config *c, uint64_t s
         .queue = c->queue, .tiers = c->tiers, .running_max = RUNNING_MAX,
         .tell_min_ns = c->waiting.comment_min_ns, .tell_max_ns = c->waiting.comment_ns,
         .tell_change = c->waiting.change, .down_grace_ns = grace_ns, .seed = seed,
-        .brownout = true};
+        .brownout = true}; /* for the tiers that have a delay_target */
 }
 
 static bool start_desk(struct ek_door *d, char *why, size_t cap)

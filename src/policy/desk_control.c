@@ -6,7 +6,7 @@
 #include "base/must.h"
 
 #define TICK_NS EK_S_NS
-#define TARGET_S 5.0         /* wait beyond which thinking is shortened, where the tier says none */
+#define NEVER_S 1e12         /* a tier without a target: no wait is that long */
 #define BUDGET_MIN 64u       /* a budget that is not 0 leaves room for a sentence or two */
 
 void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *o)
@@ -19,7 +19,7 @@ void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *
     p->shed_on = o->shed;
     for (uint32_t t = 0; t < p->tiers; t++) {
         weight[t] = (double)p->tier[t].weight;
-        target_s[t] = p->tier[t].delay_target_ns ? (double)p->tier[t].delay_target_ns * 1e-9 : TARGET_S;
+        target_s[t] = p->tier[t].delay_target_ns ? (double)p->tier[t].delay_target_ns * 1e-9 : NEVER_S;
     }
     ek_brownout_tiers(&p->brownout, p->tiers, weight, target_s);
     ek_shed_tiers(&p->shed, p->tiers, weight);

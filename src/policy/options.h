@@ -21,7 +21,7 @@ struct ek_tier_options {
     uint64_t account_running_max; /* requests of one account running at once; 0: no limit */
     uint64_t account_waiting_max; /* requests of one account waiting at once; 0: no limit */
     uint64_t patience_ns;         /* how long one waits at most when it sets no deadline; 0: for ever */
-    uint64_t delay_target_ns;     /* thinking is shortened when the wait is longer; 0: 5 s */
+    uint64_t delay_target_ns;     /* thinking is shortened when the wait is longer; 0: never */
 };
 
 /* The price of one model's tokens. `model` is a public model name or "*" for all others; the entry "*"
