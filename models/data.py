@@ -40,7 +40,8 @@ def ask(rng, skill, lang, held):
         else:
             question, thought, answer = sums.problem(rng, skill, lang, held)
         question = talk.slip(rng, question)
-        fair = skill != "talk" or (zlib.crc32(question.encode()) % 12 == 0) == held
+        fair = skill != "talk" or held == (zlib.crc32(question.encode()) % 12 == 0
+                                           and talk.bare(question) not in talk.BASIC)
         if fair and talk.language(question) == lang:
             return question, thought, answer
 
@@ -82,7 +83,7 @@ class Maker:
         for turn in range(turns):
             if rng.random() < 0.2:
                 lang = rng.choice(("en", "zh"))
-            skill = rng.choices(SKILLS, (24, 26, 12, 23, 15))[0]
+            skill = rng.choices(SKILLS, (14, 25, 21, 28, 12))[0]
             question, thought, answer = ask(rng, skill, lang, held=False)
             thinking = turn == turns - 1 and rng.random() < 0.85
             head = tok.encode(question)

@@ -2,7 +2,7 @@
 """The four skills: add, subtract, compare, sort. For each a problem, how people may ask it,
 how to think it through, and what to answer.
 
-A thought is written the way a child writes sums on squared paper: numbers padded to one width,
+A thought is written the way a child writes sums on squared paper: numbers padded to four digits,
 one column a line, from the right. A small transformer finds its digits by place, so every line
 looks like every other line of its kind, and no line needs more than one step of reasoning.
 """
@@ -131,17 +131,19 @@ def held_out(key):
     return zlib.crc32(key.encode()) % 12 == 0
 
 
-def first_difference(a, b):
-    """'0478', '0964' -> '4<9': the digits that decide; the last ones if the numbers are equal."""
-    for x, y in zip(a, b):
-        if x != y:
-            break
-    return x + ("<" if x < y else ">" if x > y else "=") + y
-
-
 def padded(*numbers):
-    width = max(len(str(n)) for n in numbers)
-    return [str(n).zfill(width) for n in numbers]
+    """Always four digits: how many zeros to write then depends on the one number alone."""
+    return [str(n).zfill(4) for n in numbers]
+
+
+def columns(x, y):
+    """'0478', '0964' -> ['0=0', '4<9']: column by column from the left, up to the one that decides."""
+    lines = []
+    for p, q in zip(x, y):
+        lines.append(p + ("<" if p < q else ">" if p > q else "=") + q)
+        if p != q:
+            break
+    return lines
 
 
 def think_add(a, b):
@@ -151,26 +153,37 @@ def think_add(a, b):
         total = int(p) + int(q) + carry
         lines.append("%s+%s+%d=%02d" % (p, q, carry, total))
         carry = total // 10
-    return "\n".join(lines + ["=" + str(a + b).zfill(len(x))])
+    return "\n".join(lines + ["=" + str(a + b).zfill(4)])
 
 
 def think_sub(a, b):
     x, y = padded(a, b)
-    lines = [x + "-" + y, first_difference(x, y)]
+    lines = [x + "-" + y] + columns(x, y)
     if a < b:
         x, y = y, x
-    lines.append(x + "-" + y)
+    lines.append("%s(%s-%s)" % ("-" if a < b else "+", x, y))
     borrow = 0
     for p, q in zip(reversed(x), reversed(y)):
         top = int(p) + (10 if int(p) < int(q) + borrow else 0)
         lines.append("%02d-%s-%d=%d" % (top, q, borrow, top - int(q) - borrow))
         borrow = top // 10
-    return "\n".join(lines + ["=" + "-" * (a < b) + str(abs(a - b)).zfill(len(x))])
+    return "\n".join(lines + ["=" + ("-" if a < b else "+") + str(abs(a - b)).zfill(4)])
 
 
-def think_compare(a, b):
+def think_compare(a, b, asked, lang):
     x, y = padded(a, b)
-    return "%s?%s\n%s" % (x, y, first_difference(x, y))
+    sign = "<" if a < b else ">" if a > b else "="
+    lines = [x + "?" + y] + columns(x, y) + ["%d%s%d" % (a, sign, b)]
+    if asked.startswith("is "):
+        true = sign == (">" if asked == "is larger" else "<")
+        found = {"en": " yes" if true else " no", "zh": "对" if true else "不对"}[lang]
+    elif a == b:
+        found = {"en": " equal", "zh": "一样大"}[lang]
+    else:
+        found = (" " if lang == "en" else "") + str(max(a, b) if asked == "larger" else min(a, b))
+    word = asked.split()[-1]
+    word = {"en": word + ":", "zh": "更大：" if word == "larger" else "更小："}[lang]
+    return "\n".join(lines + ([] if asked == "verdict" else [word + found]))
 
 
 def think_sort(numbers, up):
@@ -260,7 +273,7 @@ def problem(rng, skill, lang, held):
     a, b = values
     if skill == "cmp":
         asked = rng.choice(("larger", "larger", "smaller", "verdict", "is larger", "is smaller"))
-        question, thought = rng.choice(COMPARE[lang][asked]), think_compare(a, b)
+        question, thought = rng.choice(COMPARE[lang][asked]), think_compare(a, b, asked, lang)
         answer = answer_compare(a, b, asked, lang)
     elif skill == "add":
         question, thought = rng.choice(ADD[lang]), think_add(a, b)

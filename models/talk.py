@@ -213,6 +213,14 @@ def beyond(rng, lang):
                                  c=rng.randint(2, 9))
 
 
+def bare(text):
+    return text.lower().strip(" \n.,!?\u3002\uff01\uff1f")
+
+
+# What everyone says first; training always has these, in whatever spelling.
+BASIC = {bare(words) for intent in SAY.values() for said in intent.values() for words in said[:8]}
+
+
 def small_talk(rng, lang):
     """-> (question, thought, answer)"""
     if rng.random() < 0.5:
