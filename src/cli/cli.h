@@ -31,6 +31,21 @@ int ek_cli_sim(int argc, char **argv);
 struct ek_config *ek_cli_config(enum ek_program program, const char *usage, int argc, char **argv,
                                 int *exit_code);
 
+/* A flag of the commands that play a scenario: exactly one of the three is set. */
+struct ek_cli_flag {
+    const char *name;
+    const char **text;  /* takes a value, kept here */
+    bool *on;           /* takes none */
+    const char *member; /* takes a value, for this member of the scenario */
+};
+
+struct ek_sim_scenario;
+
+/* Read flags, any number of --set NAME=VALUE, and the scenario's path into *scenario. s NULL: the first
+ * pass, before the scenario has been read; members are set in the second. false: `why` says what is wrong. */
+bool ek_cli_scenario_flags(const struct ek_cli_flag *flags, size_t count, const char **scenario,
+                           struct ek_sim_scenario *s, int argc, char **argv, char *why, size_t cap);
+
 /* The absolute path of this very program, for starting it again as a child; false when unknown. */
 bool ek_cli_self(char *out, size_t cap);
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What several subcommands share: the configuration from their flags, and the program's own path. */
+/* What several subcommands share: the configuration from their flags, the flags of a scenario, and the
+ * program's own path. */
 #include "cli/cli.h"
+
+#include "sim/scenario.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -45,5 +48,42 @@ bool ek_cli_self(char *out, size_t cap)
         return false;
     }
     out[len] = '\0';
+    return true;
+}
+
+static bool set_member(struct ek_sim_scenario *s, const char *text, char *why, size_t cap)
+{
+    char name[64];
+    const char *equals = strchr(text, '=');
+    if (equals && ek_str_copy(ek_str_make(text, (size_t)(equals - text)), name, sizeof name))
+        return ek_sim_scenario_set(s, name, equals + 1, why, cap);
+    snprintf(why, cap, "--set wants NAME=VALUE");
+    return false;
+}
+
+bool ek_cli_scenario_flags(const struct ek_cli_flag *flags, size_t count, const char **scenario,
+                           struct ek_sim_scenario *s, int argc, char **argv, char *why, size_t cap)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        const struct ek_cli_flag *f = NULL;
+        for (size_t k = 0; k < count && !f; k++)
+            if (strcmp(argv[i], flags[k].name) == 0 && (flags[k].on || value)) f = &flags[k];
+        if (f && f->on) {
+            *f->on = true;
+        } else if (f) {
+            if (f->text) *f->text = value;
+            else if (s && !ek_sim_scenario_set(s, f->member, value, why, cap)) return false;
+            i++;
+        } else if (value && strcmp(argv[i], "--set") == 0) {
+            if (s && !set_member(s, value, why, cap)) return false;
+            i++;
+        } else if (argv[i][0] != '-' && (!*scenario || *scenario == argv[i])) {
+            *scenario = argv[i];
+        } else {
+            snprintf(why, cap, "what is \"%.100s\"?", argv[i]);
+            return false;
+        }
+    }
     return true;
 }

@@ -140,46 +140,14 @@ static bool read_keys(struct ek_loading *l, const char *path, char *why, size_t 
     return ok;
 }
 
-static bool set_member(struct ek_sim_scenario *s, const char *text, char *why, size_t cap)
-{
-    char name[64];
-    const char *equals = strchr(text, '=');
-    if (equals && ek_str_copy(ek_str_make(text, (size_t)(equals - text)), name, sizeof name))
-        return ek_sim_scenario_set(s, name, equals + 1, why, cap);
-    snprintf(why, cap, "--set wants NAME=VALUE");
-    return false;
-}
-
 static bool read_flags(struct flags *f, struct ek_sim_scenario *s, int argc, char **argv, char *why,
                        size_t cap)
 {
-    const struct { const char *name; const char **to; } texts[] = {
-        {"--url", &f->url}, {"--model", &f->model}, {"--keys", &f->keys}, {"--csv", &f->csv},
-        {"--series", &f->series}, {"--plot", &f->plot}, {"--drain", &f->drain}};
-    for (int i = 0; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        bool taken = false;
-        for (size_t k = 0; k < EK_COUNT(texts) && value; k++) {
-            if (strcmp(argv[i], texts[k].name) != 0) continue;
-            *texts[k].to = value;
-            taken = true;
-        }
-        if (value && strcmp(argv[i], "--set") == 0) {
-            if (s && !set_member(s, value, why, cap)) return false;
-            taken = true;
-        }
-        if (taken) {
-            i++;
-        } else if (strcmp(argv[i], "--no-retries") == 0) {
-            f->no_retries = true;
-        } else if (argv[i][0] != '-' && (!f->scenario || f->scenario == argv[i])) {
-            f->scenario = argv[i];
-        } else {
-            snprintf(why, cap, "what is \"%.100s\"?", argv[i]);
-            return false;
-        }
-    }
-    return true;
+    const struct ek_cli_flag flags[] = {
+        {"--url", .text = &f->url}, {"--model", .text = &f->model}, {"--keys", .text = &f->keys},
+        {"--csv", .text = &f->csv}, {"--series", .text = &f->series}, {"--plot", .text = &f->plot},
+        {"--drain", .text = &f->drain}, {"--no-retries", .on = &f->no_retries}};
+    return ek_cli_scenario_flags(flags, EK_COUNT(flags), &f->scenario, s, argc, argv, why, cap);
 }
 
 static bool prepare(struct ek_loading *l, struct flags *f, int argc, char **argv, char *why,

@@ -124,50 +124,14 @@ static bool known_policies(const struct ek_sim_scenario *s, char *why, size_t ca
     return true;
 }
 
-static bool set_member(struct ek_sim_scenario *s, const char *text, char *why, size_t cap)
-{
-    char name[64];
-    const char *equals = strchr(text, '=');
-    if (!equals || !ek_str_copy(ek_str_make(text, (size_t)(equals - text)), name, sizeof name)) {
-        snprintf(why, cap, "--set wants NAME=VALUE");
-        return false;
-    }
-    return ek_sim_scenario_set(s, name, equals + 1, why, cap);
-}
-
 /* Flags that change the scenario are applied in a second pass, when it has been read. */
 static bool read_flags(struct flags *f, struct ek_sim_scenario *s, int argc, char **argv, char *why,
                        size_t cap)
 {
-    const struct { const char *name; const char **to; } files[] = {
-        {"--csv", &f->csv}, {"--json", &f->json}, {"--series", &f->series}, {"--plot", &f->plot}};
-    for (int i = 0; i < argc; i++) {
-        bool taken = false;
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        for (size_t k = 0; k < EK_COUNT(files) && value; k++) {
-            if (strcmp(argv[i], files[k].name) != 0) continue;
-            *files[k].to = value;
-            taken = true;
-        }
-        if (value && strcmp(argv[i], "--policy") == 0) {
-            if (s && !ek_sim_scenario_set(s, "policies", value, why, cap)) return false;
-            taken = true;
-        } else if (value && strcmp(argv[i], "--set") == 0) {
-            if (s && !set_member(s, value, why, cap)) return false;
-            taken = true;
-        }
-        if (taken) {
-            i++;
-        } else if (strcmp(argv[i], "--quiet") == 0) {
-            f->quiet = true;
-        } else if (argv[i][0] != '-' && (!f->scenario || f->scenario == argv[i])) {
-            f->scenario = argv[i];
-        } else {
-            snprintf(why, cap, "what is \"%.100s\"?", argv[i]);
-            return false;
-        }
-    }
-    return true;
+    const struct ek_cli_flag flags[] = {
+        {"--csv", .text = &f->csv}, {"--json", .text = &f->json}, {"--series", .text = &f->series},
+        {"--plot", .text = &f->plot}, {"--policy", .member = "policies"}, {"--quiet", .on = &f->quiet}};
+    return ek_cli_scenario_flags(flags, EK_COUNT(flags), &f->scenario, s, argc, argv, why, cap);
 }
 
 static const char *data_dir(void)
