@@ -155,7 +155,9 @@ enum ek_status ek_tokenizer_encode(const struct ek_tokenizer *t, struct ek_encod
     MUST_OBJ(t, EK_TOKENIZER_MAGIC);
     MUST_OBJ(e, ENCODER_MAGIC);
     struct run r = {t, e, ids};
-    size_t from = 0;
+    size_t from = 0, room = ids->count_max - ids->count, longest = ek_tokenizer_longest(t);
+    /* Megabytes that cannot fit, however well they merge, are not worth reading. */
+    if (longest > 0 && text.len / longest > room) return EK_FULL;
     for (size_t at = 0; at < text.len;) {
         const struct ek_special *sp = special_at(t, ek_str_skip(text, at), markers);
         if (!sp) {

@@ -105,6 +105,10 @@ static void refuses_what_it_cannot_use(void **state)
     assert_int_equal(ids.count, 3);
     assert_int_equal(ek_encoder_counters(e).lost_bytes, 3);
     ids.count_max = 4;
+    assert_int_equal(ek_tokenizer_encode(t, e, EK_STR("a"), false, &ids), EK_OK);
+    assert_int_equal(ek_tokenizer_encode(t, e, EK_STR("a"), false, &ids), EK_FULL);
+    assert_int_equal(ids.count, 4);
+    ids.count_max = 6; /* what cannot fit however well it merges is not even begun */
     assert_int_equal(ek_tokenizer_encode(t, e, EK_STR("aaa"), false, &ids), EK_FULL);
     assert_int_equal(ids.count, 4);
     ek_ids_free(&ids);
