@@ -41,6 +41,7 @@ static struct ek_list *list_of(struct ek_policy *p, const struct ek_desk_entry *
     switch ((enum ek_desk_entry_state)e->state) {
     case ENTRY_FREE: return &p->free;
     case ENTRY_WAITING: return &p->waiting;
+    case ENTRY_ABSENT: return &p->absent;
     case ENTRY_RUNNING: return &p->running;
     case ENTRY_STOPPING: return &p->stopping;
     case ENTRY_STATES: break;
@@ -50,7 +51,8 @@ static struct ek_list *list_of(struct ek_policy *p, const struct ek_desk_entry *
 
 static const bool legal[ENTRY_STATES][ENTRY_STATES] = {
     [ENTRY_FREE] = {[ENTRY_WAITING] = true},
-    [ENTRY_WAITING] = {[ENTRY_FREE] = true, [ENTRY_RUNNING] = true},
+    [ENTRY_WAITING] = {[ENTRY_FREE] = true, [ENTRY_RUNNING] = true, [ENTRY_ABSENT] = true},
+    [ENTRY_ABSENT] = {[ENTRY_FREE] = true, [ENTRY_WAITING] = true},
     [ENTRY_RUNNING] = {[ENTRY_FREE] = true, [ENTRY_WAITING] = true, [ENTRY_STOPPING] = true},
     [ENTRY_STOPPING] = {[ENTRY_FREE] = true},
 };
@@ -73,6 +75,9 @@ static void count_state(struct ek_policy *p, const struct ek_desk_entry *e, int 
         p->tier_waiting[e->tier] += (uint32_t)by;
         pool->waiting += (uint32_t)by;
         ek_accounts_add(&p->accounts, e->who, by, 0);
+    } else if (e->state == ENTRY_ABSENT) {
+        p->counts.absent += (uint32_t)by;
+        ek_accounts_add(&p->accounts, e->who, by, 0);
     } else if (e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING) {
         p->counts.running += (uint32_t)by;
         p->upstream[e->upstream].inflight += (uint32_t)by;
@@ -81,6 +86,7 @@ static void count_state(struct ek_policy *p, const struct ek_desk_entry *e, int 
     }
 }
 
+/* Waiting or absent. */
 static void end_waiting(struct ek_policy *p, struct ek_desk_entry *e)
 {
     if (ek_link_linked(&e->fresh)) ek_list_remove(&p->fresh, &e->fresh);
@@ -91,7 +97,7 @@ static void end_waiting(struct ek_policy *p, struct ek_desk_entry *e)
 
 static void begin_waiting(struct ek_policy *p, struct ek_desk_entry *e)
 {
-    ek_list_append(&p->fresh, &e->fresh);
+    if (e->state == ENTRY_WAITING) ek_list_append(&p->fresh, &e->fresh);
     if (e->deadline_ns != UINT64_MAX) ek_heap_put(&p->deadlines, &e->deadline, e->deadline_ns);
     if (e->repeat) ek_index_set(&p->repeats, e->repeat, e->item.index);
 }
@@ -101,11 +107,11 @@ void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_ent
     MUST(e->state < ENTRY_STATES);
     MUST(legal[e->state][next]);
     ek_list_remove(list_of(p, e), &e->link);
-    if (e->state == ENTRY_WAITING) end_waiting(p, e);
+    if (e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT) end_waiting(p, e);
     count_state(p, e, -1);
     e->state = (uint8_t)next;
     count_state(p, e, +1);
-    if (next == ENTRY_WAITING) begin_waiting(p, e);
+    if (next == ENTRY_WAITING || next == ENTRY_ABSENT) begin_waiting(p, e);
     ek_list_append(list_of(p, e), &e->link);
     watch_cap(p, e->who);
     if (next == ENTRY_FREE) e->generation = (uint16_t)((e->generation + 1) & 0x7fff);
@@ -125,7 +131,9 @@ static void take_options(struct ek_policy *p, const struct ek_desk_options *o)
     double weight[EK_DESK_TIERS_MAX];
     MUST(options_fit(o));
     MUST(o->queue.waiting_max + o->running_max <= p->entries);
+    uint64_t room = p->entries - o->queue.waiting_max - o->running_max;
     p->waiting_max = o->queue.waiting_max;
+    p->absent_max = room < p->waiting_max ? room : p->waiting_max;
     p->running_max = o->running_max;
     p->tell_min_ns = o->tell_min_ns;
     p->tell_max_ns = o->tell_max_ns;
@@ -166,6 +174,7 @@ struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now
     uint64_t waiting = o->queue.waiting_max * 2 > 1024 ? o->queue.waiting_max * 2 : 1024;
     if (waiting > EK_DESK_WAITING_MAX) waiting = EK_DESK_WAITING_MAX;
     p->entries = (uint32_t)(waiting + o->running_max);
+    if (waiting == EK_DESK_WAITING_MAX) p->entries = (1u << EK_DESK_INDEX_BITS) - 1;
     p->magic = EK_POLICY_MAGIC;
     if (!make_rooms(p, o)) {
         ek_desk_free(&p);
@@ -176,6 +185,7 @@ struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now
     p->tick_ns = now.mono_ns;
     ek_list_init(&p->free);
     ek_list_init(&p->waiting);
+    ek_list_init(&p->absent);
     ek_list_init(&p->fresh);
     ek_list_init(&p->running);
     ek_list_init(&p->stopping);
@@ -206,7 +216,8 @@ bool ek_desk_reload(struct ek_policy *p, const struct ek_desk_options *o)
     MUST_OBJ(p, EK_POLICY_MAGIC);
     if (!options_fit(o)) return false;
     if (o->queue.waiting_max + o->running_max > p->entries) return false;
-    if (o->tiers.count < p->tiers && p->counts.waiting + p->counts.running > 0) return false;
+    if (o->tiers.count < p->tiers && p->counts.waiting + p->counts.absent + p->counts.running > 0)
+        return false;
     take_options(p, o);
     for (uint32_t i = 0; i < p->order.flows_made; i++) { /* caps may have changed */
         const struct ek_order_flow *f = &p->order.flow[i];
@@ -355,13 +366,48 @@ uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat,
     uint32_t at = ek_index_find(&p->repeats, repeat);
     if (at == EK_INDEX_NONE) return 0;
     struct ek_desk_entry *e = &p->entry[at];
-    MUST(e->state == ENTRY_WAITING && e->repeat == repeat);
+    MUST(e->repeat == repeat);
     *old_id = e->id;
-    e->id = id;
     p->stats.rejoined++;
-    if (!ek_link_linked(&e->fresh)) ek_list_append(&p->fresh, &e->fresh); /* told its place at once */
-    (void)now;
+    ek_desk_present(p, now, ek_desk_ticket(p, e), id);
     return ek_desk_ticket(p, e);
+}
+
+bool ek_desk_absent(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t until_ns)
+{
+    struct ek_desk_entry *e = entry_of(p, ticket);
+    MUST(e->state == ENTRY_WAITING);
+    if (p->counts.absent >= p->absent_max || e->item.returned) return false;
+    if (until_ns > e->deadline_ns) until_ns = e->deadline_ns;
+    if (until_ns < now.mono_ns) until_ns = now.mono_ns;
+    ek_desk_leave_line(p, e);
+    ek_desk_move(p, e, ENTRY_ABSENT);
+    if (ek_heap_has(&e->deadline)) ek_heap_rekey(&p->deadlines, &e->deadline, until_ns);
+    else ek_heap_put(&p->deadlines, &e->deadline, until_ns);
+    e->told_ns = e->first_ns = 0; /* a wait with a hole in it says nothing of estimates */
+    e->told_p90_ms = -1;
+    return true;
+}
+
+void ek_desk_present(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t id)
+{
+    struct ek_desk_entry *e = entry_of(p, ticket);
+    MUST(e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT);
+    e->id = id;
+    if (e->state == ENTRY_WAITING) {
+        if (!ek_link_linked(&e->fresh)) ek_list_append(&p->fresh, &e->fresh); /* told its place at once */
+        return;
+    }
+    ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
+    ek_order_put(&p->order, &e->item, e->tier, e->pool, e->who, e->user, true);
+    ek_desk_move(p, e, ENTRY_WAITING);
+}
+
+void ek_desk_hold(struct ek_policy *p, struct ek_now now, uint64_t until_ns)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(until_ns < now.mono_ns + 3600 * EK_S_NS);
+    p->hold_ns = until_ns;
 }
 
 /* A request left its slot: what it took is settled and learned. `counts`: it was served, so the time its
@@ -417,7 +463,7 @@ void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket)
     if (e->state == ENTRY_WAITING) {
         ek_desk_keep_place(p, now, e);
         ek_desk_leave_line(p, e);
-    } else {
+    } else if (e->state != ENTRY_ABSENT) {
         leave_slot(p, now, e, e->tokens > 0);
         ek_order_end(&p->order, &e->item);
     }

@@ -201,9 +201,10 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
 /* What it has used, exactly. Once, while running, before finished or gone. */
 void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const struct ek_used *u);
 
-/* The caller of `repeat` (see struct ek_arrival) has come again while its first request still waits: the
- * place now belongs to `id`. Returns the ticket and gives the old id, whose client is to be sent away
- * without ek_desk_gone; 0 when no such request waits (then it is an ordinary arrival). */
+/* The caller of `repeat` (see struct ek_arrival) has come again while its first request still waits, or
+ * while its place is kept: it is present, and the place now belongs to `id`. Returns the ticket and gives the
+ * old id, whose client is to be sent away without ek_desk_gone; 0 when no such request waits (then it is an
+ * ordinary arrival). */
 uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat, uint64_t id,
                         uint64_t *old_id);
 
@@ -217,6 +218,21 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
 
 /* A waiting or running client left. */
 void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket);
+
+/* A waiting client's connection broke, and its place is kept until until_ns (monotonic): it is not started,
+ * not told anything and not counted in anybody's estimate. Others go past it; its place by its account's
+ * order and its account's claim stay what they were. Not back by then: REFUSE with EK_REASON_CLIENT_GONE
+ * (or with EK_REASON_DEADLINE, if its patience ends first). false: no more places are kept, or it was
+ * running once; then it is as it was, and the shell says ek_desk_gone. */
+bool ek_desk_absent(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t until_ns) EK_CHECKED;
+
+/* It is back, under this id: it stands where it stood, before all of its account that came after it, and is
+ * told its place at once. Also for a place that is not absent: the old client has been sent away. */
+void ek_desk_present(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t id);
+
+/* Nothing starts before until_ns (monotonic), unless no place is absent any more: after a restart, so that
+ * those who come back are served in their old order and not in the order in which they dialled. */
+void ek_desk_hold(struct ek_policy *p, struct ek_now now, uint64_t until_ns);
 
 /* What is known of upstream `index` changed. */
 void ek_desk_load(struct ek_policy *p, struct ek_now now, uint32_t index, const struct ek_load *l);
@@ -237,9 +253,10 @@ uint64_t ek_desk_wake_ns(const struct ek_policy *p);
 
 struct ek_desk_counts {
     uint32_t waiting;
+    uint32_t absent;  /* places kept for those whose connection broke */
     uint32_t running;
     uint32_t slots;   /* what the upstreams that are up can take, "+ 1" included */
-    uint64_t arrived; /* since the start; arrived = refused + finished + gone + waiting + running */
+    uint64_t arrived; /* since the start; = refused + finished + gone + waiting + absent + running */
     uint64_t started; /* STARTs, repeated ones after `back` included */
     uint64_t finished;
     uint64_t gone;

@@ -52,13 +52,19 @@ void ek_desk_check(const struct ek_policy *p)
     }
     MUST(waiting == p->counts.waiting && in_order == waiting);
     MUST(p->running.count + p->stopping.count == p->counts.running);
-    MUST(p->free.count + waiting + p->counts.running == p->made);
+    for (struct ek_link *n = ek_list_first(&p->absent); n; n = ek_list_next(&p->absent, n)) {
+        const struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, link);
+        MUST(e->state == ENTRY_ABSENT && !ek_tree_has(&e->item.node));
+        MUST(ek_heap_has(&e->deadline) && !ek_link_linked(&e->fresh));
+    }
+    MUST(p->absent.count == p->counts.absent);
+    MUST(p->free.count + waiting + p->counts.absent + p->counts.running == p->made);
     MUST(p->made <= p->entries);
     MUST(p->fresh.count <= waiting);
-    MUST(p->accounts.used <= waiting + p->counts.running);
+    MUST(p->accounts.used <= waiting + p->counts.absent + p->counts.running);
     for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++) inflight += p->upstream[u].inflight;
     MUST(inflight == p->counts.running);
     MUST(p->counts.arrived == p->counts.refused + p->counts.finished + p->counts.gone +
-                                  p->counts.waiting + p->counts.running);
+                                  p->counts.waiting + p->counts.absent + p->counts.running);
     ek_order_check(&p->order);
 }

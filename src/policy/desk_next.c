@@ -46,12 +46,12 @@ static enum ek_desk_act give(struct ek_policy *p, const struct ek_desk_entry *e,
 static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry *e,
                                        enum ek_reason reason, struct ek_action *a)
 {
-    MUST(e->state == ENTRY_WAITING);
+    MUST(e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT);
     enum ek_desk_act act = give(p, e, EK_DESK_REFUSE, a);
     a->reason = reason;
     a->help = EK_HELP_LATER | (reason == EK_REASON_DEADLINE ? (uint32_t)EK_HELP_MORE_PATIENCE : 0);
     a->retry_after_ms = ek_desk_retry_after_ms(p, &p->pool[e->pool]);
-    ek_desk_leave_line(p, e);
+    if (e->state == ENTRY_WAITING) ek_desk_leave_line(p, e);
     ek_desk_move(p, e, ENTRY_FREE);
     p->counts.refused++;
     return act;
@@ -60,6 +60,7 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
 static enum ek_desk_act end_drain(struct ek_policy *p, struct ek_action *a)
 {
     struct ek_link *n = ek_list_first(&p->waiting);
+    if (!n) n = ek_list_first(&p->absent);
     if (n) return refuse_waiting(p, entry_at(n), EK_REASON_DRAINING, a);
     n = ek_list_first(&p->running);
     if (!n) return EK_DESK_IDLE;
@@ -73,7 +74,9 @@ static enum ek_desk_act end_patience(struct ek_policy *p, struct ek_now now, str
 {
     struct ek_heap_node *n = ek_heap_first(&p->deadlines);
     if (!n || n->key > now.mono_ns) return EK_DESK_IDLE;
-    return refuse_waiting(p, EK_CONTAINER(n, struct ek_desk_entry, deadline), EK_REASON_DEADLINE, a);
+    struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, deadline);
+    bool left = e->state == ENTRY_ABSENT && now.mono_ns < e->deadline_ns;
+    return refuse_waiting(p, e, left ? EK_REASON_CLIENT_GONE : EK_REASON_DEADLINE, a);
 }
 
 /* ---- starts -------------------------------------------------------------------------------------- */
@@ -109,6 +112,7 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     uint64_t room = 0;
     uint32_t tier = 0, pool = 0, cached_tokens = 0;
     if (p->counts.waiting == 0) return EK_DESK_IDLE;
+    if (now.mono_ns < p->hold_ns && p->counts.absent) return EK_DESK_IDLE;
     for (uint32_t i = 0; i < p->pools; i++)
         if (p->pool[i].waiting && ek_desk_has_room(p, &p->pool[i])) room |= 1ull << i;
     if (!room || !ek_order_due(&p->order, room, &tier, &pool)) return EK_DESK_IDLE;
@@ -296,7 +300,7 @@ uint64_t ek_desk_wake_ns(const struct ek_policy *p)
     MUST_OBJ(p, EK_POLICY_MAGIC);
     uint64_t wake_ns = p->counts.waiting ? p->round_ns : UINT64_MAX;
     const struct ek_heap_node *n = ek_heap_first(&p->deadlines);
-    bool ending = p->draining && (p->counts.waiting || p->running.count);
+    bool ending = p->draining && (p->counts.waiting || p->counts.absent || p->running.count);
     if (n && n->key < wake_ns) wake_ns = n->key;
     if (ek_desk_control_busy(p) && p->tick_ns + EK_S_NS < wake_ns) wake_ns = p->tick_ns + EK_S_NS;
     if (ending && p->drain_ns < wake_ns) wake_ns = p->drain_ns;

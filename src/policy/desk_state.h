@@ -6,13 +6,14 @@
  *   desk_wait.c  estimates, and whether they were true
  *
  *   entry:   FREE ──▶ WAITING ──▶ RUNNING ──▶ FREE
- *                        ▲  │        │  │
- *                        └──┼─ back ─┘  └▶ STOPPING ──▶ FREE     (a CANCEL was given out)
- *                           └────────────────────────▶ FREE
+ *                     ▲  ▲  │        │  │
+ *            ABSENT ◀─┘  └──┼─ back ─┘  └▶ STOPPING ──▶ FREE     (a CANCEL was given out)
+ *               └───────────┴────────────────────────▶ FREE
  *
  * The state is the list: FREE entries are on free, WAITING ones on waiting (in the order in which they are
  * looked at again, and on `fresh` until they were told their place once), RUNNING and STOPPING on theirs.
- * A WAITING entry also has its place in the order (order.h), and in the heap of deadlines if it has one. */
+ * A WAITING entry also has its place in the order (order.h), and in the heap of deadlines if it has one. An
+ * ABSENT one is out of the order but keeps its number there (item.seq), and is always in that heap. */
 #ifndef EK_POLICY_DESK_STATE_H
 #define EK_POLICY_DESK_STATE_H
 
@@ -34,7 +35,9 @@
 #define EK_DESK_ROUND_NS (EK_S_NS / 4)
 #define EK_DESK_PLACES_MAX 4096u /* places kept for those who left and may come again */
 
-enum ek_desk_entry_state { ENTRY_FREE = 0, ENTRY_WAITING, ENTRY_RUNNING, ENTRY_STOPPING, ENTRY_STATES };
+enum ek_desk_entry_state {
+    ENTRY_FREE = 0, ENTRY_WAITING, ENTRY_ABSENT, ENTRY_RUNNING, ENTRY_STOPPING, ENTRY_STATES
+};
 
 struct ek_desk_entry {
     struct ek_link link;  /* the state */
@@ -114,6 +117,7 @@ struct ek_policy {
     uint32_t entries; /* room for so many */
     uint32_t made;    /* entries touched so far */
     uint64_t waiting_max;
+    uint64_t absent_max; /* as many as may wait, if there is room for them */
     uint64_t running_max;
     uint64_t tell_min_ns;
     uint64_t tell_max_ns;
@@ -133,12 +137,13 @@ struct ek_policy {
     struct ek_conform conform[EK_DESK_TIERS_MAX][2 * EK_CONFORM_DEPTHS]; /* of two kinds of wait */
     struct ek_list free;
     struct ek_list waiting;
+    struct ek_list absent;
     struct ek_list fresh;
     struct ek_list running;
     struct ek_list stopping;
     struct ek_heap deadlines;
     struct ek_accounts accounts; /* by who */
-    struct ek_index repeats;     /* WAITING entries by repeat */
+    struct ek_index repeats;     /* WAITING and ABSENT entries by repeat */
     struct ek_index conversations; /* by conversation, when it last ended; ring below bounds it */
     uint64_t conversation_ring[EK_DESK_PLACES_MAX];
     uint32_t conversation_at;
@@ -153,6 +158,7 @@ struct ek_policy {
     uint64_t next_seq;
     bool draining;
     uint64_t drain_ns;
+    uint64_t hold_ns; /* nothing starts before */
     struct ek_desk_entry *entry;
 };
 

@@ -48,7 +48,7 @@ struct world {
 
 static double world_unit(struct world *w) { return ek_random_unit(&w->rng); }
 
-static double world_normal(struct world *w)
+static inline double world_normal(struct world *w)
 {
     double u = world_unit(w), v = world_unit(w);
     return sqrt(-2 * log(u + 1e-12)) * cos(6.283185307 * v);
