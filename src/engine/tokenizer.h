@@ -97,9 +97,9 @@ struct ek_encoder_counters {
 };
 struct ek_encoder_counters ek_encoder_counters(const struct ek_encoder *e);
 
-/* Append the ids of `text`; no BOS is added. EK_FULL when ids->count_max is reached (the ids so far
- * stay; none are written when the text cannot fit however well it merges). `markers`: recognise marker tokens, for template text only. Time is linear in the text but
- * for a factor log(piece) on long pieces. */
+/* Append the ids of `text`; no BOS is added. EK_FULL when ids->count_max is reached: the ids so far stay,
+ * but when the text cannot fit however well it merges, none are written. `markers`: recognise marker
+ * tokens, for template text only. Time is linear in the text but for a factor log(piece) on long pieces. */
 EK_CHECKED enum ek_status ek_tokenizer_encode(const struct ek_tokenizer *t, struct ek_encoder *e,
                                               struct ek_str text, bool markers, struct ek_ids *ids);
 
