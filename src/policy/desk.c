@@ -16,7 +16,13 @@
 
 uint32_t ek_desk_ticket(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
-    return (uint32_t)e->generation << EK_DESK_INDEX_BITS | (uint32_t)(e - p->entry);
+    return (uint32_t)e->generation << EK_DESK_INDEX_BITS | ek_desk_index(p, e);
+}
+
+uint32_t ek_desk_index(const struct ek_policy *p, const struct ek_desk_entry *e)
+{
+    MUST(e >= p->entry && e < p->entry + p->entries);
+    return (uint32_t)(e - p->entry);
 }
 
 static struct ek_desk_entry *entry_of(struct ek_policy *p, uint32_t ticket)
@@ -30,17 +36,11 @@ static struct ek_desk_entry *entry_of(struct ek_policy *p, uint32_t ticket)
     return e;
 }
 
-static struct ek_order_item *item_at(void *arg, uint32_t index)
-{
-    struct ek_policy *p = arg;
-    return &p->entry[index].item;
-}
-
 static struct ek_list *list_of(struct ek_policy *p, const struct ek_desk_entry *e)
 {
     switch ((enum ek_desk_entry_state)e->state) {
     case ENTRY_FREE: return &p->free;
-    case ENTRY_WAITING: return &p->waiting;
+    case ENTRY_WAITING: return e->fresh ? &p->fresh : &p->waiting;
     case ENTRY_ABSENT: return &p->absent;
     case ENTRY_RUNNING: return &p->running;
     case ENTRY_STOPPING: return &p->stopping;
@@ -67,55 +67,74 @@ static void watch_cap(struct ek_policy *p, uint64_t who)
     }
 }
 
-static void count_state(struct ek_policy *p, const struct ek_desk_entry *e, int by)
+static uint64_t payer_of(const struct ek_policy *p, const struct ek_desk_entry *e)
+{
+    return e->state == ENTRY_ABSENT ? e->payer : ek_order_flow(&p->order, &e->item)->who;
+}
+
+static void count_state(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t payer, int by)
 {
     struct ek_desk_pool *pool = &p->pool[e->pool];
     if (e->state == ENTRY_WAITING) {
         p->counts.waiting += (uint32_t)by;
         p->tier_waiting[e->tier] += (uint32_t)by;
         pool->waiting += (uint32_t)by;
-        ek_accounts_add(&p->accounts, e->who, by, 0);
+        ek_accounts_add(&p->accounts, payer, by, 0);
     } else if (e->state == ENTRY_ABSENT) {
         p->counts.absent += (uint32_t)by;
-        ek_accounts_add(&p->accounts, e->who, by, 0);
+        ek_accounts_add(&p->accounts, payer, by, 0);
     } else if (e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING) {
         p->counts.running += (uint32_t)by;
         p->upstream[e->upstream].inflight += (uint32_t)by;
         pool->running += (uint32_t)by;
-        ek_accounts_add(&p->accounts, e->who, 0, by);
+        ek_accounts_add(&p->accounts, payer, 0, by);
     }
 }
 
 /* Waiting or absent. */
 static void end_waiting(struct ek_policy *p, struct ek_desk_entry *e)
 {
-    if (ek_link_linked(&e->fresh)) ek_list_remove(&p->fresh, &e->fresh);
-    if (ek_heap_has(&e->deadline)) ek_heap_remove(&p->deadlines, &e->deadline);
-    if (e->repeat && ek_index_find(&p->repeats, e->repeat) == e->item.index)
+    uint32_t index = ek_desk_index(p, e);
+    if (e->timed) ek_heap_remove(&p->deadlines, &p->deadline[index]);
+    e->timed = false;
+    if (e->repeat && ek_index_find(&p->repeats, e->repeat) == index)
         ek_index_remove(&p->repeats, e->repeat);
 }
 
 static void begin_waiting(struct ek_policy *p, struct ek_desk_entry *e)
 {
-    if (e->state == ENTRY_WAITING) ek_list_append(&p->fresh, &e->fresh);
-    if (e->deadline_ns != UINT64_MAX) ek_heap_put(&p->deadlines, &e->deadline, e->deadline_ns);
-    if (e->repeat) ek_index_set(&p->repeats, e->repeat, e->item.index);
+    if (e->repeat) ek_index_set(&p->repeats, e->repeat, ek_desk_index(p, e));
+    if (e->state != ENTRY_WAITING) return;
+    e->fresh = true;
+    e->told_ns = e->first_ns = 0;
+    e->told_p90_ms = -1;
 }
 
 void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_entry_state next)
 {
     MUST(e->state < ENTRY_STATES);
     MUST(legal[e->state][next]);
+    uint64_t payer = payer_of(p, e);
     ek_list_remove(list_of(p, e), &e->link);
     if (e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT) end_waiting(p, e);
-    count_state(p, e, -1);
+    count_state(p, e, payer, -1);
     e->state = (uint8_t)next;
-    count_state(p, e, +1);
+    count_state(p, e, payer, +1);
     if (next == ENTRY_WAITING || next == ENTRY_ABSENT) begin_waiting(p, e);
     ek_list_append(list_of(p, e), &e->link);
-    watch_cap(p, e->who);
+    watch_cap(p, payer);
+    if (next == ENTRY_FREE) ek_kinds_leave(&p->kinds, e->kind);
     if (next == ENTRY_FREE) e->generation = (uint16_t)((e->generation + 1) & 0x7fff);
     if (next == ENTRY_FREE && e->generation == 0) e->generation = 1; /* a ticket is never 0 */
+}
+
+void ek_desk_set_deadline(struct ek_policy *p, struct ek_desk_entry *e, uint64_t deadline_ns)
+{
+    MUST(e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT);
+    MUST(!e->timed);
+    if (deadline_ns == UINT64_MAX) return;
+    e->timed = true;
+    ek_heap_put(&p->deadlines, &p->deadline[ek_desk_index(p, e)], deadline_ns);
 }
 
 /* ---- birth and options ------------------------------------------------------------------------- */
@@ -154,9 +173,11 @@ static bool make_rooms(struct ek_policy *p, const struct ek_desk_options *o)
 {
     uint32_t accounts = o->accounts_max ? o->accounts_max : ACCOUNTS_DEFAULT;
     p->entry = calloc(p->entries, sizeof *p->entry);
-    bool ok = p->entry != NULL;
+    p->deadline = calloc(p->entries, sizeof *p->deadline);
+    bool ok = p->entry && p->deadline;
+    ok = ek_kinds_init(&p->kinds, p->entries) && ok;
     ok = ek_accounts_init(&p->accounts, p->entries) && ok;
-    ok = ek_order_init(&p->order, p->entries, accounts, item_at, p) && ok;
+    ok = p->entry && ek_order_init(&p->order, p->entries, accounts, &p->entry->item, sizeof *p->entry) && ok;
     ok = ek_predict_init(&p->predict, PREDICT_CELLS) && ok;
     ok = ek_warm_init(&p->warm, WARM_CELLS) && ok;
     ok = ek_index_init(&p->repeats, p->entries) && ok;
@@ -184,9 +205,9 @@ struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now
     take_options(p, o);
     p->tick_ns = now.mono_ns;
     ek_list_init(&p->free);
-    ek_list_init(&p->waiting);
     ek_list_init(&p->absent);
     ek_list_init(&p->fresh);
+    ek_list_init(&p->waiting);
     ek_list_init(&p->running);
     ek_list_init(&p->stopping);
     for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++) p->upstream[u].down_ns = now.mono_ns;
@@ -199,6 +220,7 @@ void ek_desk_free(struct ek_policy **p)
     MUST_OBJ(*p, EK_POLICY_MAGIC);
     ek_accounts_free(&(*p)->accounts);
     ek_order_free(&(*p)->order);
+    ek_kinds_free(&(*p)->kinds);
     ek_predict_free(&(*p)->predict);
     ek_warm_free(&(*p)->warm);
     ek_index_free(&(*p)->repeats);
@@ -206,6 +228,7 @@ void ek_desk_free(struct ek_policy **p)
     ek_index_free(&(*p)->places);
     ek_heap_free(&(*p)->deadlines);
     (*p)->magic = 0;
+    free((*p)->deadline);
     free((*p)->entry);
     free(*p);
     *p = NULL;
@@ -277,7 +300,9 @@ uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, 
         uint32_t u = (uint32_t)__builtin_ctzll(m);
         uint32_t room = room_of(&p->upstream[u]);
         if (room == 0) continue;
-        uint32_t warm = it->prefix_count ? ek_warm_tokens(&p->warm, u, it->prefix, it->prefix_count) : 0;
+        uint32_t warm = 0;
+        if (it->prefix_count)
+            warm = ek_warm_tokens(&p->warm, u, ek_order_prefix(&p->order, it), it->prefix_count);
         /* A whole warm prompt is worth half of the upstream's slots being busy, no more. */
         double share = e->prompt_tokens ? (double)warm / e->prompt_tokens : 0;
         double score = (double)room / (p->upstream[u].load.slots + 1.0) + 0.5 * (share > 1 ? 1 : share);
@@ -318,7 +343,7 @@ void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket)
 
 static void settle(struct ek_policy *p, struct ek_desk_entry *e, int64_t nano)
 {
-    int64_t by = nano - e->item.cost;
+    int64_t by = nano - ek_order_cost(&e->item);
     p->stats.charged_nano[e->tier] += by;
     ek_order_settle(&p->order, &e->item, by);
 }
@@ -332,13 +357,13 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     /* The pace of tokens is that of streams; a shell that tells all at the end tells nothing of it. */
     if (e->tokens > 0) ek_pace_tokens(&pool->pace, tokens);
     if (__builtin_add_overflow(e->tokens, tokens, &e->tokens)) e->tokens = UINT32_MAX;
-    if (e->tokens <= e->output_tokens || !ek_desk_priced(e)) return;
+    if (e->tokens <= e->output_tokens || !ek_desk_priced(p, e)) return;
     /* Longer than foreseen: charged as it grows, a quarter ahead, not minutes later at its end. */
-    struct ek_price_options prices = ek_desk_price_of(e);
+    struct ek_price_options prices = ek_desk_price_of(p, e);
     uint64_t ahead = (uint64_t)e->tokens + e->tokens / 4 + 16;
     e->output_tokens = ahead > UINT32_MAX ? UINT32_MAX : (uint32_t)ahead;
     int64_t nano = ek_desk_bounded(ek_cost_nano(&prices, 0, e->prompt_tokens, e->output_tokens));
-    if (nano > e->item.cost) settle(p, e, nano);
+    if (nano > ek_order_cost(&e->item)) settle(p, e, nano);
 }
 
 void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const struct ek_used *u)
@@ -354,7 +379,7 @@ void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const
 void ek_desk_leave_line(struct ek_policy *p, struct ek_desk_entry *e)
 {
     MUST(e->state == ENTRY_WAITING);
-    if (e->item.returned) p->stats.charged_nano[e->tier] -= e->item.cost;
+    if (e->item.returned) p->stats.charged_nano[e->tier] -= ek_order_cost(&e->item);
     ek_order_leave(&p->order, &e->item);
 }
 
@@ -378,14 +403,17 @@ bool ek_desk_absent(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     struct ek_desk_entry *e = entry_of(p, ticket);
     MUST(e->state == ENTRY_WAITING);
     if (p->counts.absent >= p->absent_max || e->item.returned) return false;
-    if (until_ns > e->deadline_ns) until_ns = e->deadline_ns;
+    uint64_t user = ek_order_user(&p->order, &e->item)->id;
+    uint64_t deadline_ns = e->timed ? p->deadline[ek_desk_index(p, e)].key : UINT64_MAX;
+    if (until_ns > deadline_ns) until_ns = deadline_ns;
     if (until_ns < now.mono_ns) until_ns = now.mono_ns;
     ek_desk_leave_line(p, e);
+    /* Room is shared: what it was told is gone. A wait with a hole in it says nothing of estimates. */
+    e->payer = ek_order_flow(&p->order, &e->item)->who;
+    e->user = user;
+    e->deadline_ns = deadline_ns;
     ek_desk_move(p, e, ENTRY_ABSENT);
-    if (ek_heap_has(&e->deadline)) ek_heap_rekey(&p->deadlines, &e->deadline, until_ns);
-    else ek_heap_put(&p->deadlines, &e->deadline, until_ns);
-    e->told_ns = e->first_ns = 0; /* a wait with a hole in it says nothing of estimates */
-    e->told_p90_ms = -1;
+    ek_desk_set_deadline(p, e, until_ns);
     return true;
 }
 
@@ -395,12 +423,16 @@ void ek_desk_present(struct ek_policy *p, struct ek_now now, uint32_t ticket, ui
     MUST(e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT);
     e->id = id;
     if (e->state == ENTRY_WAITING) {
-        if (!ek_link_linked(&e->fresh)) ek_list_append(&p->fresh, &e->fresh); /* told its place at once */
+        ek_list_remove(list_of(p, e), &e->link);
+        e->fresh = true; /* told its place at once */
+        ek_list_append(list_of(p, e), &e->link);
         return;
     }
+    uint64_t deadline_ns = e->deadline_ns;
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
-    ek_order_put(&p->order, &e->item, e->tier, e->pool, e->who, e->user, true);
+    ek_order_put(&p->order, &e->item, e->tier, e->pool, e->payer, e->user, true);
     ek_desk_move(p, e, ENTRY_WAITING);
+    ek_desk_set_deadline(p, e, deadline_ns);
 }
 
 void ek_desk_hold(struct ek_policy *p, struct ek_now now, uint64_t until_ns)
@@ -415,7 +447,7 @@ void ek_desk_hold(struct ek_policy *p, struct ek_now now, uint64_t until_ns)
 static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e, bool counts)
 {
     struct ek_desk_pool *pool = &p->pool[e->pool];
-    struct ek_price_options prices = ek_desk_price_of(e);
+    struct ek_price_options prices = ek_desk_price_of(p, e);
     struct ek_used u = e->used;
     MUST(pool->running > 0);
     ek_desk_tick_pool(p, pool, now.mono_ns);
@@ -423,9 +455,9 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
         u = (struct ek_used){.prompt_tokens = e->prompt_tokens, .output_tokens = e->tokens};
     if (u.cached_tokens > u.prompt_tokens) u.cached_tokens = u.prompt_tokens;
     if (u.thought_tokens > u.output_tokens) u.thought_tokens = u.output_tokens;
-    int64_t nano = e->item.cost;
+    int64_t nano = ek_order_cost(&e->item);
     if (!counts && u.output_tokens == 0) nano = 0; /* nothing came of it */
-    else if (ek_desk_priced(e))
+    else if (ek_desk_priced(p, e))
         nano = ek_cost_nano(&prices, u.cached_tokens, u.prompt_tokens - u.cached_tokens, u.output_tokens);
     if (nano > 0) nano = ek_desk_bounded(nano);
     settle(p, e, nano);
@@ -433,7 +465,8 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     ek_pace_departed(&pool->pace, e->guess_nano, nano > 0 ? (double)nano : 1.0);
     pool->away = pool->away > 1.0 ? pool->away - 1.0 : 0;
     uint32_t thought = e->step ? 0 : u.thought_tokens; /* a shortened one says nothing of the whole */
-    if (u.output_tokens) ek_predict_learn(&p->predict, &e->key, u.output_tokens, thought);
+    struct ek_predict_key key = ek_desk_key(p, e);
+    if (u.output_tokens) ek_predict_learn(&p->predict, &key, u.output_tokens, thought);
 }
 
 void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served)
@@ -452,7 +485,6 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
     MUST(e->state == ENTRY_RUNNING);
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
     e->returned = (uint8_t)why;
-    e->deadline_ns = UINT64_MAX; /* it was started in time */
     ek_order_put_back(&p->order, &e->item);
     ek_desk_move(p, e, ENTRY_WAITING);
 }

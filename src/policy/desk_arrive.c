@@ -5,19 +5,42 @@
 #include "base/must.h"
 #include "policy/cost.h"
 
+#include <string.h>
+
 #define OUTPUT_GUESS 512u /* tokens, before any answer was seen */
 #define COST_NANO_MAX 10000000000000 /* of one request: 10,000 units of currency; sums stay far from 2^63 */
 #define PLACE_NS (60 * EK_S_NS)
 
-struct ek_price_options ek_desk_price_of(const struct ek_desk_entry *e)
+static const struct ek_kind *kind_of(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
-    return (struct ek_price_options){.cached_pico = e->price.cached_pico, .prompt_pico = e->price.prompt_pico,
-                                     .output_pico = e->price.output_pico};
+    MUST(e->kind < p->kinds.made);
+    return &p->kinds.kind[e->kind];
 }
 
-bool ek_desk_priced(const struct ek_desk_entry *e)
+struct ek_price_options ek_desk_price_of(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
-    return e->price.prompt_pico > 0 || e->price.output_pico > 0;
+    const struct ek_desk_price *price = &kind_of(p, e)->price;
+    return (struct ek_price_options){.cached_pico = price->cached_pico, .prompt_pico = price->prompt_pico,
+                                     .output_pico = price->output_pico};
+}
+
+bool ek_desk_priced(const struct ek_policy *p, const struct ek_desk_entry *e)
+{
+    return kind_of(p, e)->price.prompt_pico > 0 || kind_of(p, e)->price.output_pico > 0;
+}
+
+static struct ek_predict_key key_of(const struct ek_policy *p, const struct ek_desk_entry *e,
+                                    uint64_t account)
+{
+    const struct ek_kind *k = kind_of(p, e);
+    return (struct ek_predict_key){account, k->model, k->effort * EK_BROWNOUT_STEPS + e->step,
+                                   e->prompt_tokens};
+}
+
+struct ek_predict_key ek_desk_key(const struct ek_policy *p, const struct ek_desk_entry *e)
+{
+    return key_of(p, e, e->owned ? ek_order_user(&p->order, &e->item)->id
+                                 : ek_order_flow(&p->order, &e->item)->who);
 }
 
 int64_t ek_desk_bounded(int64_t nano)
@@ -28,57 +51,42 @@ int64_t ek_desk_bounded(int64_t nano)
 /* What it will probably take. */
 static void price(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_arrival *a)
 {
-    struct ek_price_options prices = ek_desk_price_of(e);
+    struct ek_price_options prices = ek_desk_price_of(p, e);
     double output = a->output_tokens;
     if (a->output_tokens == 0) {
-        struct ek_prediction guess = ek_predict_output(&p->predict, &e->key);
+        struct ek_predict_key key = key_of(p, e, a->account);
+        struct ek_prediction guess = ek_predict_output(&p->predict, &key);
         output = guess.known ? guess.mean : OUTPUT_GUESS;
         if (a->max_tokens && output > a->max_tokens) output = a->max_tokens;
     }
     e->output_tokens = output < 1 ? 1 : (uint32_t)output;
     int64_t nano = a->cost_nano;
-    if (ek_desk_priced(e)) nano = ek_cost_nano(&prices, 0, a->prompt_tokens, e->output_tokens);
-    e->item.cost = ek_desk_bounded(nano);
-    e->guess_nano = (double)e->item.cost;
+    if (ek_desk_priced(p, e)) nano = ek_cost_nano(&prices, 0, a->prompt_tokens, e->output_tokens);
+    e->item.node.value = ek_desk_bounded(nano);
 }
 
-static void fill(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e,
-                 const struct ek_arrival *a)
+static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_arrival *a)
 {
-    uint32_t index = (uint32_t)(e - p->entry);
     MUST(a->prefix_count <= EK_DESK_PREFIX_MAX);
     e->id = a->id;
-    e->who = a->owner ? a->owner : a->account;
-    e->user = a->owner ? a->account : a->user;
+    e->owned = a->owner != 0;
     e->conversation = a->conversation;
     e->repeat = a->repeat;
     e->tier = (uint8_t)a->tier;
     e->pool = (uint8_t)a->pool;
-    e->deadline_ns = a->deadline_ns;
-    uint64_t patience_ns = p->tier[a->tier].patience_ns;
-    if (patience_ns && a->deadline_ns == UINT64_MAX) e->deadline_ns = now.mono_ns + patience_ns;
-    e->came_ns = now.mono_ns;
     e->tokens = 0;
     e->returned = EK_WHY_BUSY;
-    e->told_ns = e->first_ns = 0;
-    e->told_p90_ms = -1;
-    e->used_known = false;
-    e->thinks = a->thinks;
-    e->keep_thinking = a->keep_thinking;
+    e->may_shorten = a->thinks && !a->keep_thinking;
     e->prompt_tokens = a->prompt_tokens;
-    e->max_tokens = a->max_tokens;
-    e->price = a->price;
-    e->effort = a->effort;
+    e->kind = ek_kinds_join(&p->kinds, a->model, a->effort, a->price);
     e->step = ek_desk_step(p, e);
-    e->key = (struct ek_predict_key){a->account, a->model, a->effort * EK_BROWNOUT_STEPS + e->step,
-                                     a->prompt_tokens};
-    e->item.index = index;
-    e->item.seq = ++p->next_seq;
-    e->item.rank = EK_RANK_NEW;
+    e->item.node.seq = ++p->next_seq;
+    e->item.node.key = EK_RANK_NEW;
     if (a->conversation && ek_index_find(&p->conversations, a->conversation) != EK_INDEX_NONE)
-        e->item.rank = EK_RANK_CONVERSATION;
+        e->item.node.key = EK_RANK_CONVERSATION;
     e->item.prefix_count = (uint8_t)a->prefix_count;
-    for (uint32_t k = 0; k < a->prefix_count; k++) e->item.prefix[k] = a->prefix[k];
+    if (a->prefix_count)
+        memcpy(ek_order_prefix(&p->order, &e->item), a->prefix, a->prefix_count * sizeof a->prefix[0]);
     price(p, e, a);
 }
 
@@ -142,7 +150,7 @@ static bool reclaim_place(struct ek_policy *p, struct ek_now now, struct ek_desk
     ek_index_remove(&p->places, e->repeat);
     place->repeat = 0;
     if (now.mono_ns > place->until_ns) return false;
-    e->item.seq = place->seq;
+    e->item.node.seq = place->seq;
     p->stats.rejoined++;
     return true;
 }
@@ -152,7 +160,7 @@ void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_
     if (!e->repeat || ek_index_find(&p->places, e->repeat) != EK_INDEX_NONE) return;
     struct ek_desk_place *place = &p->place[p->place_at];
     if (place->repeat) ek_index_remove(&p->places, place->repeat);
-    *place = (struct ek_desk_place){.repeat = e->repeat, .seq = e->item.seq,
+    *place = (struct ek_desk_place){.repeat = e->repeat, .seq = e->item.node.seq,
                                     .until_ns = now.mono_ns + PLACE_NS};
     ek_index_set(&p->places, e->repeat, p->place_at);
     p->place_at = (p->place_at + 1) % EK_DESK_PLACES_MAX;
@@ -189,11 +197,15 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
         return false;
     }
     struct ek_desk_entry *e = free_entry(p);
-    fill(p, now, e, a);
+    fill(p, e, a);
     bool mine = reclaim_place(p, now, e);
-    ek_desk_arriving(pool, e->tier, e->guess_nano, now.mono_ns);
-    ek_order_put(&p->order, &e->item, a->tier, a->pool, e->who, e->user, mine);
+    ek_desk_arriving(pool, e->tier, (double)ek_order_cost(&e->item), now.mono_ns);
+    ek_order_put(&p->order, &e->item, a->tier, a->pool, a->owner ? a->owner : a->account,
+                 a->owner ? a->account : a->user, mine);
     ek_desk_move(p, e, ENTRY_WAITING);
+    uint64_t patience_ns = p->tier[a->tier].patience_ns;
+    bool patient = a->deadline_ns == UINT64_MAX && patience_ns;
+    ek_desk_set_deadline(p, e, patient ? now.mono_ns + patience_ns : a->deadline_ns);
     *ticket = ek_desk_ticket(p, e);
     return true;
 }

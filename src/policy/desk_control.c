@@ -70,18 +70,19 @@ void ek_desk_control(struct ek_policy *p, uint64_t now_ns)
 
 uint8_t ek_desk_step(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
-    if (!p->brownout_on || !e->thinks || e->keep_thinking) return 0;
+    if (!p->brownout_on || !e->may_shorten) return 0;
     return (uint8_t)p->brownout.tier[e->tier].step;
 }
 
 void ek_desk_shorten(struct ek_policy *p, struct ek_desk_entry *e, struct ek_action *a)
 {
-    e->step = ek_desk_step(p, e);
-    e->key.effort = e->effort * EK_BROWNOUT_STEPS; /* of thoughts at their full length */
+    e->step = 0; /* predicted is a thought at its full length */
+    struct ek_predict_key key = ek_desk_key(p, e);
+    e->step = ek_desk_step(p, e); /* what comes of it is learned for this step */
     a->thinking_budget_tokens = EK_DESK_THINKING_UNLIMITED;
     a->thinking_percent = 100;
     struct ek_prediction thought = {.known = false};
-    if (e->step > 0) thought = ek_predict_thought(&p->predict, &e->key);
+    if (e->step > 0) thought = ek_predict_thought(&p->predict, &key);
     if (!thought.known) e->step = 0; /* no thought of this model was ever seen: nothing to shorten */
     if (e->step > 0) {
         uint64_t usual = thought.p90;
@@ -92,5 +93,4 @@ void ek_desk_shorten(struct ek_policy *p, struct ek_desk_entry *e, struct ek_act
         p->stats.shortened++;
         MUST(a->thinking_percent < 100);
     }
-    e->key.effort += e->step; /* what comes of it is learned for this step */
 }

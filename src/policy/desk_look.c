@@ -38,11 +38,15 @@ void ek_desk_check(const struct ek_policy *p)
     MUST_OBJ(p, EK_POLICY_MAGIC);
     size_t waiting = 0;
     uint32_t inflight = 0, in_order = 0;
-    for (struct ek_link *n = ek_list_first(&p->waiting); n; n = ek_list_next(&p->waiting, n)) {
-        const struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, link);
-        MUST(e->state == ENTRY_WAITING && ek_tree_has(&e->item.node));
-        MUST(ek_heap_has(&e->deadline) == (e->deadline_ns != UINT64_MAX));
-        waiting++;
+    const struct ek_list *in_line[] = {&p->fresh, &p->waiting};
+    for (uint32_t l = 0; l < EK_COUNT(in_line); l++) {
+        for (struct ek_link *n = ek_list_first(in_line[l]); n; n = ek_list_next(in_line[l], n)) {
+            const struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, link);
+            MUST(e->state == ENTRY_WAITING && ek_tree_has(&e->item.node));
+            MUST(e->fresh == (in_line[l] == &p->fresh));
+            MUST(e->timed == ek_heap_has(&p->deadline[ek_desk_index(p, e)]));
+            waiting++;
+        }
     }
     for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) {
         uint32_t of_tier = 0;
@@ -55,12 +59,11 @@ void ek_desk_check(const struct ek_policy *p)
     for (struct ek_link *n = ek_list_first(&p->absent); n; n = ek_list_next(&p->absent, n)) {
         const struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, link);
         MUST(e->state == ENTRY_ABSENT && !ek_tree_has(&e->item.node));
-        MUST(ek_heap_has(&e->deadline) && !ek_link_linked(&e->fresh));
+        MUST(e->timed && ek_heap_has(&p->deadline[ek_desk_index(p, e)]));
     }
     MUST(p->absent.count == p->counts.absent);
     MUST(p->free.count + waiting + p->counts.absent + p->counts.running == p->made);
     MUST(p->made <= p->entries);
-    MUST(p->fresh.count <= waiting);
     MUST(p->accounts.used <= waiting + p->counts.absent + p->counts.running);
     for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++) inflight += p->upstream[u].inflight;
     MUST(inflight == p->counts.running);

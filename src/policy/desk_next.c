@@ -60,6 +60,7 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
 static enum ek_desk_act end_drain(struct ek_policy *p, struct ek_action *a)
 {
     struct ek_link *n = ek_list_first(&p->waiting);
+    if (!n) n = ek_list_first(&p->fresh);
     if (!n) n = ek_list_first(&p->absent);
     if (n) return refuse_waiting(p, entry_at(n), EK_REASON_DRAINING, a);
     n = ek_list_first(&p->running);
@@ -74,7 +75,7 @@ static enum ek_desk_act end_patience(struct ek_policy *p, struct ek_now now, str
 {
     struct ek_heap_node *n = ek_heap_first(&p->deadlines);
     if (!n || n->key > now.mono_ns) return EK_DESK_IDLE;
-    struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, deadline);
+    struct ek_desk_entry *e = &p->entry[n - p->deadline];
     bool left = e->state == ENTRY_ABSENT && now.mono_ns < e->deadline_ns;
     return refuse_waiting(p, e, left ? EK_REASON_CLIENT_GONE : EK_REASON_DEADLINE, a);
 }
@@ -97,14 +98,15 @@ static void charge(struct ek_policy *p, struct ek_desk_entry *e, uint32_t cached
     bool charged = e->item.returned;
     ek_order_start(&p->order, &e->item);
     if (charged) return;
-    p->stats.charged_nano[e->tier] += e->item.cost;
+    p->stats.charged_nano[e->tier] += ek_order_cost(&e->item);
     if (cached_tokens > e->prompt_tokens) cached_tokens = e->prompt_tokens;
-    if (!cached_tokens || !ek_desk_priced(e)) return;
-    struct ek_price_options prices = ek_desk_price_of(e);
+    if (!cached_tokens || !ek_desk_priced(p, e)) return;
+    struct ek_price_options prices = ek_desk_price_of(p, e);
     int64_t nano = ek_desk_bounded(ek_cost_nano(&prices, cached_tokens, e->prompt_tokens - cached_tokens,
                                                 e->output_tokens));
-    p->stats.charged_nano[e->tier] += nano - e->item.cost;
-    ek_order_settle(&p->order, &e->item, nano - e->item.cost);
+    nano -= ek_order_cost(&e->item);
+    p->stats.charged_nano[e->tier] += nano;
+    ek_order_settle(&p->order, &e->item, nano);
 }
 
 static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct ek_action *a)
@@ -123,9 +125,12 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     MUST(upstream < EK_DESK_UPSTREAMS_MAX && (p->pool[pool].mask >> upstream & 1));
     ek_desk_tick_pool(p, &p->pool[pool], now.mono_ns);
     ek_desk_score(p, e, now.mono_ns);
+    e->guess_nano = (double)ek_order_cost(&e->item); /* from here on it runs: the union changes */
+    e->used_known = false;
     e->upstream = (uint8_t)upstream;
     charge(p, e, cached_tokens);
-    ek_warm_touch(&p->warm, upstream, e->item.prefix, e->item.prefix_count);
+    if (e->item.prefix_count)
+        ek_warm_touch(&p->warm, upstream, ek_order_prefix(&p->order, &e->item), e->item.prefix_count);
     remember_conversation(p, e->conversation);
     ek_desk_move(p, e, ENTRY_RUNNING);
     p->counts.started++;
@@ -133,7 +138,7 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     a->upstream = upstream;
     a->output_tokens = e->output_tokens;
     a->cached_tokens = cached_tokens;
-    a->cost_nano = e->item.cost;
+    a->cost_nano = ek_order_cost(&e->item);
     ek_desk_shorten(p, e, a);
     return act;
 }
@@ -192,7 +197,7 @@ static void keep_promise(struct ek_policy *p, const struct ek_desk_entry *e, uin
     a->raised = true;
     if (a->why != EK_WHY_BUSY) return; /* there is a better word for it already */
     double rate = ek_pace_rate(&p->pool[e->pool].pace, ek_desk_pool_slots(p, &p->pool[e->pool]));
-    a->why = rate < 0.9 * e->told_rate ? EK_WHY_SLOWER : EK_WHY_OVERTAKEN;
+    a->why = rate < 0.9 * (double)e->told_rate ? EK_WHY_SLOWER : EK_WHY_OVERTAKEN;
 }
 
 static struct ek_desk_wait compose(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
@@ -214,18 +219,22 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
 {
     struct ek_desk_pool *pool = &p->pool[e->pool];
     MUST(e->state == ENTRY_WAITING);
-    if (ek_link_linked(&e->fresh)) ek_list_remove(&p->fresh, &e->fresh);
+    if (e->fresh) {
+        ek_list_remove(&p->fresh, &e->link);
+        ek_list_append(&p->waiting, &e->link);
+        e->fresh = false;
+    }
     e->told_ns = now_ns;
     e->told_position = a->position;
-    e->told_eta_ms = a->eta_ms;
-    e->told_p90_ms = a->eta_p90_ms;
+    e->told_eta_ms = (int32_t)a->eta_ms;
+    e->told_p90_ms = (int32_t)a->eta_p90_ms;
     e->told_why = (uint8_t)a->why;
-    e->told_rate = ek_pace_rate(&pool->pace, ek_desk_pool_slots(p, pool));
+    e->told_rate = (float)ek_pace_rate(&pool->pace, ek_desk_pool_slots(p, pool));
     p->stats.truth[e->tier].raised += a->raised;
     if (e->first_ns || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
     e->first_ns = now_ns;
-    e->first_p50_ms = a->eta_ms;
-    e->first_p90_ms = a->eta_p90_ms;
+    e->first_p50_ms = (int32_t)a->eta_ms;
+    e->first_p90_ms = (int32_t)a->eta_p90_ms;
     e->first_raw_s = (float)w->raw_s;
     e->first_sd_s = (float)w->sd_s;
     e->first_kind = (uint8_t)w->kind;
@@ -235,7 +244,7 @@ static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struc
 {
     struct ek_link *n = ek_list_first(&p->fresh);
     if (!n) return EK_DESK_IDLE;
-    struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, fresh);
+    struct ek_desk_entry *e = entry_at(n);
     struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
     mark_told(p, e, a, &w, now.mono_ns);
     return EK_DESK_TELL;

@@ -11,9 +11,9 @@
  *               └───────────┴────────────────────────▶ FREE
  *
  * The state is the list: FREE entries are on free, WAITING ones on waiting (in the order in which they are
- * looked at again, and on `fresh` until they were told their place once), RUNNING and STOPPING on theirs.
+ * looked at again; until they were told their place once, on fresh), RUNNING and STOPPING on theirs.
  * A WAITING entry also has its place in the order (order.h), and in the heap of deadlines if it has one. An
- * ABSENT one is out of the order but keeps its number there (item.seq), and is always in that heap. */
+ * ABSENT one is out of the order but keeps its number there (node.seq), and is always in that heap. */
 #ifndef EK_POLICY_DESK_STATE_H
 #define EK_POLICY_DESK_STATE_H
 
@@ -25,6 +25,7 @@
 #include "policy/conform.h"
 #include "policy/desk.h"
 #include "policy/estimate.h"
+#include "policy/kinds.h"
 #include "policy/order.h"
 #include "policy/predict.h"
 #include "policy/shed.h"
@@ -39,50 +40,66 @@ enum ek_desk_entry_state {
     ENTRY_FREE = 0, ENTRY_WAITING, ENTRY_ABSENT, ENTRY_RUNNING, ENTRY_STOPPING, ENTRY_STATES
 };
 
+/* One request, and what it costs to wait: 100,000 may, and all of a waiting request beyond its body is to fit
+ * one kilobyte, of which socket, connection and door take the larger part. So here is only what nearly every
+ * request needs; what is shared or rare lies elsewhere:
+ *
+ *     entry ──kind──▶ kinds     model, effort, prices: the same for many          (kinds.h)
+ *       │ ──item──▶ order       who pays (flow), for whom (user)                  (order.h)
+ *       └──index──▶ prefixes    of those who told what their prompt begins with   (order.h)
+ *               └─▶ deadlines   of those who have one
+ *
+ * The last two are tables of their own in which a page that was never touched takes no memory. */
 struct ek_desk_entry {
-    struct ek_link link;  /* the state */
-    struct ek_link fresh; /* WAITING and not told yet */
-    struct ek_heap_node deadline;
+    struct ek_link link; /* the state */
     struct ek_order_item item;
-    struct ek_predict_key key; /* of what it will be learned as */
-    struct ek_desk_price price;
-    struct ek_used used;
     uint64_t id;
-    uint64_t who;  /* account, or owner of an unproven one */
-    uint64_t user;
     uint64_t conversation;
     uint64_t repeat;
-    uint64_t deadline_ns;
-    uint64_t came_ns;
-    uint64_t told_ns;
-    uint64_t first_ns; /* when an estimate was shown first; 0: never */
-    int64_t told_eta_ms;
-    int64_t told_p90_ms;
-    int64_t first_p50_ms;
-    int64_t first_p90_ms;
-    float first_raw_s;
-    float first_sd_s;
-    double told_rate;   /* of the pool when p90 was shown */
-    double guess_nano;  /* cost as it was counted while it waited */
-    uint32_t told_position;
+    union {
+        struct { /* WAITING: what its caller was told */
+            uint64_t told_ns;
+            uint64_t first_ns; /* when an estimate was shown first; 0: never, or it was scored */
+            int32_t told_eta_ms;
+            int32_t told_p90_ms;
+            int32_t first_p50_ms;
+            int32_t first_p90_ms;
+            float first_raw_s;
+            float first_sd_s;
+            float told_rate; /* of the pool when p90 was shown, nano-units a second */
+            uint32_t told_position;
+            uint8_t told_why;
+            uint8_t first_kind;
+        };
+        struct { /* ABSENT: what it enters the order with when it is back */
+            uint64_t payer;
+            uint64_t user;
+            uint64_t deadline_ns; /* its own; in the heap is when its place is given up */
+        };
+        struct { /* RUNNING, STOPPING */
+            double guess_nano; /* cost as it was counted while it waited */
+            struct ek_used used;
+            bool used_known;
+            uint8_t upstream;
+        };
+    };
+    uint32_t kind;
     uint32_t prompt_tokens;
     uint32_t output_tokens; /* predicted */
-    uint32_t max_tokens;
-    uint32_t tokens; /* generated so far */
+    uint32_t tokens;        /* generated so far */
     uint16_t generation;
     uint8_t state;
     uint8_t tier;
     uint8_t pool;
-    uint8_t upstream; /* RUNNING, STOPPING */
-    uint8_t told_why;
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
-    uint8_t first_kind;
     uint8_t step;     /* of brownout it was predicted, or started, at */
-    uint32_t effort;
-    bool used_known;
-    bool thinks;
-    bool keep_thinking;
+    bool fresh : 1;   /* WAITING and not told yet */
+    bool timed : 1;   /* has a deadline */
+    bool owned : 1;   /* its account is unproven: the user of its flow, whose payer is the owner */
+    bool may_shorten : 1; /* it thinks, and may think less */
 };
+_Static_assert(sizeof(struct ek_desk_entry) <= 192,
+               "a waiting request may cost 1 kB beyond its body, and 850 bytes of it are spoken for");
 
 struct ek_desk_upstream {
     struct ek_load load;
@@ -136,12 +153,14 @@ struct ek_policy {
     uint64_t tick_ns; /* when the controllers were last ticked */
     struct ek_conform conform[EK_DESK_TIERS_MAX][2 * EK_CONFORM_DEPTHS]; /* of two kinds of wait */
     struct ek_list free;
-    struct ek_list waiting;
     struct ek_list absent;
     struct ek_list fresh;
+    struct ek_list waiting;
     struct ek_list running;
     struct ek_list stopping;
     struct ek_heap deadlines;
+    struct ek_heap_node *deadline; /* by entry; of those with `timed` */
+    struct ek_kinds kinds;
     struct ek_accounts accounts; /* by who */
     struct ek_index repeats;     /* WAITING and ABSENT entries by repeat */
     struct ek_index conversations; /* by conversation, when it last ended; ring below bounds it */
@@ -165,6 +184,9 @@ struct ek_policy {
 /* desk.c: the only mover. The entry's upstream must already be right for `next`. */
 void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_entry_state next);
 uint32_t ek_desk_ticket(const struct ek_policy *p, const struct ek_desk_entry *e);
+/* Waiting or absent, with no deadline yet. UINT64_MAX: it has none. */
+void ek_desk_set_deadline(struct ek_policy *p, struct ek_desk_entry *e, uint64_t deadline_ns);
+uint32_t ek_desk_index(const struct ek_policy *p, const struct ek_desk_entry *e);
 /* Out of the order, unserved. */
 void ek_desk_leave_line(struct ek_policy *p, struct ek_desk_entry *e);
 /* Slots (+ 1) of the pool's upstreams that are up. */
@@ -179,8 +201,10 @@ void ek_desk_tick_pool(struct ek_policy *p, struct ek_desk_pool *pool, uint64_t 
 uint64_t ek_desk_pool_down_ns(const struct ek_policy *p, const struct ek_desk_pool *pool);
 
 /* desk_arrive.c */
-struct ek_price_options ek_desk_price_of(const struct ek_desk_entry *e);
-bool ek_desk_priced(const struct ek_desk_entry *e); /* the shell told prices */
+struct ek_price_options ek_desk_price_of(const struct ek_policy *p, const struct ek_desk_entry *e);
+bool ek_desk_priced(const struct ek_policy *p, const struct ek_desk_entry *e); /* the shell told prices */
+/* Of what it will be learned, and predicted, as; the entry is in the order. */
+struct ek_predict_key ek_desk_key(const struct ek_policy *p, const struct ek_desk_entry *e);
 int64_t ek_desk_bounded(int64_t nano);              /* a cost that sums can bear: 1 ... 10^13 */
 /* It leaves the line; should it come again, its place is kept for a minute. */
 void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);

@@ -104,15 +104,17 @@ struct ek_fair_ahead ek_fair_ahead(const struct ek_fair *f, const struct ek_fair
     struct ek_tree_sum rest = ek_tree_before(&f->rest, s, n->seq);
     struct ek_tree_sum end = ek_tree_before(&f->end, s, n->seq);
     /* Not itself: its own work is the caller's to count. */
-    if (ek_tree_has(&n->head) && own > 0) heads.count--, heads.sum -= n->first;
-    if (ek_tree_has(&n->rest) && n->rest.key < s) rest.count--, rest.sum -= n->rest.key;
-    if (ek_tree_has(&n->end) && n->end.key < s) end.count--, end.sum -= n->end.key;
-    double fluid = (double)((__int128)rest.count * s - rest.sum - ((__int128)end.count * s - end.sum));
+    if (ek_tree_has(&n->head) && own > 0) heads.count--, heads.sum -= (uint64_t)n->first;
+    if (ek_tree_has(&n->rest) && n->rest.key < s) rest.count--, rest.sum -= (uint64_t)n->rest.key;
+    if (ek_tree_has(&n->end) && n->end.key < s) end.count--, end.sum -= (uint64_t)n->end.key;
+    /* Modulo 2^64: the single sums may be larger, the fluid is at most all the work that waits. */
+    uint64_t reached = (uint64_t)s;
+    double fluid = (double)(int64_t)(rest.count * reached - rest.sum - (end.count * reached - end.sum));
     double mean = (double)f->work / f->count;
     /* Each of those in the middle of its line is half a request farther than its fluid. */
     double active = (double)rest.count - (double)end.count;
     a.count = (double)heads.count + (mean > 0 ? fluid / mean : 0) + 0.5 * active;
-    a.work = (double)heads.sum + fluid + 0.5 * active * mean;
+    a.work = (double)(int64_t)heads.sum + fluid + 0.5 * active * mean;
     if (a.count < 0) a.count = 0;
     if (a.work < 0) a.work = 0;
     return a;

@@ -11,20 +11,21 @@
 /* ---- birth ---------------------------------------------------------------------------------------- */
 
 bool ek_order_init(struct ek_order *o, uint32_t items_max, uint32_t accounts_max,
-                   struct ek_order_item *(*item_at)(void *arg, uint32_t index), void *arg)
+                   struct ek_order_item *items, size_t item_stride_bytes)
 {
     MUST(items_max > 0 && items_max < 1u << 20);
     MUST(accounts_max < 1u << 24);
-    *o = (struct ek_order){.item_at = item_at, .item_arg = arg};
+    *o = (struct ek_order){.items = (char *)items, .item_stride_bytes = item_stride_bytes};
     ek_list_init(&o->idle_flows);
     ek_list_init(&o->idle_users);
     o->flows_max = o->users_max = items_max + accounts_max;
     o->flow = calloc(o->flows_max, sizeof *o->flow);
     o->user = calloc(o->users_max, sizeof *o->user);
+    o->prefixes = calloc(items_max, sizeof *o->prefixes);
     bool ok = ek_index_init(&o->flow_index, o->flows_max);
     ok = ek_index_init(&o->user_index, o->users_max) && ok;
     ok = ek_index_init(&o->prefix_index, items_max * EK_DESK_PREFIX_MAX) && ok;
-    if (ok && o->flow && o->user) return true;
+    if (ok && o->flow && o->user && o->prefixes) return true;
     ek_order_free(o);
     return false;
 }
@@ -34,8 +35,10 @@ void ek_order_free(struct ek_order *o)
     ek_index_free(&o->flow_index);
     ek_index_free(&o->user_index);
     ek_index_free(&o->prefix_index);
+    free(o->prefixes);
     free(o->flow);
     free(o->user);
+    o->prefixes = NULL;
     o->flow = NULL;
     o->user = NULL;
 }
@@ -119,7 +122,7 @@ static struct ek_order_user *user_of(struct ek_order *o, struct ek_order_flow *f
         ek_list_remove(&o->idle_users, &u->idle);
         ek_index_remove(&o->user_index, u->key);
     }
-    *u = (struct ek_order_user){.key = key, .flow = f, .generation = f->generation};
+    *u = (struct ek_order_user){.key = key, .id = user, .flow = f, .generation = f->generation};
     ek_index_set(&o->user_index, key, (uint32_t)(u - o->user));
     ek_list_append(&o->idle_users, &u->idle);
     return u;
@@ -127,52 +130,70 @@ static struct ek_order_user *user_of(struct ek_order *o, struct ek_order_flow *f
 
 static void pin(struct ek_order *o, struct ek_order_item *it)
 {
-    if (it->flow->pins++ == 0) ek_list_remove(&o->idle_flows, &it->flow->idle);
-    if (it->user->pins++ == 0) ek_list_remove(&o->idle_users, &it->user->idle);
+    struct ek_order_flow *f = ek_order_flow(o, it);
+    struct ek_order_user *u = ek_order_user(o, it);
+    if (f->pins++ == 0) ek_list_remove(&o->idle_flows, &f->idle);
+    if (u->pins++ == 0) ek_list_remove(&o->idle_users, &u->idle);
 }
 
 static void unpin(struct ek_order *o, struct ek_order_item *it)
 {
-    MUST(it->flow->pins > 0 && it->user->pins > 0);
-    if (--it->flow->pins == 0) ek_list_append(&o->idle_flows, &it->flow->idle);
-    if (--it->user->pins == 0) ek_list_append(&o->idle_users, &it->user->idle);
-    it->flow = NULL;
-    it->user = NULL;
+    struct ek_order_flow *f = ek_order_flow(o, it);
+    struct ek_order_user *u = ek_order_user(o, it);
+    MUST(f->pins > 0 && u->pins > 0);
+    if (--f->pins == 0) ek_list_append(&o->idle_flows, &f->idle);
+    if (--u->pins == 0) ek_list_append(&o->idle_users, &u->idle);
+    it->user = 0;
 }
 
 /* ---- prefixes of those who wait -------------------------------------------------------------------- */
 
-static uint64_t prefix_key(const struct ek_order_item *it, uint32_t k)
+static uint32_t index_of(const struct ek_order *o, const struct ek_order_item *it)
 {
-    return ek_index_mix(it->prefix[k].hash, (uint64_t)(it->flow->tier * EK_DESK_POOLS_MAX + it->flow->pool));
+    return (uint32_t)((size_t)((const char *)it - o->items) / o->item_stride_bytes);
+}
+
+struct ek_prefix *ek_order_prefix(const struct ek_order *o, const struct ek_order_item *it)
+{
+    return o->prefixes[index_of(o, it)].prefix;
+}
+
+static uint64_t prefix_key(const struct ek_order_flow *f, uint64_t hash)
+{
+    return ek_index_mix(hash, (uint64_t)(f->tier * EK_DESK_POOLS_MAX + f->pool));
 }
 
 static struct ek_order_link *link_at(const struct ek_order *o, uint32_t place)
 {
-    struct ek_order_item *it = o->item_at(o->item_arg, (place - 1) / EK_DESK_PREFIX_MAX);
-    return &it->link[(place - 1) % EK_DESK_PREFIX_MAX];
+    return &o->prefixes[(place - 1) / EK_DESK_PREFIX_MAX].link[(place - 1) % EK_DESK_PREFIX_MAX];
 }
 
-static void prefixes_in(struct ek_order *o, struct ek_order_item *it)
+static void prefixes_in(struct ek_order *o, const struct ek_order_item *it)
 {
+    if (!it->prefix_count) return;
+    uint32_t index = index_of(o, it);
+    struct ek_order_prefixes *mine = &o->prefixes[index];
     for (uint32_t k = 0; k < it->prefix_count; k++) {
-        uint64_t key = prefix_key(it, k);
+        uint64_t key = prefix_key(ek_order_flow(o, it), mine->prefix[k].hash);
         uint32_t first = ek_index_find(&o->prefix_index, key);
-        uint32_t place = it->index * EK_DESK_PREFIX_MAX + k + 1;
-        it->link[k] = (struct ek_order_link){.next = first == EK_INDEX_NONE ? 0 : first};
-        if (it->link[k].next) link_at(o, it->link[k].next)->prev = place;
+        uint32_t place = index * EK_DESK_PREFIX_MAX + k + 1;
+        mine->link[k] = (struct ek_order_link){.next = first == EK_INDEX_NONE ? 0 : first};
+        if (mine->link[k].next) link_at(o, mine->link[k].next)->prev = place;
         ek_index_set(&o->prefix_index, key, place);
     }
 }
 
-static void prefixes_out(struct ek_order *o, struct ek_order_item *it)
+static void prefixes_out(struct ek_order *o, const struct ek_order_item *it)
 {
+    if (!it->prefix_count) return;
+    const struct ek_order_prefixes *mine = &o->prefixes[index_of(o, it)];
     for (uint32_t k = 0; k < it->prefix_count; k++) {
-        struct ek_order_link l = it->link[k];
+        uint64_t key = prefix_key(ek_order_flow(o, it), mine->prefix[k].hash);
+        struct ek_order_link l = mine->link[k];
         if (l.next) link_at(o, l.next)->prev = l.prev;
         if (l.prev) link_at(o, l.prev)->next = l.next;
-        else if (l.next) ek_index_set(&o->prefix_index, prefix_key(it, k), l.next);
-        else ek_index_remove(&o->prefix_index, prefix_key(it, k));
+        else if (l.next) ek_index_set(&o->prefix_index, key, l.next);
+        else ek_index_remove(&o->prefix_index, key);
     }
 }
 
@@ -205,37 +226,39 @@ static void tier_joins(struct ek_order *o, uint32_t group, uint32_t tier)
 
 static void enter(struct ek_order *o, struct ek_order_item *it, bool keep)
 {
-    struct ek_order_flow *f = it->flow;
+    struct ek_order_flow *f = ek_order_flow(o, it);
+    struct ek_order_user *u = ek_order_user(o, it);
     uint32_t group = o->group[f->pool];
-    MUST(it->cost > 0);
+    MUST(it->node.value > 0);
     if (o->backlog[group][f->tier] == 0) tier_joins(o, group, f->tier);
     o->backlog[group][f->tier]++;
     o->class[f->pool][f->tier].waiting++;
     f->waiting++;
-    ek_tree_put(&it->user->line, &it->node, it->rank, it->seq, it->cost);
+    ek_tree_put(&u->line, &it->node, it->node.key, it->node.seq, it->node.value);
     if (it->prefix_count) o->class[f->pool][f->tier].prefixes = true;
     prefixes_in(o, it);
-    refresh(o, f, it->user, keep);
+    refresh(o, f, u, keep);
 }
 
 static void leave(struct ek_order *o, struct ek_order_item *it)
 {
-    struct ek_order_flow *f = it->flow;
+    struct ek_order_flow *f = ek_order_flow(o, it);
+    struct ek_order_user *u = ek_order_user(o, it);
     uint32_t group = o->group[f->pool];
     MUST(f->waiting > 0 && o->backlog[group][f->tier] > 0);
     o->backlog[group][f->tier]--;
     o->class[f->pool][f->tier].waiting--;
     f->waiting--;
     prefixes_out(o, it);
-    ek_tree_remove(&it->user->line, &it->node);
-    refresh(o, f, it->user, true);
+    ek_tree_remove(&u->line, &it->node);
+    refresh(o, f, u, true);
 }
 
 static void charge(struct ek_order *o, struct ek_order_item *it, int64_t by)
 {
-    struct ek_order_flow *f = it->flow;
+    struct ek_order_flow *f = ek_order_flow(o, it);
     struct ek_order_class *c = &o->class[f->pool][f->tier];
-    ek_fair_charge(&f->users, &it->user->node, by);
+    ek_fair_charge(&f->users, &ek_order_user(o, it)->node, by);
     ek_fair_charge(&c->flows, &f->node, by);
     o->clock[o->group[f->pool]][f->tier] += (double)by / o->weight[f->tier];
     c->clock += (double)by;
@@ -245,8 +268,10 @@ void ek_order_put(struct ek_order *o, struct ek_order_item *it, uint32_t tier, u
                   uint64_t user, bool keep)
 {
     MUST(tier < o->tiers && pool < o->pools);
-    it->flow = flow_of(o, tier, pool, who);
-    it->user = user_of(o, it->flow, user);
+    MUST(it->user == 0 && !it->returned);
+    struct ek_order_flow *f = flow_of(o, tier, pool, who);
+    it->flow = 1 + (uint32_t)(f - o->flow);
+    it->user = 1 + (uint32_t)(user_of(o, f, user) - o->user);
     pin(o, it);
     enter(o, it, keep);
 }
@@ -254,13 +279,13 @@ void ek_order_put(struct ek_order *o, struct ek_order_item *it, uint32_t tier, u
 /* In and out of the line of those who came back. */
 static void wait_returned(struct ek_order *o, struct ek_order_item *it, bool in)
 {
-    struct ek_order_flow *f = it->flow;
+    struct ek_order_flow *f = ek_order_flow(o, it);
     struct ek_order_class *c = &o->class[f->pool][f->tier];
     uint32_t group = o->group[f->pool];
     MUST(it->returned != in);
     it->returned = in;
     if (in && o->backlog[group][f->tier] == 0) tier_joins(o, group, f->tier);
-    if (in) ek_tree_put(&c->returned, &it->node, 0, it->seq, it->cost);
+    if (in) ek_tree_put(&c->returned, &it->node, 0, it->node.seq, it->node.value);
     else ek_tree_remove(&c->returned, &it->node);
     o->backlog[group][f->tier] += in ? 1u : UINT32_MAX;
     c->waiting += in ? 1u : UINT32_MAX;
@@ -268,7 +293,7 @@ static void wait_returned(struct ek_order *o, struct ek_order_item *it, bool in)
 
 void ek_order_put_back(struct ek_order *o, struct ek_order_item *it)
 {
-    MUST(it->flow && it->user);
+    MUST(it->user);
     wait_returned(o, it, true);
 }
 
@@ -276,7 +301,7 @@ void ek_order_leave(struct ek_order *o, struct ek_order_item *it)
 {
     if (it->returned) {
         wait_returned(o, it, false);
-        charge(o, it, -it->cost);
+        charge(o, it, -it->node.value);
     } else {
         leave(o, it);
     }
@@ -285,7 +310,7 @@ void ek_order_leave(struct ek_order *o, struct ek_order_item *it)
 
 void ek_order_start(struct ek_order *o, struct ek_order_item *it)
 {
-    struct ek_order_flow *f = it->flow;
+    struct ek_order_flow *f = ek_order_flow(o, it);
     struct ek_order_class *c = &o->class[f->pool][f->tier];
     if (it->returned) { /* it was charged when it started first */
         wait_returned(o, it, false);
@@ -293,21 +318,22 @@ void ek_order_start(struct ek_order *o, struct ek_order_item *it)
     }
     MUST(!f->node.held);
     leave(o, it);
-    it->user->run = it->rank == EK_RANK_CONVERSATION ? it->user->run + 1 : 0;
+    struct ek_order_user *u = ek_order_user(o, it);
+    u->run = it->node.key == EK_RANK_CONVERSATION ? u->run + 1 : 0;
     if (it->prefix_count) {
         struct ek_order_chain *h = &c->hot[c->hot_next++ % EK_ORDER_HOT];
-        memcpy(h->prefix, it->prefix, sizeof h->prefix);
+        memcpy(h->prefix, ek_order_prefix(o, it), sizeof h->prefix);
         h->count = it->prefix_count;
     }
     o->clock_last[o->group[f->pool]] = o->clock[o->group[f->pool]][f->tier];
-    charge(o, it, it->cost);
+    charge(o, it, it->node.value);
 }
 
 void ek_order_settle(struct ek_order *o, struct ek_order_item *it, int64_t by)
 {
-    MUST(it->flow && it->user);
+    MUST(it->user && !ek_tree_has(&it->node));
     charge(o, it, by);
-    it->cost += by;
+    it->node.value += by;
 }
 
 void ek_order_end(struct ek_order *o, struct ek_order_item *it)

@@ -46,27 +46,33 @@ struct ek_order_user {
     struct ek_tree line; /* of requests: key rank, value cost */
     struct ek_link idle;
     uint64_t key;
+    uint64_t id;         /* as given to ek_order_put */
     struct ek_order_flow *flow;
     uint32_t pins;
     uint32_t run;        /* requests of running conversations in a row */
     uint32_t generation; /* of the flow it was counted in */
 };
 
+/* A request's part in the order; embedded in the desk's entry, of which a hundred thousand may wait. The
+ * node holds three of its facts for good, in line or not:
+ *   node.key    its rank, until it has started
+ *   node.seq    its place among its like
+ *   node.value  its cost, as charged, or to be charged (ek_order_cost) */
+struct ek_order_item {
+    struct ek_tree_node node; /* in user->line, or in the class's `returned` */
+    uint32_t flow, user;      /* 1 + index; user 0: neither waits nor runs. The flow is remembered longer,
+                               * until the next arrival: whose it was is asked once more at its end */
+    bool returned;            /* waits in the class's line of those who came back */
+    uint8_t prefix_count;     /* the prefixes themselves: ek_order_prefixes */
+};
+
 struct ek_order_link { /* in the list of those who wait with the same prefix block; 1 + place, 0: none */
     uint32_t next, prev;
 };
 
-/* A request's part in the order; embedded in the desk's entry. */
-struct ek_order_item {
-    struct ek_tree_node node; /* in user->line */
-    struct ek_order_flow *flow;
-    struct ek_order_user *user;
-    int64_t cost; /* as charged, or to be charged */
-    uint64_t seq;
-    uint32_t index; /* of the entry, given at birth */
-    uint8_t rank;
-    bool returned; /* waits in the class's line of those who came back */
-    uint8_t prefix_count;
+/* What the prompts of those who told it begin with. In a table of its own, by the item's index: most tell
+ * nothing, and a page of it that was never touched takes no memory. */
+struct ek_order_prefixes {
     struct ek_prefix prefix[EK_DESK_PREFIX_MAX];
     struct ek_order_link link[EK_DESK_PREFIX_MAX];
 };
@@ -97,8 +103,9 @@ struct ek_order {
     uint32_t backlog[EK_DESK_POOLS_MAX][EK_DESK_TIERS_MAX]; /* waiting in a group's tier */
     double clock_last[EK_DESK_POOLS_MAX];                   /* of the tier served last */
     struct ek_order_class class[EK_DESK_POOLS_MAX][EK_DESK_TIERS_MAX];
-    struct ek_order_item *(*item_at)(void *arg, uint32_t index);
-    void *item_arg;
+    char *items; /* the first of the caller's items, and the distance from one to the next */
+    size_t item_stride_bytes;
+    struct ek_order_prefixes *prefixes;
     struct ek_order_flow *flow;
     struct ek_order_user *user;
     uint32_t flows_max, flows_made, users_max, users_made;
@@ -108,16 +115,31 @@ struct ek_order {
     uint64_t local; /* starts out of turn */
 };
 
-/* items_max: requests that may wait or run at once. */
+/* items_max: requests that may wait or run at once; they lie so many bytes apart, from `items` on, inside
+ * the caller's table. false: no memory. */
 bool ek_order_init(struct ek_order *o, uint32_t items_max, uint32_t accounts_max,
-                   struct ek_order_item *(*item_at)(void *arg, uint32_t index), void *arg);
+                   struct ek_order_item *items, size_t item_stride_bytes);
 void ek_order_free(struct ek_order *o);
 void ek_order_tiers(struct ek_order *o, uint32_t tiers, const double *weight);
 /* Pool `o->pools` serves these upstreams; groups that touch become one. */
 void ek_order_add_pool(struct ek_order *o, uint64_t mask);
 
-/* A request enters the line: it->cost, rank, seq and prefixes are set. `who` pays, `user` is the level
- * below; keep: no lift, its place is its by right. put_back: it was running and stays charged. */
+static inline int64_t ek_order_cost(const struct ek_order_item *it) { return it->node.value; }
+static inline struct ek_order_flow *ek_order_flow(const struct ek_order *o, const struct ek_order_item *it)
+{
+    MUST(it->flow > 0 && it->flow <= o->flows_made);
+    return &o->flow[it->flow - 1];
+}
+static inline struct ek_order_user *ek_order_user(const struct ek_order *o, const struct ek_order_item *it)
+{
+    MUST(it->user > 0 && it->user <= o->users_made);
+    return &o->user[it->user - 1];
+}
+/* Where the item's prefixes are, or, before ek_order_put, are to be written: prefix_count of them. */
+struct ek_prefix *ek_order_prefix(const struct ek_order *o, const struct ek_order_item *it);
+
+/* A request enters the line: rank, seq, cost and prefixes are set. `who` pays, `user` is the level below;
+ * keep: no lift, its place is its by right. put_back: it was running and stays charged. */
 void ek_order_put(struct ek_order *o, struct ek_order_item *it, uint32_t tier, uint32_t pool, uint64_t who,
                   uint64_t user, bool keep);
 void ek_order_put_back(struct ek_order *o, struct ek_order_item *it);
@@ -127,7 +149,7 @@ void ek_order_leave(struct ek_order *o, struct ek_order_item *it);
 bool ek_order_due(const struct ek_order *o, uint64_t room, uint32_t *tier, uint32_t *pool);
 /* The request of this class that goes next (it stays in line); the class must have one that may. */
 struct ek_order_item *ek_order_next(struct ek_order *o, uint32_t tier, uint32_t pool);
-/* It starts: leaves the line and is charged it->cost. */
+/* It starts: leaves the line and is charged its cost. */
 void ek_order_start(struct ek_order *o, struct ek_order_item *it);
 /* A running one turned out to cost `by` more (or less). */
 void ek_order_settle(struct ek_order *o, struct ek_order_item *it, int64_t by);

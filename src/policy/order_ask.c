@@ -63,19 +63,27 @@ static struct ek_order_item *in_turn(struct ek_order_flow *f)
     struct ek_order_user *u = EK_CONTAINER(n, struct ek_order_user, node);
     struct ek_order_item *it = item_of(ek_tree_first(&u->line));
     MUST(it);
-    if (it->rank != EK_RANK_CONVERSATION || u->run < CONVERSATION_RUN_MAX) return it;
+    if (it->node.key != EK_RANK_CONVERSATION || u->run < CONVERSATION_RUN_MAX) return it;
     struct ek_order_item *fresh = item_of(ek_tree_first_from(&u->line, EK_RANK_NEW));
     return fresh ? fresh : it;
 }
 
 /* Tokens that this prompt shares with one of those started lately. */
-static uint32_t warm_tokens(const struct ek_order_class *c, const struct ek_order_item *it)
+static uint32_t warm_tokens(const struct ek_order *o, const struct ek_order_class *c,
+                            const struct ek_order_item *it)
 {
+    if (!it->prefix_count) return 0;
+    const struct ek_prefix *prefix = ek_order_prefix(o, it);
     for (uint32_t k = it->prefix_count; k > 0; k--)
         for (uint32_t h = 0; h < EK_ORDER_HOT; h++)
             for (uint32_t j = 0; j < c->hot[h].count; j++)
-                if (c->hot[h].prefix[j].hash == it->prefix[k - 1].hash) return it->prefix[k - 1].tokens;
+                if (c->hot[h].prefix[j].hash == prefix[k - 1].hash) return prefix[k - 1].tokens;
     return 0;
+}
+
+static struct ek_order_item *item_at(const struct ek_order *o, uint32_t index)
+{
+    return (struct ek_order_item *)(void *)(o->items + index * o->item_stride_bytes);
 }
 
 /* One that waits with this block, of a flow that is not too far ahead. */
@@ -86,9 +94,11 @@ static struct ek_order_item *sharer(const struct ek_order *o, uint32_t tier, uin
     uint32_t place = ek_index_find(&o->prefix_index, key);
     if (place == EK_INDEX_NONE) return NULL;
     for (uint32_t i = 0; place && i < LOOK_MAX; i++) {
-        struct ek_order_item *it = o->item_at(o->item_arg, (place - 1) / EK_DESK_PREFIX_MAX);
-        if (!it->flow->node.held && it->flow->node.counter <= counter_max) return it;
-        place = it->link[(place - 1) % EK_DESK_PREFIX_MAX].next;
+        uint32_t index = (place - 1) / EK_DESK_PREFIX_MAX;
+        struct ek_order_item *it = item_at(o, index);
+        const struct ek_order_flow *f = ek_order_flow(o, it);
+        if (!f->node.held && f->node.counter <= counter_max) return it;
+        place = o->prefixes[index].link[(place - 1) % EK_DESK_PREFIX_MAX].next;
     }
     return NULL;
 }
@@ -124,7 +134,7 @@ struct ek_order_item *ek_order_next(struct ek_order *o, uint32_t tier, uint32_t 
         int64_t quantum = o->quantum_nano ? o->quantum_nano
                                           : QUANTUM_REQUESTS * (c->flows.work / (int64_t)c->flows.count);
         struct ek_order_item *warm = warmest(o, tier, pool, n->counter + quantum, &tokens);
-        if (warm && warm != turn && tokens > warm_tokens(c, turn)) {
+        if (warm && warm != turn && tokens > warm_tokens(o, c, turn)) {
             c->local_run++;
             o->local++;
             return warm;
@@ -183,18 +193,19 @@ static void add_tiers(const struct ek_order *o, uint32_t tier, uint32_t pool, st
 
 struct ek_order_ahead ek_order_ahead(const struct ek_order *o, const struct ek_order_item *it)
 {
-    const struct ek_order_flow *f = it->flow;
+    const struct ek_order_flow *f = ek_order_flow(o, it);
+    const struct ek_order_user *u = ek_order_user(o, it);
     const struct ek_order_class *c = &o->class[f->pool][f->tier];
     MUST(ek_tree_has(&it->node));
     if (it->returned) {
-        struct ek_tree_sum before = ek_tree_before(&c->returned, 0, it->seq);
+        struct ek_tree_sum before = ek_tree_before(&c->returned, 0, it->node.seq);
         struct ek_order_ahead r = {.count = before.count, .work = (double)before.sum};
         return r; /* other tiers may still be due before: few come back, and not for long */
     }
-    struct ek_tree_sum mine = ek_tree_before(&it->user->line, it->rank, it->seq);
+    struct ek_tree_sum mine = ek_tree_before(&u->line, it->node.key, it->node.seq);
     struct ek_fair_ahead users = {0};
     if (ek_tree_count(&f->users.head) > 1)
-        users = ek_fair_ahead(&f->users, &it->user->node, (int64_t)mine.sum);
+        users = ek_fair_ahead(&f->users, &u->node, (int64_t)mine.sum);
     double own = (double)mine.sum + users.work;
     struct ek_fair_ahead flows = ek_fair_ahead(&c->flows, &f->node, (int64_t)own);
     struct ek_order_ahead a = {.count = mine.count + users.count + flows.count, .work = own + flows.work,

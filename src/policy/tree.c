@@ -15,7 +15,7 @@ static bool before(const struct ek_tree_node *n, int64_t key, uint64_t seq)
 static void pull_up(struct ek_tree_node *n)
 {
     n->count = 1 + (n->left ? n->left->count : 0) + (n->right ? n->right->count : 0);
-    n->sum = n->value + (n->left ? n->left->sum : 0) + (n->right ? n->right->sum : 0);
+    n->sum = (uint64_t)n->value + (n->left ? n->left->sum : 0) + (n->right ? n->right->sum : 0);
 }
 
 /* The finalizer of SplitMix64. */
@@ -68,7 +68,7 @@ void ek_tree_put(struct ek_tree *t, struct ek_tree_node *n, int64_t key, uint64_
     while (*at && (*at)->priority >= n->priority) {
         MUST((*at)->key != key || (*at)->seq != seq);
         (*at)->count++;
-        (*at)->sum += value;
+        (*at)->sum += (uint64_t)value;
         at = before(*at, key, seq) ? &(*at)->right : &(*at)->left;
     }
     split(*at, key, seq, &n->left, &n->right);
@@ -83,7 +83,7 @@ void ek_tree_remove(struct ek_tree *t, struct ek_tree_node *n)
     while (*at != n) {
         MUST(*at);
         (*at)->count--;
-        (*at)->sum -= n->value;
+        (*at)->sum -= (uint64_t)n->value;
         at = before(*at, n->key, n->seq) ? &(*at)->right : &(*at)->left;
     }
     *at = merge(n->left, n->right);
@@ -94,7 +94,7 @@ void ek_tree_remove(struct ek_tree *t, struct ek_tree_node *n)
 void ek_tree_set_value(struct ek_tree *t, struct ek_tree_node *n, int64_t value)
 {
     MUST(n->count > 0);
-    __int128 by = (__int128)value - n->value;
+    uint64_t by = (uint64_t)value - (uint64_t)n->value;
     struct ek_tree_node *at = t->root;
     while (at != n) {
         MUST(at);
@@ -130,7 +130,7 @@ struct ek_tree_sum ek_tree_before(const struct ek_tree *t, int64_t key, uint64_t
             continue;
         }
         s.count += 1 + (n->left ? n->left->count : 0);
-        s.sum += n->value + (n->left ? n->left->sum : 0);
+        s.sum += (uint64_t)n->value + (n->left ? n->left->sum : 0);
         n = n->right;
     }
     return s;

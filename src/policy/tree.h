@@ -4,7 +4,8 @@
  * A treap (Seidel and Aragon, 1996): a binary search tree on (key, seq) that is a heap on a random
  * priority, here a hash of seq, which no caller of the service can choose. Every node knows the count and
  * the sum of values of its subtree, so a prefix sum is one walk down. All operations are O(log n)
- * expected. Intrusive; no allocation; sums are exact integers, so they cannot drift. Pure. */
+ * expected. Intrusive; no allocation; sums are integers modulo 2^64, so they cannot drift: what callers make
+ * of them is exact as long as their result fits 63 bits, whatever overflowed on the way. Pure. */
 #ifndef EK_POLICY_TREE_H
 #define EK_POLICY_TREE_H
 
@@ -16,7 +17,7 @@ struct ek_tree_node {
     int64_t key;
     uint64_t seq; /* breaks ties; (key, seq) is unique in a tree */
     int64_t value;
-    __int128 sum;   /* of values of this subtree */
+    uint64_t sum;   /* of values of this subtree */
     uint32_t count; /* of nodes of this subtree; 0: in no tree */
     uint32_t priority;
 };
@@ -27,7 +28,7 @@ struct ek_tree {
 
 struct ek_tree_sum {
     uint32_t count;
-    __int128 sum;
+    uint64_t sum;
 };
 
 /* Add n, which is in no tree. */

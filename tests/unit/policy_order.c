@@ -57,7 +57,7 @@ static void the_tree_agrees_with_a_plain_array(void **state)
             if (!first || o->key < first->key || (o->key == first->key && o->seq < first->seq)) first = o;
             if (o->key > key || (o->key == key && o->seq >= seq)) continue;
             plain.count++;
-            plain.sum += o->value;
+            plain.sum += (uint64_t)o->value;
         }
         assert_int_equal(sum.count, plain.count);
         assert_true(sum.sum == plain.sum);
