@@ -35,7 +35,7 @@ struct world_sock {
         uv_stream_t stream;
         uv_tcp_t tcp;
         uv_pipe_t pipe;
-    } u;
+    } u; /* last: only as much of it is there as its kind takes (sock_new) */
 };
 
 /* An outgoing connection on its way. A name may stand for addresses of both families ("localhost"),
@@ -289,7 +289,8 @@ static bool numeric(const char *host, int port, struct sockaddr_storage *out)
 
 static struct world_sock *sock_new(struct world *w, bool is_unix, const struct ek_sock_handler *h, void *arg)
 {
-    struct world_sock *s = calloc(1, sizeof *s);
+    size_t kind_bytes = is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t);
+    struct world_sock *s = calloc(1, offsetof(struct world_sock, u) + kind_bytes);
     if (!s) return NULL;
     loop_sock_init(&s->base, &w->base, h, arg);
     if (is_unix)

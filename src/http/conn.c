@@ -463,7 +463,7 @@ void ek_http_pause(struct ek_http_req *c)
     MUST_OBJ(c, CONN_MAGIC);
     if (c->paused || c->state != CONN_BODY) return;
     c->paused = true;
-    c->paused_ns = ek_loop_now(c->server->loop).mono_ns;
+    c->since_ns = ek_loop_now(c->server->loop).mono_ns - c->since_ns;
     ek_sock_read(c->sock, false);
     ek_http_conn_arm(c);
 }
@@ -473,7 +473,7 @@ void ek_http_resume(struct ek_http_req *c)
     MUST_OBJ(c, CONN_MAGIC);
     if (!c->paused) return;
     c->paused = false;
-    c->since_ns += ek_loop_now(c->server->loop).mono_ns - c->paused_ns; /* the deadline stood still */
+    c->since_ns = ek_loop_now(c->server->loop).mono_ns - c->since_ns; /* the deadline stood still */
     if (c->wants_continue && c->answer == ANSWER_NONE) ek_http_answer_continue(c);
     ek_sock_read(c->sock, true);
     ek_http_conn_arm(c);

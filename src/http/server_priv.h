@@ -73,8 +73,7 @@ struct ek_http_req {
     struct address *address;   /* NULL for unix sockets */
     void *user;
     struct ek_buf *held;       /* a head in parts, bytes sent ahead, a paused body's bytes; or NULL */
-    uint64_t since_ns;         /* mono: start of this state */
-    uint64_t paused_ns;        /* mono: start of the pause */
+    uint64_t since_ns;         /* mono: start of this state; while paused, how old the state was then */
     uint64_t stall_ns;         /* mono: last progress of the queue */
     uint64_t stall_sent;       /* bytes taken by the kernel then */
     uint64_t sent_bytes;       /* handed to the socket since the connection began */
@@ -86,6 +85,8 @@ struct ek_http_req {
     } in;
     uint64_t out_left;         /* of an answer with a known length */
 };
+_Static_assert(sizeof(struct ek_http_req) <= 216,
+               "of the kilobyte that a waiting request may cost; malloc hands out 16 bytes at a time");
 
 struct ek_http_server {
     uint32_t magic;

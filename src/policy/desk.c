@@ -38,7 +38,7 @@ static struct ek_desk_entry *entry_of(struct ek_policy *p, uint32_t ticket)
 
 static struct ek_list *list_of(struct ek_policy *p, const struct ek_desk_entry *e)
 {
-    switch ((enum ek_desk_entry_state)e->state) {
+    switch (e->state) {
     case ENTRY_FREE: return &p->free;
     case ENTRY_WAITING: return e->fresh ? &p->fresh : &p->waiting;
     case ENTRY_ABSENT: return &p->absent;
@@ -118,7 +118,7 @@ void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_ent
     ek_list_remove(list_of(p, e), &e->link);
     if (e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT) end_waiting(p, e);
     count_state(p, e, payer, -1);
-    e->state = (uint8_t)next;
+    e->state = next;
     count_state(p, e, payer, +1);
     if (next == ENTRY_WAITING || next == ENTRY_ABSENT) begin_waiting(p, e);
     ek_list_append(list_of(p, e), &e->link);

@@ -225,7 +225,7 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
         e->fresh = false;
     }
     e->told_ns = now_ns;
-    e->told_position = a->position;
+    e->told_position = a->position & 0xffffffu;
     e->told_eta_ms = (int32_t)a->eta_ms;
     e->told_p90_ms = (int32_t)a->eta_p90_ms;
     e->told_why = (uint8_t)a->why;

@@ -67,9 +67,8 @@ struct ek_desk_entry {
             float first_raw_s;
             float first_sd_s;
             float told_rate; /* of the pool when p90 was shown, nano-units a second */
-            uint32_t told_position;
-            uint8_t told_why;
-            uint8_t first_kind;
+            uint32_t told_position : 24;
+            uint32_t told_why : 8;
         };
         struct { /* ABSENT: what it enters the order with when it is back */
             uint64_t payer;
@@ -87,19 +86,21 @@ struct ek_desk_entry {
     uint32_t prompt_tokens;
     uint32_t output_tokens; /* predicted */
     uint32_t tokens;        /* generated so far */
-    uint16_t generation;
-    uint8_t state;
+    enum ek_desk_entry_state state : 4;
+    bool fresh : 1;       /* WAITING and not told yet */
+    bool timed : 1;       /* has a deadline */
+    bool owned : 1;       /* its account is unproven: the user of its flow, whose payer is the owner */
+    bool may_shorten : 1; /* it thinks, and may think less */
     uint8_t tier;
+    uint16_t generation;
     uint8_t pool;
+    uint8_t first_kind; /* of wait (struct ek_desk_wait): the one that was shown first */
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
     uint8_t step;     /* of brownout it was predicted, or started, at */
-    bool fresh : 1;   /* WAITING and not told yet */
-    bool timed : 1;   /* has a deadline */
-    bool owned : 1;   /* its account is unproven: the user of its flow, whose payer is the owner */
-    bool may_shorten : 1; /* it thinks, and may think less */
 };
-_Static_assert(sizeof(struct ek_desk_entry) <= 192,
-               "a waiting request may cost 1 kB beyond its body, and 850 bytes of it are spoken for");
+_Static_assert(sizeof(struct ek_desk_entry) <= 176,
+               "a waiting request may cost 1 kB beyond its body, and 830 bytes of it are spoken for");
+_Static_assert(EK_DESK_WAITING_MAX < 1u << 24, "told_position holds every place there is");
 
 struct ek_desk_upstream {
     struct ek_load load;

@@ -130,20 +130,22 @@ static struct ek_order_user *user_of(struct ek_order *o, struct ek_order_flow *f
 
 static void pin(struct ek_order *o, struct ek_order_item *it)
 {
-    struct ek_order_flow *f = ek_order_flow(o, it);
     struct ek_order_user *u = ek_order_user(o, it);
+    struct ek_order_flow *f = u->flow;
+    MUST(!it->pinned);
+    it->pinned = true;
     if (f->pins++ == 0) ek_list_remove(&o->idle_flows, &f->idle);
     if (u->pins++ == 0) ek_list_remove(&o->idle_users, &u->idle);
 }
 
 static void unpin(struct ek_order *o, struct ek_order_item *it)
 {
-    struct ek_order_flow *f = ek_order_flow(o, it);
     struct ek_order_user *u = ek_order_user(o, it);
-    MUST(f->pins > 0 && u->pins > 0);
+    struct ek_order_flow *f = u->flow;
+    MUST(it->pinned && f->pins > 0 && u->pins > 0);
+    it->pinned = false;
     if (--f->pins == 0) ek_list_append(&o->idle_flows, &f->idle);
     if (--u->pins == 0) ek_list_append(&o->idle_users, &u->idle);
-    it->user = 0;
 }
 
 /* ---- prefixes of those who wait -------------------------------------------------------------------- */
@@ -226,8 +228,8 @@ static void tier_joins(struct ek_order *o, uint32_t group, uint32_t tier)
 
 static void enter(struct ek_order *o, struct ek_order_item *it, bool keep)
 {
-    struct ek_order_flow *f = ek_order_flow(o, it);
     struct ek_order_user *u = ek_order_user(o, it);
+    struct ek_order_flow *f = u->flow;
     uint32_t group = o->group[f->pool];
     MUST(it->node.value > 0);
     if (o->backlog[group][f->tier] == 0) tier_joins(o, group, f->tier);
@@ -242,8 +244,8 @@ static void enter(struct ek_order *o, struct ek_order_item *it, bool keep)
 
 static void leave(struct ek_order *o, struct ek_order_item *it)
 {
-    struct ek_order_flow *f = ek_order_flow(o, it);
     struct ek_order_user *u = ek_order_user(o, it);
+    struct ek_order_flow *f = u->flow;
     uint32_t group = o->group[f->pool];
     MUST(f->waiting > 0 && o->backlog[group][f->tier] > 0);
     o->backlog[group][f->tier]--;
@@ -268,10 +270,8 @@ void ek_order_put(struct ek_order *o, struct ek_order_item *it, uint32_t tier, u
                   uint64_t user, bool keep)
 {
     MUST(tier < o->tiers && pool < o->pools);
-    MUST(it->user == 0 && !it->returned);
-    struct ek_order_flow *f = flow_of(o, tier, pool, who);
-    it->flow = 1 + (uint32_t)(f - o->flow);
-    it->user = 1 + (uint32_t)(user_of(o, f, user) - o->user);
+    MUST(!it->pinned && !it->returned);
+    it->user = (uint32_t)(user_of(o, flow_of(o, tier, pool, who), user) - o->user);
     pin(o, it);
     enter(o, it, keep);
 }
@@ -293,7 +293,7 @@ static void wait_returned(struct ek_order *o, struct ek_order_item *it, bool in)
 
 void ek_order_put_back(struct ek_order *o, struct ek_order_item *it)
 {
-    MUST(it->user);
+    MUST(it->pinned);
     wait_returned(o, it, true);
 }
 
@@ -331,7 +331,7 @@ void ek_order_start(struct ek_order *o, struct ek_order_item *it)
 
 void ek_order_settle(struct ek_order *o, struct ek_order_item *it, int64_t by)
 {
-    MUST(it->user && !ek_tree_has(&it->node));
+    MUST(it->pinned && !ek_tree_has(&it->node));
     charge(o, it, by);
     it->node.value += by;
 }

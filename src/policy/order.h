@@ -60,8 +60,9 @@ struct ek_order_user {
  *   node.value  its cost, as charged, or to be charged (ek_order_cost) */
 struct ek_order_item {
     struct ek_tree_node node; /* in user->line, or in the class's `returned` */
-    uint32_t flow, user;      /* 1 + index; user 0: neither waits nor runs. The flow is remembered longer,
-                               * until the next arrival: whose it was is asked once more at its end */
+    uint32_t user;            /* index; who pays is the user's flow */
+    bool pinned;              /* waits or runs. `user` is true a little longer, until the next arrival: whose
+                               * it was is asked once more at its end */
     bool returned;            /* waits in the class's line of those who came back */
     uint8_t prefix_count;     /* the prefixes themselves: ek_order_prefixes */
 };
@@ -125,15 +126,14 @@ void ek_order_tiers(struct ek_order *o, uint32_t tiers, const double *weight);
 void ek_order_add_pool(struct ek_order *o, uint64_t mask);
 
 static inline int64_t ek_order_cost(const struct ek_order_item *it) { return it->node.value; }
-static inline struct ek_order_flow *ek_order_flow(const struct ek_order *o, const struct ek_order_item *it)
-{
-    MUST(it->flow > 0 && it->flow <= o->flows_made);
-    return &o->flow[it->flow - 1];
-}
 static inline struct ek_order_user *ek_order_user(const struct ek_order *o, const struct ek_order_item *it)
 {
-    MUST(it->user > 0 && it->user <= o->users_made);
-    return &o->user[it->user - 1];
+    MUST(it->user < o->users_made);
+    return &o->user[it->user];
+}
+static inline struct ek_order_flow *ek_order_flow(const struct ek_order *o, const struct ek_order_item *it)
+{
+    return ek_order_user(o, it)->flow;
 }
 /* Where the item's prefixes are, or, before ek_order_put, are to be written: prefix_count of them. */
 struct ek_prefix *ek_order_prefix(const struct ek_order *o, const struct ek_order_item *it);

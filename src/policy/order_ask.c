@@ -193,8 +193,8 @@ static void add_tiers(const struct ek_order *o, uint32_t tier, uint32_t pool, st
 
 struct ek_order_ahead ek_order_ahead(const struct ek_order *o, const struct ek_order_item *it)
 {
-    const struct ek_order_flow *f = ek_order_flow(o, it);
     const struct ek_order_user *u = ek_order_user(o, it);
+    const struct ek_order_flow *f = u->flow;
     const struct ek_order_class *c = &o->class[f->pool][f->tier];
     MUST(ek_tree_has(&it->node));
     if (it->returned) {
