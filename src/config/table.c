@@ -90,7 +90,7 @@ static const struct ek_option upstreams_options[] = {
      .restart = RESTART,
      .text = "Models it serves, each NAME or NAME=ITS-OWN-NAME; unset: it is asked."},
     {"slots", NULL, EK_OPTION_COUNT, FIELD(ek_upstream_options, slots), 0, 65536, "0",
-     .restart = RESTART, .text = "Requests sent to it at once; 0: it is asked, else 16."},
+     .restart = RESTART, .text = "Requests sent to it at once; 0: it is asked, else it is learned."},
 };
 
 static const struct ek_option relay_options[] = {

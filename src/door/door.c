@@ -86,7 +86,7 @@ static void on_load(void *arg, uint32_t index)
     struct ek_upstream_load u = ek_pool_load(d->pool, index);
     struct ek_load l = {.up = u.up, .slots = u.slots, .running = u.running, .waiting = u.waiting,
                         .kv_total_tokens = u.kv_total_tokens, .kv_free_tokens = u.kv_free_tokens,
-                        .prefill_tokens_per_s = u.prefill_tokens_per_s};
+                        .prefill_tokens_per_s = u.prefill_tokens_per_s, .learn = u.slots_unknown};
     ek_desk_load(d->desk, ek_door_now(d), index, &l);
     ek_door_pump(d);
 }

@@ -95,16 +95,21 @@ static void upstreams(const struct ek_door *d, struct ek_buf *b)
         const char *name, *type, *help;
     } row[] = {
         {"evenkeel_upstream_up", "gauge", "1 while the upstream answers."},
-        {"evenkeel_upstream_slots", "gauge", "Requests it works on at once."},
+        {"evenkeel_upstream_slots", "gauge",
+         "Requests it is sent at once, one that waits there included: reported, configured or learned."},
         {"evenkeel_upstream_running", "gauge", "Requests it says it works on."},
         {"evenkeel_upstream_kv_free_tokens", "gauge", "Free KV cache; 0 where it does not say."},
+        {"evenkeel_upstream_inflight", "gauge", "Requests it has."},
+        {"evenkeel_upstream_decoding", "gauge", "Of them, with a first token."},
         {"evenkeel_engine_restarts_total", "counter", "Restarts of the engine child."},
     };
     for (size_t i = 0; i < EK_COUNT(row); i++) {
         ek_metric_help(b, row[i].name, row[i].type, row[i].help);
         for (uint32_t u = 0; u < ek_pool_count(d->pool); u++) {
             struct ek_upstream_load l = ek_pool_load(d->pool, u);
-            const uint64_t value[] = {l.up, l.slots, l.running, l.kv_free_tokens,
+            struct ek_desk_upstream_stats s;
+            ek_desk_upstream_stats(d->desk, u, &s);
+            const uint64_t value[] = {l.up, s.slots, l.running, l.kv_free_tokens, s.inflight, s.decoding,
                                       ek_pool_restarts(d->pool, u)};
             char label[192];
             _Static_assert(EK_COUNT(value) == EK_COUNT(row), "one value a row");

@@ -421,6 +421,8 @@ static void on_refused(void *arg, int status, uint64_t retry_after_ms, struct ek
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     r->running->relay = NULL;
     bool passing = status == 408 || status == 429 || status >= 500;
+    if (status == 429 || status == 503)
+        ek_desk_full(r->door->desk, ek_door_now(r->door), r->ticket);
     if (passing && try_later(r, retry_after_ms)) return;
     ek_door_pass_error(r, status, retry_after_ms, body);
 }

@@ -25,7 +25,7 @@ uint32_t ek_desk_index(const struct ek_policy *p, const struct ek_desk_entry *e)
     return (uint32_t)(e - p->entry);
 }
 
-static struct ek_desk_entry *entry_of(struct ek_policy *p, uint32_t ticket)
+struct ek_desk_entry *ek_desk_entry_of(struct ek_policy *p, uint32_t ticket)
 {
     MUST_OBJ(p, EK_POLICY_MAGIC);
     uint32_t index = ticket & ((1u << EK_DESK_INDEX_BITS) - 1);
@@ -166,6 +166,8 @@ static void take_options(struct ek_policy *p, const struct ek_desk_options *o)
     }
     ek_order_tiers(&p->order, p->tiers, weight);
     ek_desk_control_options(p, o);
+    for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++)
+        p->upstream[u].learn.target_s = (double)o->tpot_target_ns * 1e-9;
     p->order.quantum_nano = o->quantum_nano > INT64_MAX / 4 ? INT64_MAX / 4 : (int64_t)o->quantum_nano;
 }
 
@@ -173,8 +175,9 @@ static bool make_rooms(struct ek_policy *p, const struct ek_desk_options *o)
 {
     uint32_t accounts = o->accounts_max ? o->accounts_max : ACCOUNTS_DEFAULT;
     p->entry = calloc(p->entries, sizeof *p->entry);
+    p->service = calloc(p->entries, sizeof *p->service);
     p->deadline = calloc(p->entries, sizeof *p->deadline);
-    bool ok = p->entry && p->deadline;
+    bool ok = p->entry && p->deadline && p->service;
     ok = ek_kinds_init(&p->kinds, p->entries) && ok;
     ok = ek_accounts_init(&p->accounts, p->entries) && ok;
     ok = p->entry && ek_order_init(&p->order, p->entries, accounts, &p->entry->item, sizeof *p->entry) && ok;
@@ -202,6 +205,7 @@ struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now
         return NULL;
     }
     p->random = ek_random_make(o->seed);
+    for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++) ek_learn_init(&p->upstream[u].learn);
     take_options(p, o);
     p->tick_ns = now.mono_ns;
     ek_list_init(&p->free);
@@ -230,6 +234,7 @@ void ek_desk_free(struct ek_policy **p)
     (*p)->magic = 0;
     free((*p)->deadline);
     free((*p)->entry);
+    free((*p)->service);
     free(*p);
     *p = NULL;
 }
@@ -266,18 +271,11 @@ uint32_t ek_desk_pool(struct ek_policy *p, uint64_t upstream_mask)
 
 /* ---- pools and upstreams ----------------------------------------------------------------------- */
 
-static uint32_t room_of(const struct ek_desk_upstream *u)
-{
-    uint32_t slots = u->load.up ? u->load.slots + 1 : 0;
-    return slots > u->inflight ? slots - u->inflight : 0;
-}
-
 uint32_t ek_desk_pool_slots(const struct ek_policy *p, const struct ek_desk_pool *pool)
 {
     uint32_t slots = 0;
     for (uint64_t m = pool->mask; m; m &= m - 1) {
-        const struct ek_desk_upstream *u = &p->upstream[__builtin_ctzll(m)];
-        if (u->load.up) slots += u->load.slots + 1;
+        slots += ek_desk_upstream_slots(&p->upstream[__builtin_ctzll(m)]);
     }
     return slots;
 }
@@ -286,7 +284,7 @@ bool ek_desk_has_room(const struct ek_policy *p, const struct ek_desk_pool *pool
 {
     if (p->counts.running >= p->running_max) return false;
     for (uint64_t m = pool->mask; m; m &= m - 1)
-        if (room_of(&p->upstream[__builtin_ctzll(m)])) return true;
+        if (ek_desk_upstream_room(&p->upstream[__builtin_ctzll(m)])) return true;
     return false;
 }
 
@@ -298,14 +296,14 @@ uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, 
     *cached_tokens = 0;
     for (uint64_t m = p->pool[e->pool].mask; m; m &= m - 1) {
         uint32_t u = (uint32_t)__builtin_ctzll(m);
-        uint32_t room = room_of(&p->upstream[u]);
-        if (room == 0) continue;
+        uint32_t room = ek_desk_upstream_room(&p->upstream[u]);
+        if (room == 0 || !ek_desk_kv_fits(&p->upstream[u], e)) continue;
         uint32_t warm = 0;
         if (it->prefix_count)
             warm = ek_warm_tokens(&p->warm, u, ek_order_prefix(&p->order, it), it->prefix_count);
         /* A whole warm prompt is worth half of the upstream's slots being busy, no more. */
         double share = e->prompt_tokens ? (double)warm / e->prompt_tokens : 0;
-        double score = (double)room / (p->upstream[u].load.slots + 1.0) + 0.5 * (share > 1 ? 1 : share);
+        double score = (double)room / ek_desk_upstream_slots(&p->upstream[u]) + 0.5 * (share > 1 ? 1 : share);
         if (p->pools == 1 && !it->prefix_count) score = room;
         if (score <= best_score) continue;
         best = u;
@@ -336,7 +334,7 @@ void ek_desk_tick_pool(struct ek_policy *p, struct ek_desk_pool *pool, uint64_t 
 
 void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
 }
@@ -350,10 +348,11 @@ static void settle(struct ek_policy *p, struct ek_desk_entry *e, int64_t nano)
 
 void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint32_t tokens)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     struct ek_desk_pool *pool = &p->pool[e->pool];
     ek_desk_tick_pool(p, pool, now.mono_ns);
+    ek_desk_service_tokens(p, now, e, tokens);
     /* The pace of tokens is that of streams; a shell that tells all at the end tells nothing of it. */
     if (e->tokens > 0) ek_pace_tokens(&pool->pace, tokens);
     if (__builtin_add_overflow(e->tokens, tokens, &e->tokens)) e->tokens = UINT32_MAX;
@@ -368,7 +367,7 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
 
 void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const struct ek_used *u)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     MUST(!e->used_known);
     (void)now;
@@ -400,7 +399,7 @@ uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat,
 
 bool ek_desk_absent(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t until_ns)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_WAITING);
     if (p->counts.absent >= p->absent_max || e->item.returned) return false;
     uint64_t user = ek_order_user(&p->order, &e->item)->id;
@@ -419,7 +418,7 @@ bool ek_desk_absent(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
 
 void ek_desk_present(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t id)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT);
     e->id = id;
     if (e->state == ENTRY_WAITING) {
@@ -451,6 +450,7 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     struct ek_used u = e->used;
     MUST(pool->running > 0);
     ek_desk_tick_pool(p, pool, now.mono_ns);
+    ek_desk_service_end(p, now, e);
     if (!e->used_known)
         u = (struct ek_used){.prompt_tokens = e->prompt_tokens, .output_tokens = e->tokens};
     if (u.cached_tokens > u.prompt_tokens) u.cached_tokens = u.prompt_tokens;
@@ -471,7 +471,7 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
 
 void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     leave_slot(p, now, e, served);
     ek_order_end(&p->order, &e->item);
@@ -481,9 +481,10 @@ void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, b
 
 void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum ek_desk_why why)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING);
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
+    ek_desk_service_end(p, now, e);
     e->returned = (uint8_t)why;
     ek_order_put_back(&p->order, &e->item);
     ek_desk_move(p, e, ENTRY_WAITING);
@@ -491,7 +492,7 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
 
 void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket)
 {
-    struct ek_desk_entry *e = entry_of(p, ticket);
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     if (e->state == ENTRY_WAITING) {
         ek_desk_keep_place(p, now, e);
         ek_desk_leave_line(p, e);
@@ -509,6 +510,7 @@ void ek_desk_load(struct ek_policy *p, struct ek_now now, uint32_t index, const 
     MUST(index < EK_DESK_UPSTREAMS_MAX);
     struct ek_desk_upstream *u = &p->upstream[index];
     if (u->load.up && !l->up) u->down_ns = now.mono_ns;
+    if (!u->load.up && l->up && u->was_up) ek_learn_restarted(&u->learn);
     if (u->load.up && !l->up) ek_warm_forget_all(&p->warm); /* what died remembers nothing */
     if (u->load.up != l->up || u->load.slots != l->slots) p->round_ns = 0; /* estimates changed */
     u->load = *l;

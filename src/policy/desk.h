@@ -96,7 +96,7 @@ struct ek_arrival {
     uint32_t prompt_tokens;  /* estimated */
     uint32_t output_tokens;  /* predicted */
     int64_t cost_nano;       /* predicted price */
-    uint64_t deadline_ns;    /* monotonic; not started by then: REFUSE. UINT64_MAX: patient */
+    uint64_t deadline_ns;    /* monotonic; no first token by then is foreseen: REFUSE. UINT64_MAX: patient */
     /* What follows may be 0: not known, not wanted. */
     uint64_t owner;          /* hash of the address prefix of an unproven account (young, never paid): all
                               * unproven accounts of one owner share one budget. 0: the account is proven */
@@ -122,6 +122,7 @@ struct ek_load {
     uint64_t kv_total_tokens; /* 0: unknown */
     uint64_t kv_free_tokens;
     double prefill_tokens_per_s; /* 0: unknown */
+    bool learn;               /* slots are not known: the desk finds out (learn.h) */
 };
 
 /* What would help one who is refused. */
@@ -195,7 +196,8 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
 /* The upstream took it (first head or token). Between START and this the request counts as running. */
 void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket);
 
-/* `tokens` more were generated for a running request. */
+/* `tokens` more were generated for a running request. The first call is the time of its first token, unless
+ * it tells of more than 16 at once. */
 void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint32_t tokens);
 
 /* What it has used, exactly. Once, while running, before finished or gone. */
@@ -215,6 +217,10 @@ void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, b
 /* A running request must go again (its upstream died, or refused it for now): it returns to the line
  * before all that came after it, and is never refused for lack of room. why is what it is told. */
 void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum ek_desk_why why);
+
+/* The upstream answered that it is full (429, 503). The request keeps its slot; no more are sent there than
+ * it can take. */
+void ek_desk_full(struct ek_policy *p, struct ek_now now, uint32_t ticket);
 
 /* A waiting or running client left. */
 void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket);
@@ -284,13 +290,28 @@ struct ek_desk_stats {
     uint64_t shed;       /* refused by the cursor */
     uint64_t rejoined;   /* repeats that took their old place */
     uint64_t local;      /* STARTs out of turn because their prefix was warm */
-    uint64_t late;       /* refused at once: their deadline could not be met */
+    uint64_t late;       /* refused before any work: their deadline could not be met */
+    uint64_t full;       /* times an upstream said that it is full */
     double drain_nano_per_s; /* of pool 0; 0: not known */
 };
 
 void ek_desk_stats(const struct ek_policy *p, struct ek_desk_stats *out);
 
 struct ek_desk_counts ek_desk_counts(const struct ek_policy *p);
+
+/* What is known of one upstream, as reported or learned. */
+struct ek_desk_upstream_stats {
+    uint32_t slots;    /* sent at once at most, the one that waits there included */
+    uint32_t inflight;
+    uint32_t decoding; /* with a first token */
+    double knee;       /* streams at which another one is no gain; 0: not known */
+    double queue;      /* mean number that waited inside, last round */
+    double fixed_s, prompt_token_s; /* time to the first token of so many uncached ones, undisturbed */
+    double token_s;    /* time per output token now */
+    uint64_t kv_tokens, kv_learned_tokens; /* foreseen context of all it has; its bound, 0: not known */
+};
+void ek_desk_upstream_stats(const struct ek_policy *p, uint32_t index, struct ek_desk_upstream_stats *out);
+
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier);
 const char *ek_desk_why_name(enum ek_desk_why why); /* "busy", ... */
 

@@ -166,6 +166,15 @@ void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_
     p->place_at = (p->place_at + 1) % EK_DESK_PLACES_MAX;
 }
 
+/* When its first token is foreseen: the wait, as far as it is known, and the reading of its prompt. */
+static uint64_t first_token_ns(const struct ek_policy *p, const struct ek_arrival *a,
+                               const struct ek_desk_wait *w, uint64_t now_ns)
+{
+    double ttft_s = ek_desk_first_token_s(p, a->pool, a->prompt_tokens);
+    uint64_t wait_ns = w->known ? (uint64_t)w->eta_ms * EK_MS_NS : 0;
+    return now_ns + wait_ns + (uint64_t)(ttft_s * 1e9);
+}
+
 bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a,
                     uint32_t *ticket, struct ek_action *refusal)
 {
@@ -177,10 +186,11 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     ek_desk_tick_pool(p, pool, now.mono_ns);
     enum ek_reason reason = why_refused(p, a, now.mono_ns);
     struct ek_desk_wait w = {.eta_ms = -1, .eta_p90_ms = -1};
-    bool hurried = reason == EK_REASON_NONE && a->deadline_ns != UINT64_MAX && pool->waiting > 0;
-    if (reason != EK_REASON_NONE || hurried) w = ek_desk_wait_of_new(p, a->tier, a->pool, now.mono_ns);
-    if (hurried && w.known &&
-        now.mono_ns + (uint64_t)w.eta_ms * EK_MS_NS > a->deadline_ns) { /* before any work is spent */
+    bool hurried = reason == EK_REASON_NONE && a->deadline_ns != UINT64_MAX;
+    bool waits = pool->waiting > 0 || !ek_desk_has_room(p, pool);
+    if (reason != EK_REASON_NONE || (hurried && waits))
+        w = ek_desk_wait_of_new(p, a->tier, a->pool, now.mono_ns);
+    if (hurried && first_token_ns(p, a, &w, now.mono_ns) > a->deadline_ns) { /* before any work is spent */
         reason = EK_REASON_DEADLINE;
         p->stats.late++;
     }
@@ -205,6 +215,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     ek_desk_move(p, e, ENTRY_WAITING);
     uint64_t patience_ns = p->tier[a->tier].patience_ns;
     bool patient = a->deadline_ns == UINT64_MAX && patience_ns;
+    e->hurried = a->deadline_ns != UINT64_MAX;
     ek_desk_set_deadline(p, e, patient ? now.mono_ns + patience_ns : a->deadline_ns);
     *ticket = ek_desk_ticket(p, e);
     return true;

@@ -10,7 +10,7 @@ struct ek_desk_counts ek_desk_counts(const struct ek_policy *p)
     struct ek_desk_counts c = p->counts;
     c.slots = 0;
     for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++)
-        if (p->upstream[u].load.up) c.slots += p->upstream[u].load.slots + 1;
+        c.slots += ek_desk_upstream_slots(&p->upstream[u]);
     return c;
 }
 

@@ -109,21 +109,39 @@ static void charge(struct ek_policy *p, struct ek_desk_entry *e, uint32_t cached
     ek_order_settle(&p->order, &e->item, nano);
 }
 
-static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct ek_action *a)
+/* The one whose turn it is and the upstream that takes it; NULL: nobody can start. A class whose next one
+ * finds no memory waits whole: were a smaller one let past, the large one would never start. */
+static struct ek_desk_entry *due(struct ek_policy *p, uint64_t now_ns, uint32_t *upstream,
+                                 uint32_t *cached_tokens)
 {
     uint64_t room = 0;
-    uint32_t tier = 0, pool = 0, cached_tokens = 0;
-    if (p->counts.waiting == 0) return EK_DESK_IDLE;
-    if (now.mono_ns < p->hold_ns && p->counts.absent) return EK_DESK_IDLE;
+    uint32_t tier = 0, pool = 0;
+    if (p->counts.waiting == 0) return NULL;
+    if (now_ns < p->hold_ns && p->counts.absent) return NULL;
     for (uint32_t i = 0; i < p->pools; i++)
         if (p->pool[i].waiting && ek_desk_has_room(p, &p->pool[i])) room |= 1ull << i;
-    if (!room || !ek_order_due(&p->order, room, &tier, &pool)) return EK_DESK_IDLE;
-    struct ek_order_item *it = ek_order_next(&p->order, tier, pool);
-    struct ek_desk_entry *e = EK_CONTAINER(it, struct ek_desk_entry, item);
-    MUST(e->state == ENTRY_WAITING && e->tier == tier && e->pool == pool);
-    uint32_t upstream = ek_desk_pick(p, e, &cached_tokens);
-    MUST(upstream < EK_DESK_UPSTREAMS_MAX && (p->pool[pool].mask >> upstream & 1));
-    ek_desk_tick_pool(p, &p->pool[pool], now.mono_ns);
+    while (room && ek_order_due(&p->order, room, &tier, &pool)) {
+        struct ek_order_item *it = ek_order_next(&p->order, tier, pool);
+        struct ek_desk_entry *e = EK_CONTAINER(it, struct ek_desk_entry, item);
+        MUST(e->state == ENTRY_WAITING && e->tier == tier && e->pool == pool);
+        *upstream = ek_desk_pick(p, e, cached_tokens);
+        if (*upstream < EK_DESK_UPSTREAMS_MAX) return e;
+        room &= ~(1ull << pool);
+    }
+    return NULL;
+}
+
+static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct ek_action *a)
+{
+    uint32_t upstream = 0, cached_tokens = 0;
+    struct ek_desk_entry *e = due(p, now.mono_ns, &upstream, &cached_tokens);
+    if (!e) return EK_DESK_IDLE;
+    MUST(p->pool[e->pool].mask >> upstream & 1);
+    if (ek_desk_too_late(p, e, upstream, cached_tokens, now.mono_ns)) { /* before any work is spent */
+        p->stats.late++;
+        return refuse_waiting(p, e, EK_REASON_DEADLINE, a);
+    }
+    ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
     ek_desk_score(p, e, now.mono_ns);
     e->guess_nano = (double)ek_order_cost(&e->item); /* from here on it runs: the union changes */
     e->used_known = false;
@@ -132,6 +150,7 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     if (e->item.prefix_count)
         ek_warm_touch(&p->warm, upstream, ek_order_prefix(&p->order, &e->item), e->item.prefix_count);
     remember_conversation(p, e->conversation);
+    ek_desk_service_begin(p, now, e, cached_tokens);
     ek_desk_move(p, e, ENTRY_RUNNING);
     p->counts.started++;
     enum ek_desk_act act = give(p, e, EK_DESK_START, a);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of the desk, shared by its five files and nobody else:
+/* The inside of the desk, shared by its files and nobody else:
  *
  *   desk.c       entries, pools, options, events        desk_next.c  actions
  *   desk_arrive.c  arrivals: in or not, at what cost    desk_look.c  counts, statistics, invariants
- *   desk_wait.c  estimates, and whether they were true
+ *   desk_wait.c  estimates, and whether they were true   desk_admit.c  slots, KV, deadlines
  *
  *   entry:   FREE ──▶ WAITING ──▶ RUNNING ──▶ FREE
  *                     ▲  ▲  │        │  │
@@ -26,6 +26,7 @@
 #include "policy/desk.h"
 #include "policy/estimate.h"
 #include "policy/kinds.h"
+#include "policy/learn.h"
 #include "policy/order.h"
 #include "policy/predict.h"
 #include "policy/shed.h"
@@ -47,7 +48,7 @@ enum ek_desk_entry_state {
  *     entry ──kind──▶ kinds     model, effort, prices: the same for many          (kinds.h)
  *       │ ──item──▶ order       who pays (flow), for whom (user)                  (order.h)
  *       └──index──▶ prefixes    of those who told what their prompt begins with   (order.h)
- *               └─▶ deadlines   of those who have one
+ *               └─▶ deadlines   of those who have one; service: of those who run
  *
  * The last two are tables of their own in which a page that was never touched takes no memory. */
 struct ek_desk_entry {
@@ -86,11 +87,12 @@ struct ek_desk_entry {
     uint32_t prompt_tokens;
     uint32_t output_tokens; /* predicted */
     uint32_t tokens;        /* generated so far */
-    enum ek_desk_entry_state state : 4;
+    enum ek_desk_entry_state state : 3;
     bool fresh : 1;       /* WAITING and not told yet */
     bool timed : 1;       /* has a deadline */
     bool owned : 1;       /* its account is unproven: the user of its flow, whose payer is the owner */
     bool may_shorten : 1; /* it thinks, and may think less */
+    bool hurried : 1;     /* the deadline is the caller's own: of its first token, not of its patience */
     uint8_t tier;
     uint16_t generation;
     uint8_t pool;
@@ -107,6 +109,15 @@ struct ek_desk_upstream {
     uint32_t inflight;
     bool was_up;
     uint64_t down_ns; /* since when it is not up */
+    struct ek_learn learn;
+    uint64_t kv_tokens; /* of context, foreseen, of all that is there */
+    double kv_learned;  /* bound on them since it said that it is full; 0: none */
+};
+
+/* Of a request in service; beside the entries, because most that wait never come to need it. */
+struct ek_desk_service {
+    struct ek_learn_mark mark;
+    uint64_t kv_tokens;
 };
 
 struct ek_desk_pool {
@@ -180,6 +191,7 @@ struct ek_policy {
     uint64_t drain_ns;
     uint64_t hold_ns; /* nothing starts before */
     struct ek_desk_entry *entry;
+    struct ek_desk_service *service; /* by the same index */
 };
 
 /* desk.c: the only mover. The entry's upstream must already be right for `next`. */
@@ -188,9 +200,10 @@ uint32_t ek_desk_ticket(const struct ek_policy *p, const struct ek_desk_entry *e
 /* Waiting or absent, with no deadline yet. UINT64_MAX: it has none. */
 void ek_desk_set_deadline(struct ek_policy *p, struct ek_desk_entry *e, uint64_t deadline_ns);
 uint32_t ek_desk_index(const struct ek_policy *p, const struct ek_desk_entry *e);
+struct ek_desk_entry *ek_desk_entry_of(struct ek_policy *p, uint32_t ticket);
 /* Out of the order, unserved. */
 void ek_desk_leave_line(struct ek_policy *p, struct ek_desk_entry *e);
-/* Slots (+ 1) of the pool's upstreams that are up. */
+/* What the pool's upstreams that are up may have at once. */
 uint32_t ek_desk_pool_slots(const struct ek_policy *p, const struct ek_desk_pool *pool);
 /* Does any upstream of the pool have room? */
 bool ek_desk_has_room(const struct ek_policy *p, const struct ek_desk_pool *pool);
@@ -200,6 +213,25 @@ uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, 
 void ek_desk_tick_pool(struct ek_policy *p, struct ek_desk_pool *pool, uint64_t now_ns);
 /* When the pool's last upstream went down; 0 while one is up. */
 uint64_t ek_desk_pool_down_ns(const struct ek_policy *p, const struct ek_desk_pool *pool);
+
+/* desk_admit.c */
+/* Requests it may have at once: its slots and one more, or what was learned; 0: it is down. */
+uint32_t ek_desk_upstream_slots(const struct ek_desk_upstream *u);
+/* How many more it may be sent now. */
+uint32_t ek_desk_upstream_room(const struct ek_desk_upstream *u);
+/* Is there room for its context? Always where nothing is known of KV, or nothing else is there. */
+bool ek_desk_kv_fits(const struct ek_desk_upstream *u, const struct ek_desk_entry *e);
+/* In service: sent to its upstream, made tokens, left it. */
+void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                           uint32_t cached_tokens);
+void ek_desk_service_tokens(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                            uint32_t tokens);
+void ek_desk_service_end(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+/* Seconds to the first token of a new prompt at the quickest upstream of the pool; 0: not known. */
+double ek_desk_first_token_s(const struct ek_policy *p, uint32_t pool, uint32_t prompt_tokens);
+/* Sent to this upstream now, its first token would come behind its caller's deadline. */
+bool ek_desk_too_late(const struct ek_policy *p, const struct ek_desk_entry *e, uint32_t upstream,
+                      uint32_t cached_tokens, uint64_t now_ns);
 
 /* desk_arrive.c */
 struct ek_price_options ek_desk_price_of(const struct ek_policy *p, const struct ek_desk_entry *e);

@@ -23,6 +23,7 @@ struct ek_sim_tier {
 struct ek_sim_policy_options {
     uint32_t engines;
     uint32_t slots[32];  /* of each engine */
+    bool mute;           /* engines report nothing; a static cap was set by hand */
     uint64_t kv_tokens[32];
     uint32_t tiers;
     const struct ek_sim_tier *tier;

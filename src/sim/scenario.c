@@ -44,6 +44,7 @@ static const struct member members[] = {
     {"engines", TYPE_COUNT, AT(engines), 1, EK_SIM_ENGINES_MAX},
     {"slots", TYPE_COUNT, AT(engine.slots), 1, 4096},
     {"told_slots", TYPE_COUNT, AT(told_slots), 0, 4096},
+    {"mute", TYPE_BOOL, AT(mute), 0, 0},
     {"kv_tokens", TYPE_U64, AT(engine.kv_tokens), 1024, 1e9},
     {"step_s", TYPE_NUMBER, AT(engine.step_s), 1e-4, 10},
     {"stream_s", TYPE_NUMBER, AT(engine.stream_s), 0, 1},

@@ -24,6 +24,7 @@ struct ek_sim_scenario {
     struct ek_sim_engine_options engine;
     double load;
     uint32_t told_slots;   /* what an engine says it has; 0: the truth */
+    bool mute;             /* engines report nothing of themselves */
     struct ek_desk_price price; /* pico-units a token */
     uint32_t tiers;
     struct ek_sim_tier tier[EK_DESK_TIERS_MAX];

@@ -3,6 +3,7 @@
  * calls in the same order as src/door does it. This file translates and decides nothing. */
 #include "base/must.h"
 #include "policy/cost.h"
+#include "policy/learn.h"
 #include "sim/policy.h"
 
 #include <stdlib.h>
@@ -131,7 +132,8 @@ static struct ek_desk_options desk_options(struct shell *s)
             .account_waiting_max = o->tier[t].account_waiting_max,
             .delay_target_ns = (uint64_t)(o->tier[t].delay_target_s * 1e9)};
     for (uint32_t e = 0; e < o->engines; e++) slots += o->slots[e] + 1;
-    MUST(slots <= EK_DESK_RUNNING_MAX);
+    if (o->mute) slots = o->engines * (uint64_t)EK_LEARN_LIMIT_MAX;
+    if (slots > EK_DESK_RUNNING_MAX) slots = EK_DESK_RUNNING_MAX;
     return (struct ek_desk_options){
         .queue = {.waiting_max = o->waiting_max}, .tiers = {.item = s->tier, .count = o->tiers},
         .running_max = slots, .tell_min_ns = TELL_MIN_NS, .tell_max_ns = TELL_MAX_NS,

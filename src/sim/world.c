@@ -66,6 +66,7 @@ static void engine_moves(struct ek_sim_world *w, struct ek_sim_engine *e)
         ek_sim_client_served(w, r, cached * (double)price->cached_pico +
                                        fresh * (double)price->prompt_pico);
         if (w->policy->first_token) w->policy->first_token(w->policy, w->now_ns, r);
+        ek_sim_client_tokens(w, r, 1); /* the others are told in lumps */
     } else if (event == EK_SIM_FINISHED) {
         ek_sim_client_finished(w, r);
     }
@@ -87,6 +88,7 @@ static void report_loads(struct ek_sim_world *w)
                             .waiting = ek_sim_engine_queued(e), .kv_total_tokens = e->o.kv_tokens,
                             .kv_free_tokens = used < e->o.kv_tokens ? e->o.kv_tokens - used : 0,
                             .prefill_tokens_per_s = 1.0 / (e->o.prompt_s * e->slow)};
+        if (w->s->mute) l = (struct ek_load){.up = true, .slots = 1, .learn = true};
         w->policy->load(w->policy, w->now_ns, i, &l);
     }
     ek_sim_moment_set(w, &w->load_node, w->now_ns + LOAD_NS);
@@ -251,7 +253,7 @@ static struct ek_sim_policy_options policy_options(const struct ek_sim_world *w)
     struct ek_sim_policy_options o = {
         .engines = w->plan->engines, .tiers = s->tiers, .tier = s->tier,
         .accounts = w->plan->accounts, .tier_of = w->plan->tier_of, .price = s->price,
-        .waiting_max = s->waiting_max, .brownout = s->brownout, .shed = s->shed,
+        .mute = s->mute, .waiting_max = s->waiting_max, .brownout = s->brownout, .shed = s->shed,
         .tpot_target_s = s->tpot_target_s, .cap = s->cap, .ttl_s = s->ttl_s,
         .rpm = s->rpm > 0 ? s->rpm : w->plan->rpm,
         .split_from = s->split_into ? w->plan->accounts - s->split_into : 0,

@@ -33,7 +33,7 @@ struct ek_upstream_options {
     const char *key;  /* bearer token for it; NULL: none. Never log it */
     enum ek_dialect dialect;
     struct ek_strlist models; /* public names it serves, each "name" or "public=theirs"; empty: ask it */
-    uint64_t slots;           /* requests running there at once; 0: ask it (GET /load), else 16 */
+    uint64_t slots;           /* requests running there at once; 0: ask it (GET /load), else learn it */
 };
 
 struct ek_upstream_list {

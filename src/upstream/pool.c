@@ -21,7 +21,6 @@
 #define PROBE_DEADLINE_NS (5 * EK_S_NS)
 #define PROBE_FAILURES_MAX 3u               /* late answers in a row before an upstream counts as down */
 #define CHILD_SILENT_NS (20 * EK_S_NS)      /* a child that has answered and is silent this long is killed */
-#define SLOTS_UNKNOWN 16u
 #define KEY_BYTES_MAX 1024u
 #define CHILD_ARGS_MAX 256u
 #define KEPT_MAX (CHILD_ARGS_MAX + EK_POOL_UPSTREAMS_MAX)
@@ -88,7 +87,10 @@ static void set_load(struct upstream *u, const struct ek_upstream_load *load)
     bool changed = u->load.up != load->up;
     u->load = *load;
     u->was_up = u->was_up || load->up;
-    if (changed && load->up) ek_info(p->log, "upstream %s is up, %u slots", u->name, load->slots);
+    if (changed && load->up && load->slots_unknown)
+        ek_info(p->log, "upstream %s is up; how much it can take will be learned", u->name);
+    else if (changed && load->up)
+        ek_info(p->log, "upstream %s is up, %u slots", u->name, load->slots);
     if (changed && !load->up) ek_warn(p->log, "upstream %s is down", u->name);
     p->events->load(p->arg, u->index);
 }
@@ -188,8 +190,8 @@ static void got_models(void *arg, int status, enum ek_reason why, struct ek_str 
         u->pool->events->models(u->pool->arg);
     }
     if (!is_ours(u) && !u->load.up) {
-        struct ek_upstream_load load = {.up = true, .slots = u->slots_given ? u->slots_given
-                                                                            : SLOTS_UNKNOWN};
+        struct ek_upstream_load load = {.up = true, .slots = u->slots_given ? u->slots_given : 1,
+                                        .slots_unknown = u->slots_given == 0};
         set_load(u, &load);
     }
     next_look(u);

@@ -33,6 +33,7 @@ struct ek_upstream_load {
     uint64_t kv_total_tokens; /* 0: unknown */
     uint64_t kv_free_tokens;
     double prefill_tokens_per_s; /* 0: unknown */
+    bool slots_unknown; /* neither reported nor configured */
 };
 
 enum ek_model_thinking { EK_MODEL_AS_ASKED = 0, EK_MODEL_THINKING_ON, EK_MODEL_THINKING_OFF };
