@@ -4,8 +4,9 @@
 # As root, or with sudo that asks nothing, it installs what is missing; otherwise it prints the exact command.
 set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libcurl4-openssl-dev libjansson-dev
-       libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev libzstd-dev"
-test="libcmocka-dev clang libclang-rt-dev curl git nginx-light procps"
+       libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev libzstd-dev
+       libsqlite3-dev libpq-dev"
+test="libcmocka-dev clang libclang-rt-dev curl git nginx-light procps postgresql"
 node="nodejs npm"
 demo="curl"
 bench="haproxy nginx-light"

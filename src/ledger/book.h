@@ -114,7 +114,8 @@ void ek_book_elsewhere(struct ek_book *b, uint64_t account, int64_t nano);
 
 /* ---- money in and out ------------------------------------------------------------------------ */
 
-enum ek_book_paid { EK_PAID, EK_PAID_BEFORE, EK_PAID_REFUSED /* no such account, or past EK_MONEY_MAX */ };
+enum ek_book_paid { EK_PAID, EK_PAID_BEFORE, EK_PAID_REFUSED /* no such account,
+                   or past EK_MONEY_MAX */ };
 
 /* Money comes in under `name`; topped-up money may be negative (a door takes over an overdrawn
  * account), not below -EK_MONEY_MAX; granted money never is. `fence` is the lease it comes under: the
@@ -186,7 +187,8 @@ struct ek_settlement ek_book_settle(struct ek_book *b, struct ek_id request, int
 
 /* Give back up to `nano` of what a remembered, settled request was charged: top-ups first. Once a request:
  * the second refund gives nothing. Returns what went back. */
-struct ek_money ek_book_refund(struct ek_book *b, struct ek_id request, int64_t nano, struct ek_now now);
+struct ek_money ek_book_refund(struct ek_book *b, struct ek_id request, int64_t nano,
+                               struct ek_now now);
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 

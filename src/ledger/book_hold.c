@@ -52,7 +52,8 @@ static enum ek_hold_verdict short_of(const struct ek_book_account *a, const stru
     return EK_HOLD_LEASE;
 }
 
-static void hold_more(struct ek_book *b, struct ek_book_account *a, struct ek_book_hold *h, int64_t nano,
+static void hold_more(struct ek_book *b, struct ek_book_account *a, struct ek_book_hold *h,
+                      int64_t nano,
                       enum ek_entry_kind kind)
 {
     struct ek_money part = ek_money_take(a->now.pocket[EK_POCKET_FREE], nano);
