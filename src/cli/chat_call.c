@@ -142,6 +142,10 @@ static void on_head(void *arg, struct ek_exchange *x, const struct ek_http_head 
         seconds < 1000000) {
         c->retry_after_s = (int64_t)seconds;
     }
+    if (ek_http_head_find(head, EK_STR("x-thinking-budget"), &value) == 1 && ek_str_u64(value, &seconds) &&
+        seconds < 1000000000) {
+        c->thinking_budget = (int64_t)seconds;
+    }
     c->is_stream = head->status == 200 &&
                    ek_http_head_find(head, EK_STR("content-type"), &value) == 1 && value.len >= 17 &&
                    ek_str_eq_nocase(ek_str_make(value.data, 17), EK_STR("text/event-stream"));
@@ -228,7 +232,8 @@ void ek_call_start(struct ek_call *c, struct ek_exchange_client *client,
     struct iovec body = {(void *)(uintptr_t)json.data, json.len};
 
     *c = (struct ek_call){.retry_after_s = -1, .thought_tokens = -1, .answer_tokens = -1,
-                          .body = ek_buf_make(EK_CALL_BODY_BYTES_MAX), .events = events, .arg = arg};
+                          .thinking_budget = -1, .body = ek_buf_make(EK_CALL_BODY_BYTES_MAX),
+                          .events = events, .arg = arg};
     ek_sse_init(&c->sse, 0);
     headers[count++] = (struct ek_http_header){EK_STR("User-Agent"), EK_STR("evenkeel/" EK_VERSION)};
     if (json.len > 0) {

@@ -18,6 +18,8 @@ static const char usage[] =
     "  --url URL          the server (http://127.0.0.1:8080)\n"
     "  --model NAME       asked for (default)\n"
     "  --keys FILE        lines \"TIER KEY\"; the keys of a tier are dealt to its accounts\n"
+    "  --questions FILE   lines {\"question\": ...} to ask instead of words at random, greedily\n"
+    "  --answers FILE     write each whole answer to it, a JSON object a line\n"
     "  --no-retries       nobody comes again when refused\n"
     "  --drain SECONDS    how long to wait for answers after the last arrival (120)\n"
     "  --set NAME=VALUE   change a member of the scenario (rate, until_s, speed, ...); may be repeated\n"
@@ -25,7 +27,7 @@ static const char usage[] =
     "Open loop: requests come when the scenario says, whether or not earlier ones were answered.\n";
 
 struct flags {
-    const char *scenario, *url, *model, *keys, *csv, *series, *plot, *drain;
+    const char *scenario, *url, *model, *keys, *csv, *series, *plot, *drain, *questions, *answers;
     bool no_retries;
 };
 
@@ -146,6 +148,7 @@ static bool read_flags(struct flags *f, struct ek_sim_scenario *s, int argc, cha
     const struct ek_cli_flag flags[] = {
         {"--url", .text = &f->url}, {"--model", .text = &f->model}, {"--keys", .text = &f->keys},
         {"--csv", .text = &f->csv}, {"--series", .text = &f->series}, {"--plot", .text = &f->plot},
+        {"--questions", .text = &f->questions}, {"--answers", .text = &f->answers},
         {"--drain", .text = &f->drain}, {"--no-retries", .on = &f->no_retries}};
     return ek_cli_scenario_flags(flags, EK_COUNT(flags), &f->scenario, s, argc, argv, why, cap);
 }
@@ -170,6 +173,12 @@ static bool prepare(struct ek_loading *l, struct flags *f, int argc, char **argv
     l->retry = !f->no_retries;
     if (ek_exchange_target_parse(ek_str_of(f->url), &l->target, why, cap) != EK_OK) return false;
     if (f->keys && !read_keys(l, f->keys, why, cap)) return false;
+    if (f->questions && !ek_load_questions_read(l, f->questions, why, cap)) return false;
+    l->answers = f->answers ? fopen(f->answers, "w") : NULL;
+    if (f->answers && (!l->answers || !l->questions)) {
+        snprintf(why, cap, "--answers wants a file that can be written, and --questions");
+        return false;
+    }
     if (!ek_sim_plan_make(&l->plan, s, why, cap)) return false;
     l->source = ek_sim_source_open(&s->source, why, cap);
     return l->source != NULL;
@@ -190,6 +199,34 @@ static bool write_one(const char *path, int what, struct ek_loading *l)
     return fclose(to) == 0;
 }
 
+static void print_row(const char *name, const struct ek_sim_tier_result *t)
+{
+    printf("%-9s %7.2f %7.2f %7.2f %7.2f %7.2f %7.1f %7.1f %7llu %7.2f ", name,
+           ek_sim_sketch_quantile(&t->ttft, 0.5), ek_sim_sketch_quantile(&t->ttft, 0.9),
+           ek_sim_sketch_quantile(&t->answer, 0.5), ek_sim_sketch_quantile(&t->answer, 0.9),
+           ek_sim_sketch_quantile(&t->answer, 0.99), 1e3 * ek_sim_sketch_quantile(&t->itl, 0.5),
+           1e3 * ek_sim_sketch_quantile(&t->itl, 0.99), (unsigned long long)t->truth.shown,
+           ek_sim_result_amplification(t));
+    const char *comma = " ";
+    for (int k = 0; k < EK_REASON_COUNT; k++) {
+        if (t->refusals[k] == 0) continue;
+        printf("%s%s %llu", comma, ek_reason_code((enum ek_reason)k), (unsigned long long)t->refusals[k]);
+        comma = ", ";
+    }
+    puts(comma[0] == ' ' ? " none" : "");
+}
+
+/* What the table of the simulator has no columns for. */
+static void print_people(const struct ek_loading *l)
+{
+    printf("\n%-9s %7s %7s %7s %7s %7s %7s %7s %7s %7s  refusals of attempts, by reason\n", "tier",
+           "first50", "first90", "answ50", "answ90", "answ99", "itl50ms", "itl99ms", "told", "tries");
+    print_row("all", &l->r->all);
+    for (uint32_t t = 0; t < l->s.tiers; t++) print_row(l->s.tier[t].name, &l->r->tier[t]);
+    printf("first: first token, thought or answer; answ: first token of the answer, s; %llu answers broke "
+           "off\n", (unsigned long long)l->failed);
+}
+
 static int report(struct ek_loading *l, const struct flags *f)
 {
     bool ok = true;
@@ -197,9 +234,7 @@ static int report(struct ek_loading *l, const struct flags *f)
     printf("%s, live at %s: %llu requests in %.0f s\n\n", l->s.name, f->url,
            (unsigned long long)l->r->all.arrived, l->plan.span_s);
     ek_sim_report_table(stdout, &l->s, &l->r, 1);
-    printf("time between tokens: p50 %.1f ms, p99 %.1f ms; %llu answers broke off\n",
-           1e3 * ek_sim_sketch_quantile(&l->r->all.itl, 0.5),
-           1e3 * ek_sim_sketch_quantile(&l->r->all.itl, 0.99), (unsigned long long)l->failed);
+    print_people(l);
     if (f->csv) ok &= write_one(f->csv, 0, l);
     if (f->series) ok &= write_one(f->series, 1, l);
     if (f->plot) ok &= write_one(f->plot, 2, l);
@@ -234,6 +269,7 @@ int ek_cli_load(int argc, char **argv)
     }
     if (l->source) l->source->free(l->source);
     ek_sim_plan_free(&l->plan);
+    ek_load_questions_free(l);
     free(l->key);
     free(l->r);
     free(l);

@@ -15,7 +15,6 @@
 #define HAMMER_S 0.05
 #define RETRY_AFTER_MAX_S 60
 #define FOREVER_S 1e6
-#define LIE_TOKENS 32768u
 
 struct person {
     struct ek_link link; /* on load->all */
@@ -28,7 +27,9 @@ struct person {
     uint64_t first_ns, leave_ns, token_ns, answer_ns, last_ns, told_ns;
     int64_t eta_ms, p90_ms, position;
     uint32_t account, tier, pieces, tries, max_tokens, prompt_tokens;
-    bool calling, hammers;
+    uint32_t output_tokens; /* what the scenario says it needs */
+    struct ek_buf thought, answer; /* kept where answers are */
+    bool calling, hammers, liar, thinks;
 };
 
 static uint64_t now_ns(const struct person *p)
@@ -54,6 +55,8 @@ static void free_person(struct person *p)
     ek_post_clear(l->loop, &p->ended);
     ek_list_remove(&l->all, &p->link);
     ek_buf_free(&p->body);
+    ek_buf_free(&p->thought);
+    ek_buf_free(&p->answer);
     free(p);
     l->live--;
     if (l->over && l->live == 0) ek_loop_stop(l->loop);
@@ -114,14 +117,15 @@ static void on_token(struct person *p)
 
 static void on_thought(void *arg, struct ek_str text)
 {
-    (void)text;
-    on_token(arg);
+    struct person *p = arg;
+    if (p->load->answers) ek_buf_put(&p->thought, text.data, text.len);
+    on_token(p);
 }
 
 static void on_answer(void *arg, struct ek_str text)
 {
     struct person *p = arg;
-    (void)text;
+    if (p->load->answers) ek_buf_put(&p->answer, text.data, text.len);
     if (!p->answer_ns) p->answer_ns = now_ns(p);
     on_token(p);
 }
@@ -142,9 +146,14 @@ static bool write_body(struct person *p)
                                         "cloud", "north", "apple", "stone"};
     struct ek_random r = ek_random_make(p->id);
     struct ek_buf *b = &p->body;
+    if (p->load->questions) {
+        ek_load_question_put(p->load, b, p->id, p->account, p->thinks, p->liar);
+        return !b->failed;
+    }
     ek_buf_printf(b, "{\"model\":\"%s\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-                     "\"max_tokens\":%u,\"user\":\"u%u\",\"messages\":[{\"role\":\"user\",\"content\":"
-                     "\"Question %llu.", p->load->model, p->max_tokens, p->account,
+                     "\"max_tokens\":%u,\"pacer_tokens\":%u,\"user\":\"u%u\",\"messages\":"
+                     "[{\"role\":\"user\",\"content\":"
+                     "\"Question %llu.", p->load->model, p->max_tokens, p->output_tokens, p->account,
                   (unsigned long long)p->id);
     /* A common word is about a token. */
     for (uint32_t i = 4; i < p->prompt_tokens; i++)
@@ -251,6 +260,10 @@ static void finished(struct person *p)
     if (p->answer_ns) ek_sim_sketch_add(&t->answer, since_s(p->answer_ns, p->first_ns));
     if (tokens > 1) ek_sim_sketch_add(&t->tpot, tpot_s);
     p->load->point.finished++;
+    const struct ek_load_answer answer = {.id = p->id, .tier = p->tier, .thinks = p->thinks,
+                                          .liar = p->liar, .thought = ek_buf_view(&p->thought),
+                                          .answer = ek_buf_view(&p->answer), .call = c};
+    ek_load_answer_note(p->load, &answer);
     ek_call_free(&p->call);
     free_person(p);
 }
@@ -314,14 +327,17 @@ void ek_load_arrive(struct ek_loading *l, const struct ek_sim_spec *spec)
         l->r->tier[tier].refusals[EK_REASON_CONNECTIONS_FULL]++;
         return;
     }
+    bool liar = ek_random_unit(&l->random) < l->s.liars; /* drawn in the order of the simulator */
+    bool hammers = ek_random_unit(&l->random) < l->s.hammer;
     double median_s = l->s.tier[tier].patience_s;
     double patience_s = ek_sim_lognormal(&l->random, median_s > 0 ? median_s : FOREVER_S,
                                          median_s > 0 ? l->s.patience_sigma : 0);
-    bool liar = ek_random_unit(&l->random) < l->s.liars;
     *p = (struct person){.load = l, .id = l->next_id++, .account = account, .tier = tier,
-                         .max_tokens = liar ? LIE_TOKENS : spec->output_tokens,
-                         .prompt_tokens = spec->prompt_tokens,
-                         .hammers = ek_random_unit(&l->random) < l->s.hammer,
+                         .max_tokens = liar ? EK_LOAD_LIE_TOKENS : spec->output_tokens,
+                         .output_tokens = spec->output_tokens, .prompt_tokens = spec->prompt_tokens,
+                         .hammers = hammers, .liar = liar, .thinks = spec->think_tokens > 0,
+                         .thought = ek_buf_make(EK_LOAD_TEXT_BYTES_MAX),
+                         .answer = ek_buf_make(EK_LOAD_TEXT_BYTES_MAX),
                          .body = ek_buf_make(EK_LOAD_BODY_BYTES_MAX)};
     ek_timer_init(&p->timer, timer_rings);
     ek_post_init(&p->ended, call_ended);

@@ -36,6 +36,7 @@ static const struct member members[] = {
     {"step_until_s", TYPE_NUMBER, AT(source.step_until_s), 0, 1e7},
     {"step_factor", TYPE_NUMBER, AT(source.step_factor), 0, 100},
     {"clients", TYPE_COUNT, AT(source.clients), 1, EK_SIM_CLIENTS_MAX},
+    {"shape", TYPE_NUMBER, AT(source.shape), 0.02, 10},
     {"skew", TYPE_NUMBER, AT(source.skew), 0, 10},
     {"prefix_tokens", TYPE_COUNT, AT(source.prefix_tokens), 0, 100000},
     {"prompt_mean", TYPE_NUMBER, AT(source.prompt_mean), 0, 1e5},
@@ -208,6 +209,7 @@ static void defaults(struct ek_sim_scenario *s)
         .accounts_per_client = 1,
         .slow_factor = 1, .waiting_max = 20000, .cap = 1, .ttl_s = 60, .seed = 1, .drain_s = 7200};
     s->source = (struct ek_sim_source_options){.rate = 1, .sample = 1, .speed = 1, .step_factor = 1,
+                                               .shape = 1,
                                                .clients = 8};
     s->engine = (struct ek_sim_engine_options){.slots = 64, .kv_tokens = 1000000, .step_s = 0.02,
                                                .stream_s = 3e-5, .kv_s = 5e-9, .prompt_s = 1e-4,

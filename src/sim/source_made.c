@@ -80,7 +80,7 @@ static struct ek_sim_burst made_burst(void *ctx, uint32_t client, double at_s)
     const struct made *m = ctx;
     double rate = m->o.rate * level(m, at_s + 0.5 * m->window_s) * m->weight[client];
     /* Clients of the R1 trace come in bursts of different hardness (shape 0.02 to about 1.3). */
-    double shape = m->kind == MADE_DAY ? 0.15 + 0.15 * (double)(client % 7) : 1.0;
+    double shape = m->kind == MADE_DAY ? 0.15 + 0.15 * (double)(client % 7) : m->o.shape;
     return (struct ek_sim_burst){rate * m->window_s, shape, false};
 }
 

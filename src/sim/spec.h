@@ -45,6 +45,7 @@ struct ek_sim_source_options {
     double speed;           /* a trace is played this much faster */
     double step_at_s, step_factor, step_until_s; /* step: the rate is multiplied in between */
     uint32_t clients;       /* of made sources */
+    double shape;           /* step, mix: of the gaps, gamma; 1 Poisson, less: bursts */
     double skew;            /* of made sources: weight of client i is (i + 1)^-skew */
     uint32_t prefix_tokens; /* mix: shared by all requests of one client */
     double prompt_mean, output_mean, think_share;
