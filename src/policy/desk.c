@@ -265,6 +265,7 @@ uint32_t ek_desk_pool(struct ek_policy *p, uint64_t upstream_mask)
         if (p->pool[i].mask == upstream_mask) return i;
     if (p->pools == EK_DESK_POOLS_MAX) return EK_DESK_POOLS_MAX;
     p->pool[p->pools] = (struct ek_desk_pool){.mask = upstream_mask};
+    ek_desk_control_pool(p, p->pools);
     ek_order_add_pool(&p->order, upstream_mask);
     return p->pools++;
 }
@@ -355,10 +356,11 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     ek_desk_service_tokens(p, now, e, tokens);
     /* The pace of tokens is that of streams; a shell that tells all at the end tells nothing of it. */
     if (e->tokens > 0) ek_pace_tokens(&pool->pace, tokens);
+    struct ek_price_options prices = ek_desk_price_of(p, e);
+    ek_desk_saw_work(p, e, tokens * (double)prices.output_pico * 1e-3);
     if (__builtin_add_overflow(e->tokens, tokens, &e->tokens)) e->tokens = UINT32_MAX;
     if (e->tokens <= e->output_tokens || !ek_desk_priced(p, e)) return;
     /* Longer than foreseen: charged as it grows, a quarter ahead, not minutes later at its end. */
-    struct ek_price_options prices = ek_desk_price_of(p, e);
     uint64_t ahead = (uint64_t)e->tokens + e->tokens / 4 + 16;
     e->output_tokens = ahead > UINT32_MAX ? UINT32_MAX : (uint32_t)ahead;
     int64_t nano = ek_desk_bounded(ek_cost_nano(&prices, 0, e->prompt_tokens, e->output_tokens));
@@ -467,6 +469,8 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     uint32_t thought = e->step ? 0 : u.thought_tokens; /* a shortened one says nothing of the whole */
     struct ek_predict_key key = ek_desk_key(p, e);
     if (u.output_tokens) ek_predict_learn(&p->predict, &key, u.output_tokens, thought);
+    if (thought)
+        ek_desk_saw_thought(p, e, thought, thought * (double)prices.output_pico * 1e-3, (double)nano);
 }
 
 void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served)

@@ -48,6 +48,20 @@ int64_t ek_desk_bounded(int64_t nano)
     return nano < 1 ? 1 : nano > COST_NANO_MAX ? COST_NANO_MAX : nano;
 }
 
+/* What it would take if its thought were not shortened. */
+static double whole_nano(const struct ek_policy *p, const struct ek_desk_entry *e, const struct ek_arrival *a)
+{
+    struct ek_price_options prices = ek_desk_price_of(p, e);
+    struct ek_predict_key key = key_of(p, e, a->account);
+    bool known = e->step == 0 || a->output_tokens || !ek_desk_priced(p, e);
+    if (known) return (double)ek_order_cost(&e->item);
+    key.effort -= e->step;
+    struct ek_prediction guess = ek_predict_output(&p->predict, &key);
+    double output = guess.known ? guess.mean : e->output_tokens;
+    if (a->max_tokens && output > a->max_tokens) output = a->max_tokens;
+    return (double)ek_desk_bounded(ek_cost_nano(&prices, 0, a->prompt_tokens, (uint32_t)output));
+}
+
 /* What it will probably take. */
 static void price(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_arrival *a)
 {
@@ -210,6 +224,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     fill(p, e, a);
     bool mine = reclaim_place(p, now, e);
     ek_desk_arriving(pool, e->tier, (double)ek_order_cost(&e->item), now.mono_ns);
+    ek_desk_saw_arrival(p, e, whole_nano(p, e, a));
     ek_order_put(&p->order, &e->item, a->tier, a->pool, a->owner ? a->owner : a->account,
                  a->owner ? a->account : a->user, mine);
     ek_desk_move(p, e, ENTRY_WAITING);

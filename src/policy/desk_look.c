@@ -20,10 +20,8 @@ void ek_desk_stats(const struct ek_policy *p, struct ek_desk_stats *out)
     *out = p->stats;
     out->local = p->order.local;
     out->drain_nano_per_s = p->pools ? ek_pace_rate(&p->pool[0].pace, ek_desk_pool_slots(p, &p->pool[0])) : 0;
-    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) {
-        bool lowered = p->brownout_on && t < p->tiers;
-        out->thinking_percent[t] = lowered ? ek_brownout_percent(&p->brownout, t) : 100;
-    }
+    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++)
+        out->thinking_percent[t] = t < p->tiers ? ek_desk_percent(p, t) : 100;
 }
 
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier)

@@ -97,11 +97,13 @@ static void charge(struct ek_policy *p, struct ek_desk_entry *e, uint32_t cached
 {
     bool charged = e->item.returned;
     ek_order_start(&p->order, &e->item);
+    if (cached_tokens > e->prompt_tokens) cached_tokens = e->prompt_tokens;
+    struct ek_price_options prices = ek_desk_price_of(p, e);
+    double read_nano = (e->prompt_tokens - cached_tokens) * (double)prices.prompt_pico * 1e-3;
+    ek_desk_saw_work(p, e, ek_desk_priced(p, e) ? read_nano : (double)ek_order_cost(&e->item));
     if (charged) return;
     p->stats.charged_nano[e->tier] += ek_order_cost(&e->item);
-    if (cached_tokens > e->prompt_tokens) cached_tokens = e->prompt_tokens;
     if (!cached_tokens || !ek_desk_priced(p, e)) return;
-    struct ek_price_options prices = ek_desk_price_of(p, e);
     int64_t nano = ek_desk_bounded(ek_cost_nano(&prices, cached_tokens, e->prompt_tokens - cached_tokens,
                                                 e->output_tokens));
     nano -= ek_order_cost(&e->item);

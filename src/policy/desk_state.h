@@ -120,6 +120,20 @@ struct ek_desk_service {
     uint64_t kv_tokens;
 };
 
+/* What the brownout controller of a group of pools is told, kept with each pool; the controller itself lies
+ * with the lowest pool of the group. Work in nano-units. */
+struct ek_desk_control {
+    double done, arrivals; /* since the last tick */
+    struct {
+        double came, soft_came; /* since the last tick; of them, what may be shortened */
+        double mean;            /* of one request, were nothing shortened */
+        double thought, whole;  /* of whole thoughts, faded */
+        double soft;            /* part of the work that may be shortened */
+    } tier[EK_DESK_TIERS_MAX];
+    double left[EK_BROWNOUT_STEPS]; /* tokens of whole thoughts, as each step would have left them, faded */
+    struct ek_brownout brownout;
+};
+
 struct ek_desk_pool {
     uint64_t mask;
     uint32_t waiting;
@@ -130,6 +144,7 @@ struct ek_desk_pool {
         double work[EK_DESK_TIERS_MAX]; /* nano-units that came, faded over a minute, over ten */
     } arriving[2];
     uint64_t arriving_ns;
+    struct ek_desk_control control;
 };
 
 /* A place kept for one who left the line and may come again. */
@@ -159,7 +174,6 @@ struct ek_policy {
     struct ek_order order;
     struct ek_predict predict;
     struct ek_warm warm;
-    struct ek_brownout brownout;
     struct ek_shed shed;
     bool brownout_on, shed_on;
     uint64_t tick_ns; /* when the controllers were last ticked */
@@ -244,9 +258,18 @@ void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_
 
 /* desk_control.c: brownout and shedding */
 void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *o);
+void ek_desk_control_pool(struct ek_policy *p, uint32_t index); /* the same, for a new pool */
+/* What they see: an arrival and its work were nothing shortened; work done; a whole thought, by tokens and
+ * by what it and all of its request came to. */
+void ek_desk_saw_arrival(struct ek_policy *p, const struct ek_desk_entry *e, double whole_nano);
+void ek_desk_saw_work(struct ek_policy *p, const struct ek_desk_entry *e, double nano);
+void ek_desk_saw_thought(struct ek_policy *p, const struct ek_desk_entry *e, uint32_t thought_tokens,
+                         double thought_nano, double whole_nano);
 /* Ticks the controllers when a second has passed. */
 void ek_desk_control(struct ek_policy *p, uint64_t now_ns);
 bool ek_desk_control_busy(const struct ek_policy *p); /* they want to be ticked though nobody waits */
+/* The thinking budget of a tier where it is lowest, per cent. */
+uint32_t ek_desk_percent(const struct ek_policy *p, uint32_t tier);
 /* The step of brownout this one is at now. */
 uint8_t ek_desk_step(const struct ek_policy *p, const struct ek_desk_entry *e);
 /* It starts: fills the thinking budget. */

@@ -69,8 +69,9 @@ static void thoughts_are_shortened_before_anyone_is_refused_and_paid_ones_last(v
     (void)state;
     struct ek_desk_options o = options();
     struct world *w = world_new(&o, 32, 61);
+    run(w, 300, 1.0, 0.4); /* the first answers tell what a thought is */
     struct flow calm = run(w, 2000, 1.0, 0.4);
-    assert_int_equal(calm.shortened[0] + calm.shortened[1], 0);
+    assert_true(calm.shortened[0] < calm.started[0] / 10 && calm.shortened[1] == 0); /* bursts are felt */
     struct flow busy = run(w, 4000, 2.1, 0.4); /* 1.4 times what it can do at full length */
     assert_true(busy.refused < busy.came / 100);
     assert_true(busy.shortened[0] > busy.started[0] / 2);
