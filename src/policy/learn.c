@@ -28,6 +28,7 @@
 #define QUEUE_LOW 0.5
 #define QUEUE_HIGH 1.5
 #define PROBE_ROUNDS 16u
+#define READ_LATE 6.0
 #define CALM_ROUNDS 4u
 #define REFUSED_PART 0.9
 
@@ -124,7 +125,8 @@ double ek_learn_knee(const struct ek_learn *l)
     return knee < KNEE_MIN ? KNEE_MIN : fmin(knee, EK_LEARN_LIMIT_MAX);
 }
 
-/* What the change sets in motion: those who wait inside, and those who are sent now. */
+/* What a change sets in motion: those who wait inside begin one by one as others end; those who are sent now
+ * are read, unless there are no slots for them, which shows when that takes many times too long. */
 static void set_limit(struct ek_learn *l, double limit)
 {
     uint32_t before = ek_learn_limit(l);
@@ -132,6 +134,9 @@ static void set_limit(struct ek_learn *l, double limit)
     uint32_t after = ek_learn_limit(l);
     uint32_t more = after > before ? after - before : 0;
     begin_round(l, l->inflight - l->decoding + more);
+    double mean = l->fit[0] > 0 ? l->fit[1] / l->fit[0] : 0;
+    double read_s = base_of(l, (double)l->reading_tokens + more * mean) * l->late;
+    l->settle_ns = l->firsts && more > 0 ? l->at_ns + (uint64_t)(READ_LATE * read_s * 1e9) : UINT64_MAX;
 }
 
 static void grow(struct ek_learn *l)
@@ -165,6 +170,7 @@ static void judge(struct ek_learn *l)
     } else {
         if (full) l->sure = floor(l->limit + 0.5) - 1;
         begin_round(l, probed ? 1 : 0);
+        l->settle_ns = UINT64_MAX;
         l->probing = !l->fast && l->limit >= 2 && l->rounds % PROBE_ROUNDS == 0;
     }
 }
@@ -180,10 +186,11 @@ static void hurry(struct ek_learn *l)
 static void count_sample(struct ek_learn *l, const struct ek_learn_mark *m)
 {
     if (l->settle > 0) {
-        if (--l->settle == 0) begin_round(l, 0);
+        l->settle--;
+        if (l->settle == 0 || l->at_ns >= l->settle_ns) begin_round(l, 0);
         return;
     }
-    double wanted = fmax(ROUND_SAMPLES, l->limit / 4);
+    double wanted = l->fast ? ROUND_SAMPLES : fmax(ROUND_SAMPLES, l->limit / 4);
     l->samples++;
     l->base_s += base_of(l, (double)m->fresh_tokens);
     if (l->samples >= (uint32_t)wanted) judge(l);
@@ -229,7 +236,7 @@ static void watch_speed(struct ek_learn *l, double off)
     if (fabs(l->drift) > DRIFT_BEGIN) l->changing = true;
     if (fabs(l->drift) < DRIFT_END) l->changing = false;
     if (!l->changing) return;
-    float scale = (float)exp(l->drift * DRIFT_WEIGHT);
+    float scale = (float)exp(off * DRIFT_WEIGHT);
     for (uint32_t k = 0; k < EK_LEARN_BUCKETS; k++) l->bucket[k].token_s *= scale;
 }
 
@@ -245,8 +252,10 @@ static void close_interval(struct ek_learn *l)
     /* Against what this bucket has seen before, not against the line: a bent line is no change of speed. */
     double mean_s = (double)b->token_s;
     double usual_s = fmax(mean_s + l->b_s * (streams - (double)b->streams), mean_s / 4);
-    if (b->seen >= SHAPE_KNOWN) watch_speed(l, log(fmin(fmax(seen_s / usual_s, 0.25), 4.0)));
-    if (!l->changing) {
+    bool known = b->seen >= SHAPE_KNOWN;
+    double off = log(fmin(fmax(seen_s / usual_s, 0.25), 4.0));
+    if (known) watch_speed(l, off);
+    if (!known || (!l->changing && fabs(off) < DRIFT_BEGIN)) {
         float weight = (float)fmax(SHAPE_WEIGHT, 1.0 / (b->seen + 1.0));
         b->token_s += ((float)seen_s - b->token_s) * weight;
         b->streams += ((float)streams - b->streams) * weight;

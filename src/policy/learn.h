@@ -62,7 +62,8 @@ struct ek_learn {
     /* the limit */
     double limit; /* sent at once, the one that waits inside included */
     double target_s; /* wanted time per token; 0: none */
-    uint32_t settle; /* first tokens until the round counts */
+    uint32_t settle; /* first tokens until the round counts, or ... */
+    uint64_t settle_ns; /* ... when all that had to be read should have been */
     uint32_t samples;
     uint32_t rounds;
     uint32_t calm; /* full rounds in a row that found nobody waiting */

@@ -79,7 +79,7 @@ static void the_knee_is_found_and_stays_when_the_machine_is_halved(void **state)
         o.slots = 1024;
         o.stream_s = stream_s[i];
         struct learn_world *b = world(&o, 31 + i);
-        learn_world_run(b, 400, 1e6);
+        learn_world_run(b, 1000, 1e6);
         show(b, "found");
         /* Each stream also brings its prompt to be read: about half a chunk in 380 tokens. */
         double truth = 3 * o.step_s / (o.stream_s + 0.5 * (o.step_s + 512 * o.prompt_s) / 380);
