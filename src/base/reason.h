@@ -61,6 +61,8 @@
     X(ACCOUNT_QUEUE_FULL, "account_queue_full", 429, "rate_limit_error", \
       "Too many of your requests are waiting; come back when Retry-After says.") \
     X(DEADLINE, "deadline", 503, "server_error", "The request could not start before its deadline.") \
+    X(SUPERSEDED, "superseded", 410, "invalid_request_error", \
+      "The same request was sent again and has taken this one's place in line.") \
     X(NO_UPSTREAM, "no_upstream", 503, "server_error", "No engine is ready; try again shortly.") \
     /* the work behind the door */ \
     X(UPSTREAM_CONNECT, "upstream_connect", 502, "server_error", "The engine could not be reached.") \

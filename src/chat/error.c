@@ -21,6 +21,26 @@ static void put_estimate(struct ek_buf *out, const char *name, int64_t ms)
     else ek_buf_i64(out, ms);
 }
 
+/* "help":["later","less_thinking"] */
+static void put_help(struct ek_buf *out, const struct ek_error *e)
+{
+    static const char *const words[] = {"later", "less_thinking", "more_patience", "fewer_at_once",
+                                        "cheaper_model"};
+    bool first = true;
+    _Static_assert(EK_COUNT(words) == EK_ERROR_HELPS, "a word a bit");
+    MUST(e->help >> EK_ERROR_HELPS == 0);
+    ek_buf_lit(out, ",\"help\":[");
+    for (uint32_t i = 0; i < EK_ERROR_HELPS; i++) {
+        if (!(e->help >> i & 1)) continue;
+        ek_buf_printf(out, "%s\"%s\"", first ? "" : ",", words[i]);
+        first = false;
+    }
+    ek_buf_char(out, ']');
+    if (!e->model.len) return;
+    ek_buf_lit(out, ",\"cheaper_model\":");
+    ek_json_put_string(out, e->model);
+}
+
 /* "error":{...} */
 static void put_error(struct ek_buf *out, const struct ek_error *e)
 {
@@ -47,6 +67,7 @@ static void put_error(struct ek_buf *out, const struct ek_error *e)
         put_estimate(out, ",\"eta_p90_ms\":", e->eta_p90_ms);
         ek_buf_char(out, '}');
     }
+    if (e->help) put_help(out, e);
     ek_buf_str(out, e->extra);
     ek_buf_char(out, '}');
 }

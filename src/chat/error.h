@@ -14,11 +14,15 @@
 
 #include "chat/chunk.h"
 
+#define EK_ERROR_HELPS 5 /* "later", "less_thinking", "more_patience", "fewer_at_once", "cheaper_model" */
+
 struct ek_error {
     enum ek_reason reason;
     struct ek_str message; /* text for a person; absent = the reason's own sentence */
     const char *param;     /* name of the member at fault; NULL = null */
     int64_t retry_after_ms; /* computed wait; <= 0 = not written */
+    uint32_t help;          /* what would help: bits of EK_ERROR_HELPS, written as a list of words */
+    struct ek_str model;    /* text: the cheaper model that would help; absent = not written */
     bool queue;             /* write "queue":{"position":..,"eta_ms":..,"eta_p90_ms":..} */
     uint64_t position;      /* 1 = next */
     int64_t eta_ms;         /* < 0 = not known: null */

@@ -145,6 +145,8 @@ enum ek_request_result {
     EK_REQUEST_BAD,  /* see fault; final */
 };
 
+#define EK_REQUEST_ENDS_KEPT 4u
+
 struct ek_request_reader {
     struct ek_json json;
     struct ek_request *out;
@@ -158,8 +160,15 @@ struct ek_request_reader {
     uint8_t media_depth;  /* within messages: depth of the name of an image or such; 0 = outside */
     bool is_text;         /* within messages: a string here becomes prompt */
     bool is_role;         /* within messages: the next string is the role of a message */
+    bool is_user;         /* the message being read is the user's */
+    bool has_answer;      /* a message of the assistant is among them: this is no first turn */
     bool bad;
     int64_t limit[2];     /* max_tokens, max_completion_tokens; -1 = not given */
+    /* Offsets behind messages: of the first, of the first of a user (0: none), and of the last ones,
+     * message i at i % EK_REQUEST_ENDS_KEPT. What two prompts share ends at one of them. */
+    uint32_t first_end;
+    uint32_t first_user_end;
+    uint32_t last_end[EK_REQUEST_ENDS_KEPT];
 };
 
 /* Begin; `out` is filled as the body is read and is whole after DONE. */

@@ -245,6 +245,16 @@ void ek_request_message_name(struct ek_request_reader *r)
     }
 }
 
+/* A message is complete. */
+static void note_end(struct ek_request_reader *r)
+{
+    uint32_t end = (uint32_t)r->json.end;
+    MUST(r->out->message_count > 0);
+    if (r->out->message_count == 1) r->first_end = end;
+    if (r->is_user && !r->first_user_end) r->first_user_end = end;
+    r->last_end[(r->out->message_count - 1) % EK_REQUEST_ENDS_KEPT] = end;
+}
+
 void ek_request_message_value(struct ek_request_reader *r, enum ek_json_event e)
 {
     const struct ek_json *j = &r->json;
@@ -253,13 +263,19 @@ void ek_request_message_value(struct ek_request_reader *r, enum ek_json_event e)
         want(r, EK_MEMBER_MESSAGES, e == EK_JSON_OBJECT, "an array of objects");
         r->out->message_count++;
         r->out->ends_in_answer = false;
+        r->is_user = false;
     }
+    if (ends && j->depth == 2) note_end(r);
     if (ends) {
         if (j->depth < r->media_depth) r->media_depth = 0;
         r->is_text = true;
     }
     if (e != EK_JSON_STRING) return;
-    if (r->is_role && j->depth == 3) r->out->ends_in_answer = ek_json_is(j, EK_STR("assistant"));
+    if (r->is_role && j->depth == 3) {
+        r->out->ends_in_answer = ek_json_is(j, EK_STR("assistant"));
+        r->is_user = ek_json_is(j, EK_STR("user"));
+        r->has_answer = r->has_answer || r->out->ends_in_answer;
+    }
     if (r->is_text && !r->media_depth) count_text(r);
 }
 

@@ -115,6 +115,17 @@ static const struct ek_option relay_options[] = {
 static const struct ek_option queue_options[] = {
     {"waiting_max", "queue", EK_OPTION_COUNT, FIELD(ek_queue_options, waiting_max), 0, 100000,
      "400", .text = "Requests that may wait, all tiers together; more are refused with 429."},
+    {"brownout", NULL, EK_OPTION_BOOL, FIELD(ek_queue_options, brownout), 0, 0, "true",
+     .text = "Thoughts are shortened before lines grow, in tiers with a delay_target."},
+    {"shed", NULL, EK_OPTION_BOOL, FIELD(ek_queue_options, shed), 0, 0, "false",
+     .text = "Last resort: while waits exceed a tier's patience, some callers are refused for the hour."},
+    {"accounts", NULL, EK_OPTION_COUNT, FIELD(ek_queue_options, accounts_max), 1024, 4194304, "65536",
+     .restart = RESTART, .text = "Accounts whose share of the work is remembered."},
+    {"tpot_target", NULL, EK_OPTION_DURATION, FIELD(ek_queue_options, tpot_target_ns), 0, 60 * S, "0s",
+     .text = "An upstream that takes longer for a token of a stream gets no more of them; 0s: no limit."},
+    {"quantum", NULL, EK_OPTION_COUNT, FIELD(ek_queue_options, quantum_nano), 0, NO_MAX / 4, "0",
+     .text = "How far a warm prefix may lead an account ahead, in nano-units of the currency; "
+             "0: four mean requests."},
 };
 
 static const struct ek_option waiting_options[] = {
@@ -182,6 +193,9 @@ static const struct ek_option tiers_options[] = {
      1000000, "0", .text = "Requests of one account running at once; 0: no limit."},
     {"account_waiting_max", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, account_waiting_max), 0,
      1000000, "0", .text = "Requests of one account waiting at once; 0: no limit."},
+    {"patience", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, patience_ns), 0, 24 * HOUR, "0s",
+     .text = "A request that could not start for so long is refused, unless it says X-Deadline-Ms; "
+             "0s: it waits."},
     {"delay_target", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, delay_target_ns), 0, HOUR, "0s",
      .text = "Thinking is shortened, and the caller told so, while newcomers would wait longer; 0s: never."},
 };
@@ -199,6 +213,8 @@ static const struct ek_option keys_options[] = {
      .text = "The tier its requests belong to."},
     {"user", NULL, EK_OPTION_STRING, FIELD(ek_key_options, user), 1, 512, NULL,
      .text = "A fixed user for all its requests; unset: what the request says."},
+    {"proven", NULL, EK_OPTION_BOOL, FIELD(ek_key_options, proven), 0, 0, "true",
+     .text = "false: a young account that never paid; all of those at one address share one account's part."},
 };
 
 /* The default price list is the proportion of a large model's public off-peak prices (DeepSeek, flash,

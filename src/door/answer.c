@@ -38,12 +38,51 @@ size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t 
     if (!origin) return n;
     out[n++] = (struct ek_http_header){EK_STR("Access-Control-Allow-Origin"), ek_str_of(origin)};
     out[n++] = (struct ek_http_header){EK_STR("Access-Control-Expose-Headers"),
-                                       EK_STR("X-Request-Id, X-Stream-Id, Retry-After, Retry-After-Ms")};
+                                       EK_STR("X-Request-Id, X-Stream-Id, Retry-After, Retry-After-Ms, "
+                                              "X-Queue-Position, X-Queue-Eta-Ms, X-Queue-Wait-Ms, "
+                                              "X-Thinking-Budget")};
     return n;
 }
 
-size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
-                       struct ek_http_header out[EK_DOOR_HEADERS_MAX])
+enum head_text { TEXT_BUDGET, TEXT_POSITION, TEXT_ETA, TEXT_WAIT };
+
+static struct ek_http_header number_header(struct ek_door *d, enum head_text slot, struct ek_str name,
+                                           uint64_t value)
+{
+    char *text = d->head_text[slot];
+    MUST((size_t)slot < EK_COUNT(d->head_text));
+    snprintf(text, sizeof d->head_text[slot], "%llu", (unsigned long long)value);
+    return (struct ek_http_header){name, ek_str_of(text)};
+}
+
+/* The place and its estimate as they were told first. Who still waits, or has waited, also reads how long
+ * ago that was; who never had to wait reads 0. */
+static size_t place_headers(const struct ek_door_request *r, struct ek_http_header *out)
+{
+    struct ek_door *d = r->door;
+    size_t n = 0;
+    out[n++] = number_header(d, TEXT_POSITION, EK_STR("X-Queue-Position"), r->place);
+    if (!r->place) return n;
+    if (r->place_eta_ms >= 0)
+        out[n++] = number_header(d, TEXT_ETA, EK_STR("X-Queue-Eta-Ms"), (uint64_t)r->place_eta_ms);
+    uint64_t until_ns = r->running && r->running->sent_ns ? r->running->sent_ns : ek_door_now(d).mono_ns;
+    out[n++] = number_header(d, TEXT_WAIT, EK_STR("X-Queue-Wait-Ms"),
+                             ek_ns_since(until_ns, r->arrived_ns) / EK_MS_NS);
+    return n;
+}
+
+/* The same for one who is refused: the place it has lost, or would have had. */
+static size_t lost_place_headers(struct ek_door *d, const struct ek_error *e, struct ek_http_header *out)
+{
+    size_t n = 0;
+    if (!e->queue) return 0;
+    out[n++] = number_header(d, TEXT_POSITION, EK_STR("X-Queue-Position"), e->position);
+    if (e->eta_ms >= 0) out[n++] = number_header(d, TEXT_ETA, EK_STR("X-Queue-Eta-Ms"), (uint64_t)e->eta_ms);
+    return n;
+}
+
+static size_t common_headers(const struct ek_door_request *r, bool sse, char id[33],
+                             struct ek_http_header out[EK_DOOR_HEADERS_MAX])
 {
     size_t n = 0;
     ek_door_id_hex(r, id);
@@ -56,13 +95,20 @@ size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
         out[n++] = (struct ek_http_header){EK_STR("X-Stream-Id"), hex};
         out[n++] = (struct ek_http_header){EK_STR("X-Accel-Buffering"), EK_STR("no")};
     }
-    if (r->running && r->running->shortened) {
-        char *text = r->door->budget_text;
-        snprintf(text, sizeof r->door->budget_text, "%u", r->running->thinking_budget);
-        out[n++] = (struct ek_http_header){EK_STR("X-Thinking-Budget"), ek_str_of(text)};
-    }
+    if (r->running && r->running->shortened)
+        out[n++] = number_header(r->door, TEXT_BUDGET, EK_STR("X-Thinking-Budget"),
+                                 r->running->thinking_budget);
     out[n++] = (struct ek_http_header){EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")};
     n = ek_door_cors(r->door, out, n);
+    MUST(n <= EK_DOOR_HEADERS_MAX);
+    return n;
+}
+
+size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
+                       struct ek_http_header out[EK_DOOR_HEADERS_MAX])
+{
+    size_t n = common_headers(r, sse, id, out);
+    n += place_headers(r, out + n);
     MUST(n <= EK_DOOR_HEADERS_MAX);
     return n;
 }
@@ -124,6 +170,14 @@ void ek_door_refuse_http(struct ek_door *d, struct ek_http_req *http, const stru
     ek_buf_clear(&d->text);
 }
 
+struct ek_error ek_door_error_of(const struct ek_action *a)
+{
+    MUST(a->act == EK_DESK_REFUSE);
+    return (struct ek_error){.reason = a->reason, .retry_after_ms = a->retry_after_ms,
+                             .queue = a->position > 0, .position = a->position,
+                             .eta_ms = a->eta_ms, .eta_p90_ms = a->eta_p90_ms, .help = a->help};
+}
+
 /* ---- requests --------------------------------------------------------------------------------------- */
 
 static void end_stream(struct ek_door_request *r, struct ek_str error)
@@ -145,8 +199,10 @@ static void reply(struct ek_door_request *r, int status, const struct ek_error *
     struct ek_http_header header[EK_DOOR_HEADERS_MAX + 4];
     char digits[2][24];
     char id[33];
-    size_t n = ek_door_headers(r, false, id, header);
+    size_t n = common_headers(r, false, id, header);
     n += retry_headers(e, header + n, digits);
+    n += lost_place_headers(r->door, e, header + n);
+    MUST(n <= EK_COUNT(header));
     struct ek_http_req *http = r->http;
     ek_door_let_go(r, false);
     ek_door_move(r, EK_DOOR_REFUSED);

@@ -37,8 +37,9 @@ static void obey(const struct ek_action *a)
     case EK_DESK_START: ek_door_start_request(r, a); break;
     case EK_DESK_TELL: ek_door_tell(r, a); break;
     case EK_DESK_REFUSE: {
-        struct ek_error e = {.reason = a->reason, .retry_after_ms = a->retry_after_ms};
+        struct ek_error e = ek_door_error_of(a);
         r->ticket = 0;
+        r->door->counters.refused[r->tier]++;
         ek_door_refuse(r, &e);
         break;
     }
@@ -116,7 +117,8 @@ static struct ek_desk_options desk_options(const struct ek_config *c, uint64_t s
         .queue = c->queue, .tiers = c->tiers, .running_max = RUNNING_MAX,
         .tell_min_ns = c->waiting.comment_min_ns, .tell_max_ns = c->waiting.comment_ns,
         .tell_change = c->waiting.change, .down_grace_ns = grace_ns, .seed = seed,
-        .brownout = true}; /* for the tiers that have a delay_target */
+        .accounts_max = (uint32_t)c->queue.accounts_max, .tpot_target_ns = c->queue.tpot_target_ns,
+        .brownout = c->queue.brownout, .shed = c->queue.shed, .quantum_nano = c->queue.quantum_nano};
 }
 
 static bool start_desk(struct ek_door *d, char *why, size_t cap)

@@ -4,7 +4,8 @@
  *
  *   door.c      birth and death, the desk's pump, reload, drain
  *   route.c     heads of requests: which endpoint, who asks; the small answers
- *   request.c   the states; the body; the arrival at the desk
+ *   request.c   the states; the body; the start
+ *   arrive.c    the arrival at the desk: what is told of a request, which place it gets
  *   waiting.c   words to those who wait: comments, newlines, the first status
  *   stream.c    what the relay reports: chunks to the client, failures, continuation, the end
  *   answer.c    refusals and errors in all their forms
@@ -56,6 +57,15 @@ struct ek_door_reading {
     struct ek_request_reader reader;
 };
 
+/* What the head of a request says, and only its arrival at the desk needs. */
+struct ek_door_wishes {
+    uint64_t user;        /* fixed by the key; 0: what the body says */
+    uint64_t owner;       /* of its address, when the account is unproven; 0: it is proven */
+    uint64_t deadline_ns; /* X-Deadline-Ms: not started by then, it is refused; UINT64_MAX: none */
+    uint8_t retries;      /* the SDK's count of attempts before this one */
+    bool keep_thinking;   /* X-Keep-Thinking: rather wait than think less */
+};
+
 /* Lives from the first START on. */
 struct ek_door_running {
     struct ek_request request;
@@ -96,19 +106,22 @@ struct ek_door_request {
     struct ek_http_req *http;
     struct ek_buf body;
     struct ek_door_reading *reading; /* NULL when not needed */
+    struct ek_door_wishes *wishes;   /* NULL once it has arrived at the desk */
     struct ek_door_running *running; /* NULL before the first START */
     struct ek_timer silence;         /* when something must be said */
     uint64_t arrived_ns;
     uint64_t spoke_ns;               /* last byte to the client */
     uint64_t account;
-    uint64_t user;
     uint8_t id[16];
     uint32_t body_bytes;             /* announced, when small; else 0 */
+    uint32_t place;                  /* in line, when it was told first; 0: it never had to wait */
+    int32_t place_eta_ms;            /* the estimate of then; -1: not known */
     uint16_t model;                  /* index in the pool */
     uint8_t state;
     uint8_t tier;
     uint8_t api;
     uint8_t attempts;
+    uint8_t retries;                 /* the SDK's attempts before this one */
     bool stream;
     bool include_usage;
     bool committed;                  /* the status is out */
@@ -125,6 +138,11 @@ struct ek_door_counters {
     uint64_t pauses;                      /* back-pressure */
     uint64_t cost_nano;
     uint64_t unpriced;                    /* usage not reported by the upstream */
+    uint64_t repeats;                     /* requests that an SDK sent again, as it said itself */
+    uint64_t taken_over;                  /* of them, those who took the place of an open connection */
+    uint64_t entered;                     /* arrivals let in by the desk, old places included */
+    uint64_t shortened[EK_DESK_TIERS_MAX]; /* first STARTs with a lowered thinking budget, by tier */
+    uint64_t refused[EK_DESK_TIERS_MAX];   /* by the desk */
 };
 
 struct ek_door {
@@ -147,7 +165,7 @@ struct ek_door {
     struct ek_door_request *writer; /* whose bytes are in out; NULL: nobody's */
     struct ek_post flush;
     struct ek_buf text;  /* scratch for bodies and comments */
-    char budget_text[16]; /* of X-Thinking-Budget, until the headers are copied */
+    char head_text[4][24]; /* numbers in headers, until those are copied */
     uint64_t hash_seed;
     uint64_t born_unix_s;
     struct ek_door_counters counters;
@@ -174,7 +192,8 @@ extern const struct ek_http_handler ek_door_handler;
 
 /* request.c */
 struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_req *http,
-                                            const struct ek_identity *who, enum ek_api api,
+                                            const struct ek_identity *who,
+                                            const struct ek_door_wishes *wishes, enum ek_api api,
                                             int64_t body_bytes);
 void ek_door_move(struct ek_door_request *r, enum ek_door_state next);
 void ek_door_body(struct ek_door_request *r, const char *data, size_t len);
@@ -189,6 +208,16 @@ void ek_door_again(struct ek_door_request *r, enum ek_desk_why why);
 void ek_door_let_go(struct ek_door_request *r, bool served);
 void ek_door_id_hex(const struct ek_door_request *r, char out[33]);
 bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING */
+
+/* arrive.c */
+/* False, and *error filled, when a header says what it cannot mean. */
+bool ek_door_read_wishes(const struct ek_http_head *head, struct ek_now now, struct ek_door_wishes *out,
+                         struct ek_error *error);
+/* PRICED with its model known: on to WAITING, or refused. */
+void ek_door_arrive(struct ek_door_request *r);
+/* The desk's `ticket` of `old`, which waits and has not begun, is r's from now on; old's client is sent
+ * away with the reason `superseded`. r is on its way into WAITING. */
+void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, uint32_t ticket);
 
 /* waiting.c */
 void ek_door_tell(struct ek_door_request *r, const struct ek_action *a);
@@ -210,13 +239,15 @@ void ek_door_forget_out(struct ek_door_request *r);
 void ek_door_running_free(struct ek_door_running **w);
 
 /* answer.c */
-#define EK_DOOR_HEADERS_MAX 12u
+#define EK_DOOR_HEADERS_MAX 14u
 /* Adds what a browser asks for, if the configuration allows pages of other origins. Returns n + added. */
 size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t n);
 size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],
                        struct ek_http_header out[EK_DOOR_HEADERS_MAX]);
 struct ek_chunk_head ek_door_chunk_head(const struct ek_door_request *r, const char id[48]);
 void ek_door_answer_id(const struct ek_door_request *r, char out[48]); /* "chatcmpl-<hex>" */
+/* What the desk says to one it refuses. */
+struct ek_error ek_door_error_of(const struct ek_action *a);
 /* End the request with an error, in the form its state allows. Lets go of everything. */
 void ek_door_refuse(struct ek_door_request *r, const struct ek_error *e);
 void ek_door_refuse_reason(struct ek_door_request *r, enum ek_reason reason, const char *message);

@@ -3,6 +3,9 @@
  * match can be read from the clock. */
 #include "door/identity.h"
 
+#include "base/map.h"
+
+#include <arpa/inet.h>
 #include <sodium.h>
 
 #define KEY_BYTES_MAX 1024u
@@ -11,6 +14,21 @@ bool ek_address_is_loopback(struct ek_str peer)
 {
     return ek_str_starts(peer, EK_STR("127.")) || ek_str_eq(peer, EK_STR("::1")) ||
            ek_str_starts(peer, EK_STR("::ffff:127.")) || ek_str_starts(peer, EK_STR("unix"));
+}
+
+uint64_t ek_address_owner(struct ek_str peer, uint64_t seed)
+{
+    char text[INET6_ADDRSTRLEN];
+    uint8_t part[16] = {0};
+    struct ek_str plain = ek_str_starts(peer, EK_STR("::ffff:")) ? ek_str_skip(peer, 7) : peer;
+    uint64_t hash;
+    if (ek_str_copy(plain, text, sizeof text) && inet_pton(AF_INET, text, part) == 1)
+        hash = ek_hash(ek_str_make((const char *)part, 3), seed);
+    else if (ek_str_copy(peer, text, sizeof text) && inet_pton(AF_INET6, text, part) == 1)
+        hash = ek_hash(ek_str_make((const char *)part, 7), seed);
+    else
+        hash = ek_hash(peer, seed);
+    return hash ? hash : 1;
 }
 
 static uint32_t tier_of(const struct ek_config *c, const char *name)
@@ -66,6 +84,6 @@ enum ek_reason ek_identify(const struct ek_config *c, struct ek_str authorizatio
     }
     const struct ek_key_options *k = &c->keys.item[found];
     *out = (struct ek_identity){.account = k->account, .key = k->name, .user = k->user,
-                                .tier = tier_of(c, k->tier)};
+                                .tier = tier_of(c, k->tier), .proven = k->proven};
     return EK_REASON_NONE;
 }

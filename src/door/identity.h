@@ -16,6 +16,7 @@ struct ek_identity {
     const char *key;  /* the key's name, never the key */
     const char *user; /* fixed by the key; NULL: what the request says */
     uint32_t tier;
+    bool proven;      /* false: anonymous, or a key marked so; shares its part with its address */
 };
 
 /* authorization: the header's value, empty when absent; count: how often the header occurred.
@@ -25,5 +26,9 @@ enum ek_reason ek_identify(const struct ek_config *c, struct ek_str authorizatio
                            struct ek_str peer, struct ek_identity *out);
 
 bool ek_address_is_loopback(struct ek_str peer);
+
+/* A hash of whose address this is: of the /24 of IPv4, the /56 of IPv6, of a Unix socket as such. Never
+ * 0, and never of more: whoever has an address easily has a few beside it. */
+uint64_t ek_address_owner(struct ek_str peer, uint64_t seed);
 
 #endif

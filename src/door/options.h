@@ -30,6 +30,7 @@ struct ek_key_options {
     const char *name;    /* shown in logs; never NULL, unique */
     const char *account; /* who pays; never NULL: the key's name when not given */
     const char *tier;    /* never NULL; exists in the tier list */
+    bool proven;         /* false: shares one budget with all unproven accounts of its address */
     const char *user;    /* fixed user of this key, or NULL: the caller's user_id counts */
 };
 

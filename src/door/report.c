@@ -65,28 +65,93 @@ static void queue(const struct ek_door *d, struct ek_buf *b)
     }
 }
 
-/* How true the first estimates were: the metric by which the promise of honest waiting is scored. */
-static void estimates(const struct ek_door *d, struct ek_buf *b)
+/* One value for each tier. */
+struct by_tier {
+    const char *name, *type, *help;
+    uint64_t value[EK_DESK_TIERS_MAX];
+};
+
+static void put_by_tier(const struct ek_door *d, struct ek_buf *b, const struct by_tier *m)
 {
-    struct ek_desk_stats s;
-    struct ek_desk_truth sum = {0};
-    ek_desk_stats(d->desk, &s);
+    ek_metric_help(b, m->name, m->type, m->help);
     for (size_t t = 0; t < d->config->tiers.count; t++) {
-        sum.shown += s.truth[t].shown;
-        sum.within_p50 += s.truth[t].within_p50;
-        sum.within_p90 += s.truth[t].within_p90;
-        sum.raised += s.truth[t].raised;
-        sum.error_s += s.truth[t].error_s;
+        char label[160];
+        snprintf(label, sizeof label, "tier=\"%.100s\"", d->config->tiers.item[t].name);
+        ek_metric_value(b, m->name, label, m->value[t]);
     }
-    counter(b, "evenkeel_estimates_total", "Requests that started after an estimate was shown.", sum.shown);
-    counter(b, "evenkeel_estimates_within_p50_total", "Of them, started within the first p50.",
-            sum.within_p50);
-    counter(b, "evenkeel_estimates_within_p90_total", "Of them, started within the first p90.",
-            sum.within_p90);
-    counter(b, "evenkeel_estimates_raised_total", "Times a shown p90 was raised, with its reason.",
-            sum.raised);
-    ek_metric_help(b, "evenkeel_estimates_error_seconds", "gauge", "Sum of (true wait - first p50).");
-    ek_metric_double(b, "evenkeel_estimates_error_seconds", NULL, sum.error_s);
+}
+
+static void put_seconds_by_tier(const struct ek_door *d, struct ek_buf *b, const char *name, const char *help,
+                                const double value[EK_DESK_TIERS_MAX])
+{
+    ek_metric_help(b, name, "gauge", help);
+    for (size_t t = 0; t < d->config->tiers.count; t++) {
+        char label[160];
+        snprintf(label, sizeof label, "tier=\"%.100s\"", d->config->tiers.item[t].name);
+        ek_metric_double(b, name, label, value[t]);
+    }
+}
+
+/* How true the first estimates were: the metric by which the promise of honest waiting is scored. Coverage is
+ * within_p50 and within_p90 over estimates; bias is error over estimates. */
+static void estimates(const struct ek_door *d, struct ek_buf *b, const struct ek_desk_stats *s)
+{
+    struct by_tier shown = {"evenkeel_estimates_total", "counter",
+                            "Requests that started after an estimate was shown.", {0}};
+    struct by_tier p50 = {"evenkeel_estimates_within_p50_total", "counter",
+                          "Of them, started within the first p50 shown (should be half).", {0}};
+    struct by_tier p90 = {"evenkeel_estimates_within_p90_total", "counter",
+                          "Of them, started within the first p90 shown (should be nine of ten).", {0}};
+    struct by_tier raised = {"evenkeel_estimates_raised_total", "counter",
+                             "Times a shown p90 was raised, with its reason.", {0}};
+    double wait_s[EK_DESK_TIERS_MAX], error_s[EK_DESK_TIERS_MAX], abs_s[EK_DESK_TIERS_MAX];
+    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) {
+        const struct ek_desk_truth *truth = &s->truth[t];
+        shown.value[t] = truth->shown;
+        p50.value[t] = truth->within_p50;
+        p90.value[t] = truth->within_p90;
+        raised.value[t] = truth->raised;
+        wait_s[t] = truth->wait_s;
+        error_s[t] = truth->error_s;
+        abs_s[t] = truth->error_abs_s;
+    }
+    put_by_tier(d, b, &shown);
+    put_by_tier(d, b, &p50);
+    put_by_tier(d, b, &p90);
+    put_by_tier(d, b, &raised);
+    put_seconds_by_tier(d, b, "evenkeel_estimates_wait_seconds",
+                        "Sum of the true waits of those who were shown an estimate.", wait_s);
+    put_seconds_by_tier(d, b, "evenkeel_estimates_error_seconds",
+                        "Sum of (true wait - first p50): over their number, the bias.", error_s);
+    put_seconds_by_tier(d, b, "evenkeel_estimates_error_abs_seconds",
+                        "Sum of the same without its sign.", abs_s);
+}
+
+/* What the desk does when more come than can be served, and for those who ask again. */
+static void decisions(const struct ek_door *d, struct ek_buf *b, const struct ek_desk_stats *s)
+{
+    const struct ek_door_counters *c = &d->counters;
+    struct by_tier percent = {"evenkeel_thinking_percent", "gauge",
+                              "What is left of a usual thought under brownout; 100: all of it.", {0}};
+    struct by_tier shortened = {"evenkeel_shortened_total", "counter",
+                                "Requests started with a lowered thinking budget.", {0}};
+    struct by_tier refused = {"evenkeel_line_refusals_total", "counter",
+                              "Requests the desk refused, on arrival or out of the line.", {0}};
+    for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) {
+        percent.value[t] = s->thinking_percent[t];
+        shortened.value[t] = c->shortened[t];
+        refused.value[t] = c->refused[t];
+    }
+    put_by_tier(d, b, &percent);
+    put_by_tier(d, b, &shortened);
+    put_by_tier(d, b, &refused);
+    counter(b, "evenkeel_shed_total", "Requests refused by the cursor of last resort.", s->shed);
+    counter(b, "evenkeel_late_total", "Requests refused at once: their deadline could not be met.", s->late);
+    counter(b, "evenkeel_repeats_total", "Requests that an SDK said it sends again.", c->repeats);
+    counter(b, "evenkeel_rejoined_total", "Requests that got back the place they had in line.", s->rejoined);
+    counter(b, "evenkeel_queue_entries_total", "Places given out anew: without those that were got back.",
+            c->entered + c->taken_over - s->rejoined);
+    counter(b, "evenkeel_local_total", "Starts out of turn because their prefix was warm.", s->local);
 }
 
 static void upstreams(const struct ek_door *d, struct ek_buf *b)
@@ -139,10 +204,13 @@ static void connections(const struct ek_door *d, struct ek_buf *b)
 
 void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
 {
+    struct ek_desk_stats s;
     MUST_OBJ(d, EK_DOOR_MAGIC);
+    ek_desk_stats(d->desk, &s);
     requests(d, b);
     queue(d, b);
-    estimates(d, b);
+    estimates(d, b, &s);
+    decisions(d, b, &s);
     tokens(d, b);
     upstreams(d, b);
     connections(d, b);

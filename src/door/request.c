@@ -20,13 +20,10 @@
 #include "door/door_state.h"
 
 #include "base/map.h"
-#include "policy/cost.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define OUTPUT_TOKENS_GUESS 512u /* nothing has been learned about outputs yet */
-#define MESSAGE_TOKENS 4u        /* of its frame in the template */
 #define BODY_RESERVE_BYTES 65536 /* taken at once when a body announces itself */
 
 static const bool legal[EK_DOOR_STATES][EK_DOOR_STATES] = {
@@ -81,11 +78,15 @@ size_t ek_door_fresh_id(struct ek_door *d, char id[33], struct ek_http_header *o
 /* ---- birth, and what is given back ------------------------------------------------------------------ */
 
 struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_req *http,
-                                            const struct ek_identity *who, enum ek_api api,
+                                            const struct ek_identity *who,
+                                            const struct ek_door_wishes *wishes, enum ek_api api,
                                             int64_t body_bytes)
 {
     struct ek_door_request *r = calloc(1, sizeof *r);
-    if (!r) {
+    struct ek_door_wishes *kept = malloc(sizeof *kept);
+    if (!r || !kept) {
+        free(r);
+        free(kept);
         ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NO_MEMORY});
         return NULL;
     }
@@ -96,7 +97,10 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     if (body_bytes > 0 && body_bytes <= BODY_RESERVE_BYTES) r->body_bytes = (uint32_t)body_bytes;
     r->arrived_ns = r->spoke_ns = ek_door_now(d).mono_ns;
     r->account = ek_hash(ek_str_of(who->account), d->hash_seed);
-    r->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
+    *kept = *wishes;
+    kept->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
+    kept->owner = who->proven ? 0 : ek_address_owner(ek_http_peer(http), d->hash_seed);
+    r->wishes = kept;
     r->tier = (uint8_t)who->tier;
     r->api = (uint8_t)api;
     r->state = EK_DOOR_BODY;
@@ -121,6 +125,8 @@ void ek_door_let_go(struct ek_door_request *r, bool served)
     if (r->running) ek_door_running_free(&r->running);
     free(r->reading);
     r->reading = NULL;
+    free(r->wishes);
+    r->wishes = NULL;
     ek_buf_free(&r->body);
     if (r->http) ek_http_release_body(r->http);
 }
@@ -216,63 +222,6 @@ static void refuse_model(struct ek_door_request *r)
     ek_buf_free(&m);
 }
 
-static void read_user(struct ek_door_request *r)
-{
-    const struct ek_request *q = &r->reading->request;
-    struct ek_str body = ek_buf_view(&r->body);
-    struct ek_str user = ek_request_value(q, EK_MEMBER_USER_ID, body);
-    if (r->user) return; /* the key says who */
-    if (!user.len) user = ek_request_value(q, EK_MEMBER_USER, body);
-    if (user.len > 2) r->user = ek_hash(user, r->door->hash_seed);
-}
-
-/* Only our own engine takes a thinking budget from the door. */
-static bool can_be_shortened(const struct ek_door *d, const struct ek_pool_model *model,
-                             const struct ek_request *q)
-{
-    if (q->thinking == EK_THINKING_DISABLED || q->effort == EK_EFFORT_NONE) return false;
-    for (uint64_t m = model->upstream_mask; m; m &= m - 1)
-        if (!ek_pool_is_ours(d->pool, (uint32_t)__builtin_ctzll(m))) return false;
-    return true;
-}
-
-static struct ek_arrival price(struct ek_door_request *r)
-{
-    struct ek_door *d = r->door;
-    const struct ek_request *q = &r->reading->request;
-    const struct ek_pool_model *model = ek_pool_model(d->pool, r->model);
-    uint64_t prompt = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII] + q->tools_bytes,
-                                           q->prompt_bytes[EK_SCRIPT_WIDE],
-                                           q->prompt_bytes[EK_SCRIPT_OTHER]);
-    prompt += q->prompt_ids + (uint64_t)MESSAGE_TOKENS * q->message_count;
-    /* One choice: the desk predicts from what was learned; of several it knows nothing. */
-    uint64_t output = q->n > 1 ? OUTPUT_TOKENS_GUESS * (uint64_t)q->n : 0;
-    uint64_t limit = q->max_tokens > 0 && q->max_tokens < UINT32_MAX ? (uint64_t)q->max_tokens : 0;
-    if (limit && output > limit * q->n) output = limit * q->n;
-    const struct ek_price_options *p = ek_cost_price(&d->config->prices, model->name);
-    return (struct ek_arrival){
-        .id = (uint64_t)(uintptr_t)r, .account = r->account, .user = r->user, .tier = r->tier,
-        .pool = ek_desk_pool(d->desk, model->upstream_mask),
-        .prompt_tokens = prompt > UINT32_MAX ? UINT32_MAX : (uint32_t)prompt,
-        .output_tokens = (uint32_t)output,
-        .price = {p->cached_pico, p->prompt_pico, p->output_pico},
-        .model = ek_hash(ek_str_of(model->name), d->hash_seed),
-        .effort = (uint32_t)q->effort + 16u * q->thinking,
-        .max_tokens = (uint32_t)limit,
-        .thinks = can_be_shortened(d, model, q),
-        .keep_thinking = q->thinking_budget >= 0, /* who names a budget has chosen */
-        .deadline_ns = UINT64_MAX,
-    };
-}
-
-static void refuse_full(struct ek_door_request *r, const struct ek_action *a)
-{
-    struct ek_error e = {.reason = a->reason, .retry_after_ms = a->retry_after_ms,
-                         .queue = ek_reason_status(a->reason) == 429, .position = a->position,
-                         .eta_ms = a->eta_ms, .eta_p90_ms = a->eta_p90_ms};
-    ek_door_refuse(r, &e);
-}
-
 void ek_door_body_end(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
@@ -292,23 +241,7 @@ void ek_door_body_end(struct ek_door_request *r)
     r->model = (uint16_t)model;
     r->stream = q->stream;
     r->include_usage = q->include_usage;
-    read_user(r);
-    struct ek_arrival a = price(r);
-    struct ek_action refusal;
-    if (a.pool == EK_DESK_POOLS_MAX) {
-        ek_door_refuse_reason(r, EK_REASON_INTERNAL, "Too many different sets of upstreams.");
-        return;
-    }
-    if (!ek_desk_arrive(d->desk, ek_door_now(d), &a, &r->ticket, &refusal)) {
-        refuse_full(r, &refusal);
-        return;
-    }
-    ek_door_move(r, EK_DOOR_WAITING);
-    ek_door_watch_silence(r);
-    /* One that can start does so a moment later: if its client has left by then, no engine hears of it. */
-    struct ek_desk_counts n = ek_desk_counts(d->desk);
-    if (n.waiting + n.running > n.slots) ek_door_pump_now(d);
-    else ek_door_pump(d);
+    ek_door_arrive(r);
 }
 
 /* ---- SENT ------------------------------------------------------------------------------------------- */
@@ -354,6 +287,7 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
         make_running(r);
         r->running->shortened = start->thinking_budget_tokens != EK_DESK_THINKING_UNLIMITED;
         r->running->thinking_budget = start->thinking_budget_tokens;
+        d->counters.shortened[r->tier] += r->running->shortened;
         ek_histogram_add(&d->wait_s, (double)ek_ns_since(now_ns, r->arrived_ns) * 1e-9);
     }
     struct ek_door_running *w = r->running;

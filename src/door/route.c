@@ -173,7 +173,8 @@ static void reply_preflight(struct ek_door *d, struct ek_http_req *http)
     struct ek_http_header header[6] = {
         {EK_STR("Access-Control-Allow-Methods"), EK_STR("GET, POST, OPTIONS")},
         {EK_STR("Access-Control-Allow-Headers"),
-         EK_STR("Authorization, Content-Type, Last-Event-ID, X-Request-Id, X-Stainless-Retry-Count")},
+         EK_STR("Authorization, Content-Type, Last-Event-ID, X-Request-Id, X-Stainless-Retry-Count, "
+                "X-Deadline-Ms, X-Keep-Thinking")},
         {EK_STR("Access-Control-Max-Age"), EK_STR("600")},
     };
     MUST(d->config->access.cors_origin);
@@ -184,16 +185,19 @@ static void begin_request(struct ek_door *d, struct ek_http_req *http, const str
                           const struct ek_identity *who, enum ek_api api)
 {
     enum ek_reason reason = EK_REASON_NONE;
+    struct ek_door_wishes wishes;
+    struct ek_error bad;
     if (d->draining) reason = EK_REASON_DRAINING;
     else if (head->content_length < 0 && !head->chunked) reason = EK_REASON_LENGTH_REQUIRED;
     else if (head->content_length > 0 &&
              (uint64_t)head->content_length > d->config->limits.body_bytes_max)
         reason = EK_REASON_BODY_TOO_LARGE;
-    if (reason == EK_REASON_NONE) {
-        ek_door_request_new(d, http, who, api, head->content_length);
-        return;
-    }
-    ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
+    if (reason != EK_REASON_NONE)
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
+    else if (!ek_door_read_wishes(head, ek_door_now(d), &wishes, &bad))
+        ek_door_refuse_http(d, http, &bad);
+    else
+        ek_door_request_new(d, http, who, &wishes, api, head->content_length);
 }
 
 static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_head *head)

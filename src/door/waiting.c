@@ -49,6 +49,10 @@ void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
         r->reading = NULL;
         ek_buf_shrink(&r->body);
     }
+    if (!r->place) {
+        r->place = a->position;
+        r->place_eta_ms = a->eta_ms > INT32_MAX ? INT32_MAX : (int32_t)a->eta_ms;
+    }
     if (!r->stream) return;
     ek_door_commit(r);
     ek_buf_lit(&d->text, ": queue {\"position\":");

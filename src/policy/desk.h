@@ -108,6 +108,7 @@ struct ek_arrival {
     struct ek_prefix prefix[EK_DESK_PREFIX_MAX]; /* shortest first */
     uint32_t prefix_count;
     uint64_t repeat;         /* hash of account and body: the same request sent again */
+    bool first_turn;         /* begins its conversation, even if one with the same words ran lately */
     uint32_t retries;        /* the SDK's count of attempts before this one */
     bool thinks;             /* the model thinks, so its budget may be lowered ... */
     bool keep_thinking;      /* ... unless the caller would rather wait */
@@ -131,6 +132,7 @@ enum ek_desk_help {
     EK_HELP_LESS_THINKING = 2, /* a lower effort, or leave to shorten the thought */
     EK_HELP_MORE_PATIENCE = 4, /* a later deadline */
     EK_HELP_FEWER_AT_ONCE = 8, /* it is the account's own line that is full */
+    EK_HELP_CHEAPER_MODEL = 16, /* another model would start sooner; the shell knows which */
 };
 
 enum ek_desk_act {
@@ -159,7 +161,7 @@ struct ek_action {
     uint32_t ticket;
     uint64_t id;
     uint32_t upstream;       /* START */
-    uint32_t position;       /* TELL: 1 = next. REFUSE of an arrival: the place it would have had */
+    uint32_t position;       /* TELL: 1 = next. REFUSE: the place it has lost, or would have had */
     int64_t eta_ms;          /* TELL, REFUSE: -1 = not known */
     int64_t eta_p90_ms;
     enum ek_desk_why why;    /* TELL */
@@ -210,6 +212,9 @@ void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const
 uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat, uint64_t id,
                         uint64_t *old_id);
 
+/* The id of the request of this `repeat` that waits and whose client is there; 0: none. */
+uint64_t ek_desk_repeat(const struct ek_policy *p, uint64_t repeat);
+
 /* A running request ended. served: it was served to its end (or to its client's leaving), so its slot
  * time says something about the next one's. */
 void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served);
@@ -254,6 +259,11 @@ enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_
 
 /* Monotonic time at which ek_desk_next should be called even if nothing happens; UINT64_MAX: never. */
 uint64_t ek_desk_wake_ns(const struct ek_policy *p);
+
+/* What an arrival of this tier would be told now: position 0 when it would start at once; eta_ms -1 when no
+ * estimate exists. */
+void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, uint32_t tier, uint32_t pool,
+                        struct ek_action *out);
 
 /* ---- looking ----------------------------------------------------------------------------------- */
 

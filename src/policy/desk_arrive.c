@@ -96,7 +96,8 @@ static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_a
     e->step = ek_desk_step(p, e);
     e->item.node.seq = ++p->next_seq;
     e->item.node.key = EK_RANK_NEW;
-    if (a->conversation && ek_index_find(&p->conversations, a->conversation) != EK_INDEX_NONE)
+    if (a->conversation && !a->first_turn &&
+        ek_index_find(&p->conversations, a->conversation) != EK_INDEX_NONE)
         e->item.node.key = EK_RANK_CONVERSATION;
     e->item.prefix_count = (uint8_t)a->prefix_count;
     if (a->prefix_count)

@@ -24,6 +24,16 @@ void ek_desk_stats(const struct ek_policy *p, struct ek_desk_stats *out)
         out->thinking_percent[t] = t < p->tiers ? ek_desk_percent(p, t) : 100;
 }
 
+uint64_t ek_desk_repeat(const struct ek_policy *p, uint64_t repeat)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(repeat != 0);
+    uint32_t at = ek_index_find(&p->repeats, repeat);
+    if (at == EK_INDEX_NONE) return 0;
+    MUST(p->entry[at].repeat == repeat);
+    return p->entry[at].state == ENTRY_WAITING ? p->entry[at].id : 0;
+}
+
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier)
 {
     MUST_OBJ(p, EK_POLICY_MAGIC);

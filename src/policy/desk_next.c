@@ -44,10 +44,15 @@ static enum ek_desk_act give(struct ek_policy *p, const struct ek_desk_entry *e,
 /* ---- refusals and the end of draining ------------------------------------------------------------- */
 
 static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry *e,
-                                       enum ek_reason reason, struct ek_action *a)
+                                       enum ek_reason reason, uint64_t now_ns, struct ek_action *a)
 {
     MUST(e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT);
     enum ek_desk_act act = give(p, e, EK_DESK_REFUSE, a);
+    struct ek_desk_wait w = {.eta_ms = -1, .eta_p90_ms = -1}; /* the truth about what is still before it */
+    if (e->state == ENTRY_WAITING) w = ek_desk_wait_of(p, e, now_ns);
+    a->position = w.position;
+    a->eta_ms = w.eta_ms;
+    a->eta_p90_ms = w.eta_p90_ms;
     a->reason = reason;
     a->help = EK_HELP_LATER | (reason == EK_REASON_DEADLINE ? (uint32_t)EK_HELP_MORE_PATIENCE : 0);
     a->retry_after_ms = ek_desk_retry_after_ms(p, &p->pool[e->pool]);
@@ -57,12 +62,12 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
     return act;
 }
 
-static enum ek_desk_act end_drain(struct ek_policy *p, struct ek_action *a)
+static enum ek_desk_act end_drain(struct ek_policy *p, uint64_t now_ns, struct ek_action *a)
 {
     struct ek_link *n = ek_list_first(&p->waiting);
     if (!n) n = ek_list_first(&p->fresh);
     if (!n) n = ek_list_first(&p->absent);
-    if (n) return refuse_waiting(p, entry_at(n), EK_REASON_DRAINING, a);
+    if (n) return refuse_waiting(p, entry_at(n), EK_REASON_DRAINING, now_ns, a);
     n = ek_list_first(&p->running);
     if (!n) return EK_DESK_IDLE;
     enum ek_desk_act act = give(p, entry_at(n), EK_DESK_CANCEL, a);
@@ -77,7 +82,8 @@ static enum ek_desk_act end_patience(struct ek_policy *p, struct ek_now now, str
     if (!n || n->key > now.mono_ns) return EK_DESK_IDLE;
     struct ek_desk_entry *e = &p->entry[n - p->deadline];
     bool left = e->state == ENTRY_ABSENT && now.mono_ns < e->deadline_ns;
-    return refuse_waiting(p, e, left ? EK_REASON_CLIENT_GONE : EK_REASON_DEADLINE, a);
+    enum ek_reason reason = left ? EK_REASON_CLIENT_GONE : EK_REASON_DEADLINE;
+    return refuse_waiting(p, e, reason, now.mono_ns, a);
 }
 
 /* ---- starts -------------------------------------------------------------------------------------- */
@@ -141,7 +147,7 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     MUST(p->pool[e->pool].mask >> upstream & 1);
     if (ek_desk_too_late(p, e, upstream, cached_tokens, now.mono_ns)) { /* before any work is spent */
         p->stats.late++;
-        return refuse_waiting(p, e, EK_REASON_DEADLINE, a);
+        return refuse_waiting(p, e, EK_REASON_DEADLINE, now.mono_ns, a);
     }
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
     ek_desk_score(p, e, now.mono_ns);
@@ -298,7 +304,7 @@ static enum ek_desk_act walk_round(struct ek_policy *p, struct ek_now now, struc
         if (!n) continue;
         struct ek_desk_entry *e = entry_at(n);
         enum ek_reason reason = in_vain(p, e, now.mono_ns);
-        if (reason != EK_REASON_NONE) return refuse_waiting(p, e, reason, a);
+        if (reason != EK_REASON_NONE) return refuse_waiting(p, e, reason, now.mono_ns, a);
         ek_list_remove(&p->waiting, n);
         ek_list_append(&p->waiting, n);
         struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
@@ -315,7 +321,7 @@ enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_
     enum ek_desk_act act = EK_DESK_IDLE;
     *a = (struct ek_action){.act = EK_DESK_IDLE};
     ek_desk_control(p, now.mono_ns);
-    if (p->draining && now.mono_ns >= p->drain_ns) act = end_drain(p, a);
+    if (p->draining && now.mono_ns >= p->drain_ns) act = end_drain(p, now.mono_ns, a);
     if (act == EK_DESK_IDLE) act = end_patience(p, now, a);
     if (act == EK_DESK_IDLE) act = start_one(p, now, a);
     if (act == EK_DESK_IDLE) act = tell_fresh(p, now, a);

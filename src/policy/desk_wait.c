@@ -109,6 +109,19 @@ struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint
     return wait_behind(p, tier, pool, &a, now_ns);
 }
 
+void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, uint32_t tier, uint32_t pool,
+                        struct ek_action *out)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(tier < p->tiers && pool < p->pools);
+    *out = (struct ek_action){.act = EK_DESK_TELL};
+    if (p->pool[pool].waiting == 0 && ek_desk_has_room(p, &p->pool[pool])) return;
+    struct ek_desk_wait w = ek_desk_wait_of_new(p, tier, pool, now.mono_ns);
+    out->position = w.position;
+    out->eta_ms = w.eta_ms;
+    out->eta_p90_ms = w.eta_p90_ms;
+}
+
 void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
 {
     if (!e->first_ns) return;

@@ -6,11 +6,17 @@
 #ifndef EK_POLICY_OPTIONS_H
 #define EK_POLICY_OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct ek_queue_options {
     uint64_t waiting_max; /* requests waiting in all tiers together; beyond: 429 queue_full */
+    bool brownout;        /* shorten thinking in the tiers that have a delay_target */
+    bool shed;            /* turn people away for an hour where waits exceed the tiers' patience */
+    uint64_t accounts_max;   /* accounts whose share is remembered */
+    uint64_t tpot_target_ns; /* slower than this between two tokens, an upstream is full; 0: off */
+    uint64_t quantum_nano;   /* how far locality may lead an account ahead; 0: four mean requests */
 };
 
 /* One class of callers. There is always at least one: "default", added when the file names none. */

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/* Honest waiting at the door, on virtual time: places and estimates in headers, deadlines and patience,
+ * refusals that say what would help, and the place of one who asks again. */
+#include "door_world.h"
+
+#include "door/prefix.h"
+
+#define ONE "upstreams:\n  - url: http://u:1\n    dialect: openai\n    slots: 1\n    models: [m]\n"
+
+/* slots 1 lets two be sent; both stay open until the test plays them. */
+static struct world *busy_world(const char *yaml, struct client *busy[2])
+{
+    struct world *w = world_new(yaml, 1);
+    for (int i = 0; i < 2; i++) busy[i] = client_post(w, ASK_STREAM);
+    assert_int_equal(w->calls, 2);
+    return w;
+}
+
+static void leave(struct world *w, struct client *busy[2])
+{
+    for (int i = 0; i < 2; i++) client_free(w, busy[i]);
+    world_free(w);
+}
+
+static void play_all(struct call *up)
+{
+    play_head(up, 200);
+    play(up, ROLE SAY("42") FINISH USAGE DONE);
+    play_end(up);
+}
+
+/* A post with more lines in its head. */
+static struct client *post_with(struct world *w, const char *headers, const char *body)
+{
+    char text[8192];
+    int n = snprintf(text, sizeof text, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n%s"
+                     "Content-Length: %zu\r\n\r\n%s", headers, strlen(body), body);
+    assert_true(n > 0 && (size_t)n < sizeof text);
+    return client_send(w, text);
+}
+
+static void numbers(struct world *w, const char *line)
+{
+    struct client *m = client_get(w, "/metrics");
+    expect_has(m, line);
+    client_free(w, m);
+}
+
+/* ---- headers -------------------------------------------------------------------------------------- */
+
+static void a_place_is_in_the_head(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE, busy);
+    struct client *streams = client_post(w, ASK_STREAM);
+    expect_has(streams, "X-Queue-Position: 1\r\n");
+    expect_not(streams, "X-Queue-Eta-Ms"); /* nothing was measured yet */
+    struct client *whole = client_post(w, ASK_WHOLE);
+    world_pass(w, 3000);
+    assert_int_equal(whole->got.len, 0);
+    play_all(the_call(w, 0));
+    expect_has(busy[0], "X-Queue-Position: 0\r\n"); /* never had to wait */
+    play_all(the_call(w, 1));
+    play_all(the_call(w, 2));
+    play_all(the_call(w, 3));
+    expect_has(whole, "X-Queue-Position: 2\r\n");
+    expect_has(whole, "X-Queue-Wait-Ms: 30");
+    expect_has(whole, "42");
+    client_free(w, streams);
+    client_free(w, whole);
+    leave(w, busy);
+}
+
+static void an_estimate_is_in_the_head_too(void **state)
+{
+    (void)state;
+    struct client *busy[4], *c;
+    struct world *w = world_new(ONE, 1);
+    for (int i = 0; i < 4; i++) busy[i] = client_post(w, ASK_STREAM);
+    for (size_t i = 0; i < 2; i++) {
+        world_pass(w, 4000);
+        play_all(the_call(w, i));
+    }
+    c = client_post(w, ASK_WHOLE);
+    world_pass(w, 12100); /* the status is not held open longer */
+    expect_has(c, "HTTP/1.1 200");
+    expect_has(c, "X-Queue-Position: 1\r\n");
+    expect_has(c, "X-Queue-Eta-Ms: ");
+    expect_has(c, "X-Queue-Wait-Ms: 12000\r\n");
+    client_free(w, c);
+    for (int i = 0; i < 4; i++) client_free(w, busy[i]);
+    world_free(w);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------------ */
+
+static void who_is_in_a_hurry_is_refused_in_time(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE, busy);
+    struct client *whole = post_with(w, "X-Deadline-Ms: 2000\r\n", ASK_WHOLE);
+    struct client *streams = post_with(w, "x-deadline-ms: 3000\r\n", ASK_STREAM);
+    world_pass(w, 1900);
+    assert_int_equal(whole->got.len, 0);
+    world_pass(w, 200);
+    expect_has(whole, "HTTP/1.1 503");
+    expect_has(whole, "Retry-After: ");
+    expect_has(whole, "X-Queue-Position: 1\r\n");
+    expect_has(whole, "\"code\":\"deadline\"");
+    expect_has(whole, "\"queue\":{\"position\":1,\"eta_ms\":null,\"eta_p90_ms\":null}");
+    expect_has(whole, "\"help\":[\"later\",\"more_patience\"]");
+    expect_not(streams, "deadline");
+    world_pass(w, 1000);
+    expect_has(streams, "\"code\":\"deadline\"");
+    expect_has(streams, "data: [DONE]");
+    assert_int_equal(w->calls, 2); /* no engine heard of them */
+    client_free(w, whole);
+    client_free(w, streams);
+    leave(w, busy);
+}
+
+static void a_deadline_that_cannot_be_met_is_refused_at_once(void **state)
+{
+    (void)state;
+    struct client *busy[5];
+    struct world *w = world_new(ONE, 1);
+    for (int i = 0; i < 5; i++) busy[i] = client_post(w, ASK_STREAM);
+    for (size_t i = 0; i < 2; i++) {
+        world_pass(w, 10000);
+        play_all(the_call(w, i));
+    }
+    struct client *c = post_with(w, "X-Deadline-Ms: 50\r\n", ASK_WHOLE);
+    expect_has(c, "HTTP/1.1 503");
+    expect_has(c, "\"code\":\"deadline\"");
+    expect_has(c, "X-Queue-Eta-Ms: ");
+    expect_has(c, "\"more_patience\"");
+    struct client *d = post_with(w, "X-Deadline-Ms: 600000\r\n", ASK_STREAM);
+    expect_has(d, ": queue ");
+    client_free(w, c);
+    client_free(w, d);
+    for (int i = 0; i < 5; i++) client_free(w, busy[i]);
+    world_free(w);
+}
+
+static void the_patience_of_a_tier_ends(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE "tiers:\n  - name: default\n    patience: 5s\n", busy);
+    struct client *c = client_post(w, ASK_WHOLE);
+    struct client *d = post_with(w, "X-Deadline-Ms: 8000\r\n", ASK_WHOLE); /* its own word counts */
+    world_pass(w, 5100);
+    expect_has(c, "\"code\":\"deadline\"");
+    assert_int_equal(d->got.len, 0);
+    world_pass(w, 3000);
+    expect_has(d, "\"code\":\"deadline\"");
+    client_free(w, c);
+    client_free(w, d);
+    leave(w, busy);
+}
+
+static void headers_that_cannot_be_meant_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "X-Deadline-Ms: 0\r\n", "X-Deadline-Ms: 1.5\r\n", "X-Deadline-Ms: -1\r\n", "X-Deadline-Ms: soon\r\n",
+        "X-Deadline-Ms: 86400001\r\n", "X-Deadline-Ms:\r\n", "X-Deadline-Ms: 99999999999999999999\r\n",
+        "X-Deadline-Ms: 5\r\nX-Deadline-Ms: 5\r\n", "X-Keep-Thinking: perhaps\r\n",
+        "X-Keep-Thinking: 1\r\nX-Keep-Thinking: 1\r\n",
+    };
+    struct world *w = world_new(ONE, 1);
+    for (size_t i = 0; i < EK_COUNT(bad); i++) {
+        struct client *c = post_with(w, bad[i], ASK_WHOLE);
+        expect_has(c, "HTTP/1.1 400");
+        expect_has(c, strstr(bad[i], "Keep") ? "\"param\":\"X-Keep-Thinking\""
+                                             : "\"param\":\"X-Deadline-Ms\"");
+        client_free(w, c);
+    }
+    assert_int_equal(w->calls, 0);
+    struct client *c = post_with(w, "X-Keep-Thinking: true\r\nX-Stainless-Retry-Count: many\r\n", ASK_STREAM);
+    assert_int_equal(w->calls, 1);
+    play_all(the_call(w, 0));
+    client_free(w, c);
+    world_free(w);
+}
+
+/* ---- what would help ------------------------------------------------------------------------------- */
+
+static void a_cheaper_model_is_named_where_it_would_help(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world("upstreams:\n  - url: http://u:1\n    dialect: openai\n    slots: 1\n"
+                                 "    models: [m]\n  - url: http://v:1\n    dialect: openai\n    slots: 1\n"
+                                 "    models: [small]\nprices:\n  - model: small\n    output: 0.1\n"
+                                 "queue:\n  waiting_max: 0\n", busy);
+    struct client *c = client_post(w, ASK_WHOLE);
+    expect_has(c, "HTTP/1.1 429");
+    expect_has(c, "\"help\":[\"later\",\"cheaper_model\"],\"cheaper_model\":\"small\"");
+    expect_has(c, "X-Queue-Position: 1\r\n");
+    client_free(w, c);
+    leave(w, busy);
+}
+
+static void retry_after_is_personal(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE "queue:\n  waiting_max: 0\n", busy);
+    unsigned different = 0;
+    long last_ms = 0;
+    for (int i = 0; i < 20; i++) {
+        struct client *c = client_post(w, ASK_WHOLE);
+        const char *s = strstr(client_text(c), "Retry-After: ");
+        const char *ms_text = strstr(client_text(c), "Retry-After-Ms: ");
+        assert_non_null(s);
+        assert_non_null(ms_text);
+        long s_value = strtol(s + 13, NULL, 10), ms = strtol(ms_text + 16, NULL, 10);
+        assert_in_range(s_value, 1, 60);
+        assert_true((ms + 999) / 1000 == s_value);
+        different += ms != last_ms;
+        last_ms = ms;
+        client_free(w, c);
+    }
+    assert_true(different >= 18);
+    leave(w, busy);
+}
+
+/* ---- the place of one who asks again ----------------------------------------------------------------- */
+
+#define AGAIN(n) "X-Stainless-Retry-Count: " #n "\r\n"
+#define MINE "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"mine\"}]}"
+
+static void a_repeat_takes_the_place_of_its_open_first(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE, busy);
+    struct client *first = post_with(w, AGAIN(0), MINE);
+    struct client *other = client_post(w, ASK_STREAM);
+    expect_has(other, "\"position\":2");
+    struct client *second = post_with(w, AGAIN(1), MINE);
+    expect_has(first, "\"code\":\"superseded\"");
+    expect_has(first, "data: [DONE]");
+    expect_has(second, "\"position\":1,");
+    assert_int_equal(ek_desk_counts(w->door->desk).waiting, 2);
+    assert_int_equal(w->calls, 2); /* no engine heard of it */
+    client_free(w, first); /* its end is nobody else's */
+    assert_int_equal(ek_desk_counts(w->door->desk).waiting, 2);
+    numbers(w, "evenkeel_repeats_total 1\n");
+    numbers(w, "evenkeel_rejoined_total 1\n");
+    numbers(w, "evenkeel_queue_entries_total 4\n"); /* five requests came */
+    play_all(the_call(w, 0));
+    assert_int_equal(w->calls, 3);
+    play_all(the_call(w, 2));
+    expect_has(second, "42");
+    expect_not(other, "42");
+    client_free(w, second);
+    client_free(w, other);
+    leave(w, busy);
+}
+
+static void a_whole_answer_superseded_is_not_retried(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE, busy);
+    struct client *first = post_with(w, AGAIN(0), ASK_WHOLE);
+    struct client *second = post_with(w, AGAIN(1), ASK_WHOLE);
+    expect_has(first, "HTTP/1.1 410");
+    expect_has(first, "X-Should-Retry: false\r\n");
+    struct client *stale = post_with(w, AGAIN(1), ASK_WHOLE); /* no later attempt: nobody is sent away */
+    assert_int_equal(second->got.len, 0);
+    assert_int_equal(ek_desk_counts(w->door->desk).waiting, 2);
+    client_free(w, first);
+    client_free(w, second);
+    client_free(w, stale);
+    leave(w, busy);
+}
+
+static void the_place_of_one_who_left_is_kept_for_a_minute(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE, busy);
+    struct client *mine = client_post(w, MINE);
+    struct client *other = client_post(w, ASK_STREAM);
+    client_free(w, mine);
+    world_pass(w, 30000);
+    mine = client_post(w, MINE); /* a client without a count of attempts */
+    expect_has(mine, "\"position\":1,");
+    client_free(w, mine);
+    world_pass(w, 61000);
+    mine = client_post(w, MINE);
+    expect_has(mine, "\"position\":2,");
+    client_free(w, mine);
+    client_free(w, other);
+    leave(w, busy);
+}
+
+static void those_who_ask_the_same_at_once_both_wait(void **state)
+{
+    (void)state;
+    struct client *busy[2];
+    struct world *w = busy_world(ONE, busy); /* which ask the same, too */
+    struct client *a = client_post(w, ASK_STREAM), *b = client_post(w, ASK_STREAM);
+    expect_has(a, "\"position\":1,");
+    expect_has(b, "\"position\":2,");
+    expect_not(a, "superseded");
+    client_free(w, a);
+    client_free(w, b);
+    leave(w, busy);
+}
+
+/* ---- prefixes ---------------------------------------------------------------------------------------- */
+
+struct read {
+    struct ek_request q;
+    struct ek_request_reader reader;
+    struct ek_prefix prefix[EK_DESK_PREFIX_MAX];
+    uint32_t count;
+    uint64_t conversation;
+};
+
+static struct read *read_body(const char *body)
+{
+    struct read *r = calloc(1, sizeof *r);
+    ek_request_begin(&r->reader, &r->q, EK_API_CHAT);
+    assert_int_equal(ek_request_feed(&r->reader, body, strlen(body)), EK_REQUEST_MORE);
+    assert_int_equal(ek_request_finish(&r->reader), EK_REQUEST_DONE);
+    r->count = ek_prefix_chain(&r->reader, ek_str_of(body), 7, 1000, r->prefix);
+    r->conversation = ek_prefix_conversation(&r->reader, ek_str_of(body), 7);
+    for (uint32_t i = 1; i < r->count; i++) assert_true(r->prefix[i].tokens >= r->prefix[i - 1].tokens);
+    return r;
+}
+
+/* The longest prefix that the two share, in tokens of `b`. */
+static uint32_t shared(const struct read *a, const struct read *b)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < a->count; i++)
+        for (uint32_t k = 0; k < b->count; k++)
+            if (a->prefix[i].hash == b->prefix[k].hash && b->prefix[k].tokens > best)
+                best = b->prefix[k].tokens;
+    return best;
+}
+
+#define TURN(role, text) "{\"role\":\"" role "\",\"content\":\"" text "\"}"
+
+static void a_conversation_and_its_prefix_are_recognised(void **state)
+{
+    (void)state;
+    static char one[9000], two[9000], other[9000], system[1200], body[9000];
+    memset(system, 's', 1000);
+    snprintf(one, sizeof one, "{\"messages\":[" TURN("system", "%s") "," TURN("user", "first") "]}",
+             system);
+    snprintf(two, sizeof two, "{\"messages\":[" TURN("system", "%s") "," TURN("user", "first") ","
+             TURN("assistant", "yes") "," TURN("user", "and then?") "],\"temperature\":0}", system);
+    snprintf(other, sizeof other, "{\"messages\":[" TURN("system", "%s") "," TURN("user", "else") "]}",
+             system);
+    struct read *a = read_body(one), *b = read_body(two), *c = read_body(other);
+    assert_true(a->conversation != 0 && a->conversation == b->conversation);
+    assert_true(c->conversation != a->conversation);
+    assert_true(shared(a, b) > 900); /* all of turn one */
+    assert_true(shared(a, c) > 900 && shared(a, c) < 999); /* the instructions alone */
+    free(c);
+    snprintf(body, sizeof body, "{\"tools\":[1],\"messages\":[" TURN("system", "%s") "," TURN("user", "first")
+             "]}", system);
+    c = read_body(body); /* other tools stand before everything */
+    assert_int_equal(shared(a, c), 0);
+    free(a);
+    free(b);
+    free(c);
+    a = read_body("{\"messages\":[" TURN("user", "hi") "]}");
+    assert_int_equal(a->count, 0);
+    free(a);
+}
+
+static void a_text_shared_inside_one_message_is_recognised(void **state)
+{
+    (void)state;
+    static char one[20000], two[20000], text[14000];
+    memset(text, 't', 13000);
+    snprintf(one, sizeof one, "{\"messages\":[" TURN("user", "%s first?") "]}", text);
+    snprintf(two, sizeof two, "{\"messages\":[" TURN("user", "%s second?") "]}", text);
+    struct read *a = read_body(one), *b = read_body(two);
+    assert_true(shared(a, b) >= 12288 * 1000 / 13100);
+    text[5000] = 'x';
+    snprintf(two, sizeof two, "{\"messages\":[" TURN("user", "%s second?") "]}", text);
+    free(b);
+    b = read_body(two);
+    assert_true(shared(a, b) > 0 && shared(a, b) < 200); /* the first 2 KiB */
+    free(a);
+    free(b);
+}
+
+/* ---- addresses ---------------------------------------------------------------------------------------- */
+
+static uint64_t owner(const char *address)
+{
+    uint64_t h = ek_address_owner(ek_str_of(address), 3);
+    assert_true(h != 0);
+    return h;
+}
+
+static void neighbours_share_their_part(void **state)
+{
+    (void)state;
+    assert_true(owner("10.1.2.3") == owner("10.1.2.200"));
+    assert_true(owner("10.1.2.3") == owner("::ffff:10.1.2.9"));
+    assert_true(owner("10.1.2.3") != owner("10.1.3.3"));
+    assert_true(owner("2001:db8:1:2200::1") == owner("2001:db8:1:22ff:9::7"));
+    assert_true(owner("2001:db8:1:2200::1") != owner("2001:db8:1:2300::1"));
+    assert_true(owner("unix") == owner("unix"));
+    assert_true(owner("") != owner("unix"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_place_is_in_the_head),
+        cmocka_unit_test(an_estimate_is_in_the_head_too),
+        cmocka_unit_test(who_is_in_a_hurry_is_refused_in_time),
+        cmocka_unit_test(a_deadline_that_cannot_be_met_is_refused_at_once),
+        cmocka_unit_test(the_patience_of_a_tier_ends),
+        cmocka_unit_test(headers_that_cannot_be_meant_are_refused),
+        cmocka_unit_test(a_cheaper_model_is_named_where_it_would_help),
+        cmocka_unit_test(retry_after_is_personal),
+        cmocka_unit_test(a_repeat_takes_the_place_of_its_open_first),
+        cmocka_unit_test(a_whole_answer_superseded_is_not_retried),
+        cmocka_unit_test(the_place_of_one_who_left_is_kept_for_a_minute),
+        cmocka_unit_test(those_who_ask_the_same_at_once_both_wait),
+        cmocka_unit_test(a_conversation_and_its_prefix_are_recognised),
+        cmocka_unit_test(a_text_shared_inside_one_message_is_recognised),
+        cmocka_unit_test(neighbours_share_their_part),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
