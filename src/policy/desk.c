@@ -124,6 +124,7 @@ void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_ent
     ek_list_append(list_of(p, e), &e->link);
     watch_cap(p, payer);
     if (next == ENTRY_FREE) ek_kinds_leave(&p->kinds, e->kind);
+    if (next == ENTRY_FREE) ek_order_forget(&p->order, &e->item);
     if (next == ENTRY_FREE) e->generation = (uint16_t)((e->generation + 1) & 0x7fff);
     if (next == ENTRY_FREE && e->generation == 0) e->generation = 1; /* a ticket is never 0 */
 }
@@ -293,19 +294,17 @@ uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, 
 {
     uint32_t best = EK_DESK_UPSTREAMS_MAX;
     double best_score = 0;
-    const struct ek_order_item *it = &e->item;
+    struct ek_chain chain = ek_order_chain(&p->order, &e->item, e->prompt_tokens);
     *cached_tokens = 0;
     for (uint64_t m = p->pool[e->pool].mask; m; m &= m - 1) {
         uint32_t u = (uint32_t)__builtin_ctzll(m);
         uint32_t room = ek_desk_upstream_room(&p->upstream[u]);
         if (room == 0 || !ek_desk_kv_fits(&p->upstream[u], e)) continue;
-        uint32_t warm = 0;
-        if (it->prefix_count)
-            warm = ek_warm_tokens(&p->warm, u, ek_order_prefix(&p->order, it), it->prefix_count);
+        uint32_t warm = ek_warm_tokens(&p->warm, u, &chain);
         /* A whole warm prompt is worth half of the upstream's slots being busy, no more. */
         double share = e->prompt_tokens ? (double)warm / e->prompt_tokens : 0;
         double score = (double)room / ek_desk_upstream_slots(&p->upstream[u]) + 0.5 * (share > 1 ? 1 : share);
-        if (p->pools == 1 && !it->prefix_count) score = room;
+        if (p->pools == 1 && !chain.count) score = room;
         if (score <= best_score) continue;
         best = u;
         best_score = score;

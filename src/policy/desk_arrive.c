@@ -5,8 +5,6 @@
 #include "base/must.h"
 #include "policy/cost.h"
 
-#include <string.h>
-
 #define OUTPUT_GUESS 512u /* tokens, before any answer was seen */
 #define COST_NANO_MAX 10000000000000 /* of one request: 10,000 units of currency; sums stay far from 2^63 */
 #define PLACE_NS (60 * EK_S_NS)
@@ -99,9 +97,7 @@ static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_a
     if (a->conversation && !a->first_turn &&
         ek_index_find(&p->conversations, a->conversation) != EK_INDEX_NONE)
         e->item.node.key = EK_RANK_CONVERSATION;
-    e->item.prefix_count = (uint8_t)a->prefix_count;
-    if (a->prefix_count)
-        memcpy(ek_order_prefix(&p->order, &e->item), a->prefix, a->prefix_count * sizeof a->prefix[0]);
+    ek_order_tell(&p->order, &e->item, a->prefix, a->prefix_count, a->prompt_tokens);
     price(p, e, a);
 }
 

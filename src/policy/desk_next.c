@@ -155,8 +155,9 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     e->used_known = false;
     e->upstream = (uint8_t)upstream;
     charge(p, e, cached_tokens);
-    if (e->item.prefix_count)
-        ek_warm_touch(&p->warm, upstream, ek_order_prefix(&p->order, &e->item), e->item.prefix_count);
+    struct ek_chain chain = ek_order_chain(&p->order, &e->item, e->prompt_tokens);
+    ek_order_warmed(&p->order, &e->item, &chain);
+    ek_warm_touch(&p->warm, upstream, &chain);
     remember_conversation(p, e->conversation);
     ek_desk_service_begin(p, now, e, cached_tokens);
     ek_desk_move(p, e, ENTRY_RUNNING);

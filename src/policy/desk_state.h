@@ -47,8 +47,8 @@ enum ek_desk_entry_state {
  *
  *     entry ──kind──▶ kinds     model, effort, prices: the same for many          (kinds.h)
  *       │ ──item──▶ order       who pays (flow), for whom (user)                  (order.h)
- *       └──index──▶ prefixes    of those who told what their prompt begins with   (order.h)
- *               └─▶ deadlines   of those who have one; service: of those who run
+ *       │      └──▶ chains      what the prompt begins with, of those who told it (chain.h)
+ *       └──index──▶ deadlines   of those who have one; service: of those who run
  *
  * The last two are tables of their own in which a page that was never touched takes no memory. */
 struct ek_desk_entry {
@@ -100,7 +100,7 @@ struct ek_desk_entry {
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
     uint8_t step;     /* of brownout it was predicted, or started, at */
 };
-_Static_assert(sizeof(struct ek_desk_entry) <= 176,
+_Static_assert(sizeof(struct ek_desk_entry) <= 184,
                "a waiting request may cost 1 kB beyond its body, and 830 bytes of it are spoken for");
 _Static_assert(EK_DESK_WAITING_MAX < 1u << 24, "told_position holds every place there is");
 

@@ -6,7 +6,6 @@
 #include "base/must.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- birth ---------------------------------------------------------------------------------------- */
 
@@ -21,11 +20,11 @@ bool ek_order_init(struct ek_order *o, uint32_t items_max, uint32_t accounts_max
     o->flows_max = o->users_max = items_max + accounts_max;
     o->flow = calloc(o->flows_max, sizeof *o->flow);
     o->user = calloc(o->users_max, sizeof *o->user);
-    o->prefixes = calloc(items_max, sizeof *o->prefixes);
     bool ok = ek_index_init(&o->flow_index, o->flows_max);
     ok = ek_index_init(&o->user_index, o->users_max) && ok;
-    ok = ek_index_init(&o->prefix_index, items_max * EK_DESK_PREFIX_MAX) && ok;
-    if (ok && o->flow && o->user && o->prefixes) return true;
+    ok = ek_chains_init(&o->chains, items_max) && ok;
+    o->bag = calloc(items_max, sizeof *o->bag);
+    if (ok && o->flow && o->user && o->bag) return true;
     ek_order_free(o);
     return false;
 }
@@ -34,11 +33,11 @@ void ek_order_free(struct ek_order *o)
 {
     ek_index_free(&o->flow_index);
     ek_index_free(&o->user_index);
-    ek_index_free(&o->prefix_index);
-    free(o->prefixes);
+    ek_chains_free(&o->chains);
+    free(o->bag);
     free(o->flow);
     free(o->user);
-    o->prefixes = NULL;
+    o->bag = NULL;
     o->flow = NULL;
     o->user = NULL;
 }
@@ -148,57 +147,6 @@ static void unpin(struct ek_order *o, struct ek_order_item *it)
     if (--u->pins == 0) ek_list_append(&o->idle_users, &u->idle);
 }
 
-/* ---- prefixes of those who wait -------------------------------------------------------------------- */
-
-static uint32_t index_of(const struct ek_order *o, const struct ek_order_item *it)
-{
-    return (uint32_t)((size_t)((const char *)it - o->items) / o->item_stride_bytes);
-}
-
-struct ek_prefix *ek_order_prefix(const struct ek_order *o, const struct ek_order_item *it)
-{
-    return o->prefixes[index_of(o, it)].prefix;
-}
-
-static uint64_t prefix_key(const struct ek_order_flow *f, uint64_t hash)
-{
-    return ek_index_mix(hash, (uint64_t)(f->tier * EK_DESK_POOLS_MAX + f->pool));
-}
-
-static struct ek_order_link *link_at(const struct ek_order *o, uint32_t place)
-{
-    return &o->prefixes[(place - 1) / EK_DESK_PREFIX_MAX].link[(place - 1) % EK_DESK_PREFIX_MAX];
-}
-
-static void prefixes_in(struct ek_order *o, const struct ek_order_item *it)
-{
-    if (!it->prefix_count) return;
-    uint32_t index = index_of(o, it);
-    struct ek_order_prefixes *mine = &o->prefixes[index];
-    for (uint32_t k = 0; k < it->prefix_count; k++) {
-        uint64_t key = prefix_key(ek_order_flow(o, it), mine->prefix[k].hash);
-        uint32_t first = ek_index_find(&o->prefix_index, key);
-        uint32_t place = index * EK_DESK_PREFIX_MAX + k + 1;
-        mine->link[k] = (struct ek_order_link){.next = first == EK_INDEX_NONE ? 0 : first};
-        if (mine->link[k].next) link_at(o, mine->link[k].next)->prev = place;
-        ek_index_set(&o->prefix_index, key, place);
-    }
-}
-
-static void prefixes_out(struct ek_order *o, const struct ek_order_item *it)
-{
-    if (!it->prefix_count) return;
-    const struct ek_order_prefixes *mine = &o->prefixes[index_of(o, it)];
-    for (uint32_t k = 0; k < it->prefix_count; k++) {
-        uint64_t key = prefix_key(ek_order_flow(o, it), mine->prefix[k].hash);
-        struct ek_order_link l = mine->link[k];
-        if (l.next) link_at(o, l.next)->prev = l.prev;
-        if (l.prev) link_at(o, l.prev)->next = l.next;
-        else if (l.next) ek_index_set(&o->prefix_index, key, l.next);
-        else ek_index_remove(&o->prefix_index, key);
-    }
-}
-
 /* ---- in and out of line ---------------------------------------------------------------------------- */
 
 /* Bring user and flow in step with the user's line. */
@@ -237,8 +185,8 @@ static void enter(struct ek_order *o, struct ek_order_item *it, bool keep)
     o->class[f->pool][f->tier].waiting++;
     f->waiting++;
     ek_tree_put(&u->line, &it->node, it->node.key, it->node.seq, it->node.value);
-    if (it->prefix_count) o->class[f->pool][f->tier].prefixes = true;
-    prefixes_in(o, it);
+    if (it->chain_count) o->class[f->pool][f->tier].chains = true;
+    ek_order_bag_in(o, it);
     refresh(o, f, u, keep);
 }
 
@@ -251,8 +199,8 @@ static void leave(struct ek_order *o, struct ek_order_item *it)
     o->backlog[group][f->tier]--;
     o->class[f->pool][f->tier].waiting--;
     f->waiting--;
-    prefixes_out(o, it);
     ek_tree_remove(&u->line, &it->node);
+    ek_order_bag_out(o, it);
     refresh(o, f, u, true);
 }
 
@@ -264,6 +212,27 @@ static void charge(struct ek_order *o, struct ek_order_item *it, int64_t by)
     ek_fair_charge(&c->flows, &f->node, by);
     o->clock[o->group[f->pool]][f->tier] += (double)by / o->weight[f->tier];
     c->clock += (double)by;
+}
+
+void ek_order_tell(struct ek_order *o, struct ek_order_item *it, const struct ek_prefix *prefix,
+                   uint32_t count, uint32_t prompt_tokens)
+{
+    MUST(it->chain == 0 && !it->pinned);
+    it->chain = ek_chains_put(&o->chains, prefix, count, prompt_tokens);
+    it->chain_count = (uint8_t)count;
+}
+
+void ek_order_forget(struct ek_order *o, struct ek_order_item *it)
+{
+    MUST(!it->pinned && !ek_tree_has(&it->node));
+    ek_chains_drop(&o->chains, it->chain, it->chain_count);
+    it->chain = it->chain_count = 0;
+}
+
+struct ek_chain ek_order_chain(const struct ek_order *o, const struct ek_order_item *it,
+                               uint32_t prompt_tokens)
+{
+    return ek_chains_get(&o->chains, it->chain, it->chain_count, prompt_tokens);
 }
 
 void ek_order_put(struct ek_order *o, struct ek_order_item *it, uint32_t tier, uint32_t pool, uint64_t who,
@@ -311,7 +280,6 @@ void ek_order_leave(struct ek_order *o, struct ek_order_item *it)
 void ek_order_start(struct ek_order *o, struct ek_order_item *it)
 {
     struct ek_order_flow *f = ek_order_flow(o, it);
-    struct ek_order_class *c = &o->class[f->pool][f->tier];
     if (it->returned) { /* it was charged when it started first */
         wait_returned(o, it, false);
         return;
@@ -320,11 +288,6 @@ void ek_order_start(struct ek_order *o, struct ek_order_item *it)
     leave(o, it);
     struct ek_order_user *u = ek_order_user(o, it);
     u->run = it->node.key == EK_RANK_CONVERSATION ? u->run + 1 : 0;
-    if (it->prefix_count) {
-        struct ek_order_chain *h = &c->hot[c->hot_next++ % EK_ORDER_HOT];
-        memcpy(h->prefix, ek_order_prefix(o, it), sizeof h->prefix);
-        h->count = it->prefix_count;
-    }
     o->clock_last[o->group[f->pool]] = o->clock[o->group[f->pool]][f->tier];
     charge(o, it, it->node.value);
 }

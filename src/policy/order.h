@@ -21,11 +21,13 @@
 #define EK_POLICY_ORDER_H
 
 #include "base/list.h"
+#include "policy/chain.h"
 #include "policy/desk.h"
 #include "policy/fair.h"
 #include "policy/index.h"
 
-#define EK_ORDER_HOT 8 /* chains of prefixes started lately, per class */
+#define EK_ORDER_HOT 8          /* prompts started lately that are remembered, per class */
+#define EK_ORDER_HOT_CELLS 256u /* four times as many as they can have tags */
 
 enum ek_order_rank { EK_RANK_CONVERSATION = 0, EK_RANK_NEW };
 
@@ -64,23 +66,14 @@ struct ek_order_item {
     bool pinned;              /* waits or runs. `user` is true a little longer, until the next arrival: whose
                                * it was is asked once more at its end */
     bool returned;            /* waits in the class's line of those who came back */
-    uint8_t prefix_count;     /* the prefixes themselves: ek_order_prefixes */
+    uint8_t chain_count;
+    uint32_t chain;           /* what the prompt begins with: a place in order.chains; 0: nothing told */
+    uint32_t bag_at;          /* in line, when it told that */
 };
 
-struct ek_order_link { /* in the list of those who wait with the same prefix block; 1 + place, 0: none */
-    uint32_t next, prev;
-};
-
-/* What the prompts of those who told it begin with. In a table of its own, by the item's index: most tell
- * nothing, and a page of it that was never touched takes no memory. */
-struct ek_order_prefixes {
-    struct ek_prefix prefix[EK_DESK_PREFIX_MAX];
-    struct ek_order_link link[EK_DESK_PREFIX_MAX];
-};
-
-struct ek_order_chain {
-    struct ek_prefix prefix[EK_DESK_PREFIX_MAX];
-    uint32_t count;
+struct ek_order_hot { /* a prompt started lately */
+    struct ek_chain chain;
+    uint32_t flow, generation; /* whose it was */
 };
 
 struct ek_order_class {
@@ -88,10 +81,11 @@ struct ek_order_class {
     struct ek_tree returned; /* key 0, by seq; value cost */
     double clock; /* work served, nano-units: chooses among the pools of a tier */
     uint32_t waiting;   /* held back ones included */
-    bool prefixes;      /* some request here told its prefixes */
+    bool chains;        /* some request here told what it begins with */
     uint32_t local_run; /* starts out of turn in a row */
     uint32_t hot_next;
-    struct ek_order_chain hot[EK_ORDER_HOT];
+    struct ek_order_hot hot[EK_ORDER_HOT];
+    uint8_t hot_place[EK_ORDER_HOT_CELLS]; /* by tag, open addressing: 1 + number in hot * 8 + in its chain */
 };
 
 struct ek_order {
@@ -104,14 +98,16 @@ struct ek_order {
     uint32_t backlog[EK_DESK_POOLS_MAX][EK_DESK_TIERS_MAX]; /* waiting in a group's tier */
     double clock_last[EK_DESK_POOLS_MAX];                   /* of the tier served last */
     struct ek_order_class class[EK_DESK_POOLS_MAX][EK_DESK_TIERS_MAX];
-    char *items; /* the first of the caller's items, and the distance from one to the next */
+    struct ek_chains chains;
+    char *items;   /* the first of the caller's, and how far it is from one to the next */
     size_t item_stride_bytes;
-    struct ek_order_prefixes *prefixes;
+    uint32_t *bag; /* order_local.c: numbers of those in line that told what they begin with */
+    uint32_t bag_count, look_next;
     struct ek_order_flow *flow;
     struct ek_order_user *user;
     uint32_t flows_max, flows_made, users_max, users_made;
     struct ek_list idle_flows, idle_users; /* the longest idle first */
-    struct ek_index flow_index, user_index, prefix_index;
+    struct ek_index flow_index, user_index;
     int64_t quantum_nano;
     uint64_t local; /* starts out of turn */
 };
@@ -135,10 +131,23 @@ static inline struct ek_order_flow *ek_order_flow(const struct ek_order *o, cons
 {
     return ek_order_user(o, it)->flow;
 }
-/* Where the item's prefixes are, or, before ek_order_put, are to be written: prefix_count of them. */
-struct ek_prefix *ek_order_prefix(const struct ek_order *o, const struct ek_order_item *it);
+/* What its prompt begins with; before ek_order_put. Kept until ek_order_forget, in line or not. */
+void ek_order_tell(struct ek_order *o, struct ek_order_item *it, const struct ek_prefix *prefix,
+                   uint32_t count, uint32_t prompt_tokens);
+void ek_order_forget(struct ek_order *o, struct ek_order_item *it);
+struct ek_chain ek_order_chain(const struct ek_order *o, const struct ek_order_item *it,
+                               uint32_t prompt_tokens);
 
-/* A request enters the line: rank, seq, cost and prefixes are set. `who` pays, `user` is the level below;
+static inline uint32_t ek_order_index_of(const struct ek_order *o, const struct ek_order_item *it)
+{
+    return (uint32_t)((size_t)((const char *)it - o->items) / o->item_stride_bytes);
+}
+static inline struct ek_order_item *ek_order_item_at(const struct ek_order *o, uint32_t index)
+{
+    return (struct ek_order_item *)(void *)(o->items + index * o->item_stride_bytes);
+}
+
+/* A request enters the line: rank, seq and cost are set. `who` pays, `user` is the level below;
  * keep: no lift, its place is its by right. put_back: it was running and stays charged. */
 void ek_order_put(struct ek_order *o, struct ek_order_item *it, uint32_t tier, uint32_t pool, uint64_t who,
                   uint64_t user, bool keep);
@@ -151,6 +160,14 @@ bool ek_order_due(const struct ek_order *o, uint64_t room, uint32_t *tier, uint3
 struct ek_order_item *ek_order_next(struct ek_order *o, uint32_t tier, uint32_t pool);
 /* It starts: leaves the line and is charged its cost. */
 void ek_order_start(struct ek_order *o, struct ek_order_item *it);
+/* order_local.c: with this chain a prompt was started; others that begin so may go before their turn. */
+void ek_order_warmed(struct ek_order *o, const struct ek_order_item *it, const struct ek_chain *chain);
+void ek_order_bag_in(struct ek_order *o, struct ek_order_item *it); /* into line, out of it */
+void ek_order_bag_out(struct ek_order *o, struct ek_order_item *it);
+/* The one that shares most with those started lately, if it shares more than the one in turn does; of flows
+ * with a counter up to counter_max. NULL: none. */
+struct ek_order_item *ek_order_warmest(struct ek_order *o, uint32_t tier, uint32_t pool,
+                                       const struct ek_order_item *turn, int64_t counter_max);
 /* A running one turned out to cost `by` more (or less). */
 void ek_order_settle(struct ek_order *o, struct ek_order_item *it, int64_t by);
 /* A running one has ended, after settling. */

@@ -10,7 +10,6 @@
 
 #define LOCAL_RUN_MAX 16u       /* starts out of turn in a row */
 #define CONVERSATION_RUN_MAX 4u /* requests of running conversations before a new one of the same user */
-#define LOOK_MAX 4u             /* requests looked at per shared block */
 #define QUANTUM_REQUESTS 4
 
 /* ---- who is due ----------------------------------------------------------------------------------- */
@@ -68,60 +67,6 @@ static struct ek_order_item *in_turn(struct ek_order_flow *f)
     return fresh ? fresh : it;
 }
 
-/* Tokens that this prompt shares with one of those started lately. */
-static uint32_t warm_tokens(const struct ek_order *o, const struct ek_order_class *c,
-                            const struct ek_order_item *it)
-{
-    if (!it->prefix_count) return 0;
-    const struct ek_prefix *prefix = ek_order_prefix(o, it);
-    for (uint32_t k = it->prefix_count; k > 0; k--)
-        for (uint32_t h = 0; h < EK_ORDER_HOT; h++)
-            for (uint32_t j = 0; j < c->hot[h].count; j++)
-                if (c->hot[h].prefix[j].hash == prefix[k - 1].hash) return prefix[k - 1].tokens;
-    return 0;
-}
-
-static struct ek_order_item *item_at(const struct ek_order *o, uint32_t index)
-{
-    return (struct ek_order_item *)(void *)(o->items + index * o->item_stride_bytes);
-}
-
-/* One that waits with this block, of a flow that is not too far ahead. */
-static struct ek_order_item *sharer(const struct ek_order *o, uint32_t tier, uint32_t pool, uint64_t hash,
-                                    int64_t counter_max)
-{
-    uint64_t key = ek_index_mix(hash, (uint64_t)(tier * EK_DESK_POOLS_MAX + pool));
-    uint32_t place = ek_index_find(&o->prefix_index, key);
-    if (place == EK_INDEX_NONE) return NULL;
-    for (uint32_t i = 0; place && i < LOOK_MAX; i++) {
-        uint32_t index = (place - 1) / EK_DESK_PREFIX_MAX;
-        struct ek_order_item *it = item_at(o, index);
-        const struct ek_order_flow *f = ek_order_flow(o, it);
-        if (!f->node.held && f->node.counter <= counter_max) return it;
-        place = o->prefixes[index].link[(place - 1) % EK_DESK_PREFIX_MAX].next;
-    }
-    return NULL;
-}
-
-static struct ek_order_item *warmest(const struct ek_order *o, uint32_t tier, uint32_t pool,
-                                     int64_t counter_max, uint32_t *tokens)
-{
-    const struct ek_order_class *c = &o->class[pool][tier];
-    struct ek_order_item *best = NULL;
-    *tokens = 0;
-    for (uint32_t h = 1; h <= EK_ORDER_HOT; h++) {
-        const struct ek_order_chain *chain = &c->hot[(c->hot_next - h) % EK_ORDER_HOT];
-        for (uint32_t k = chain->count; k > 0 && chain->prefix[k - 1].tokens > *tokens; k--) {
-            struct ek_order_item *it = sharer(o, tier, pool, chain->prefix[k - 1].hash, counter_max);
-            if (!it) continue;
-            best = it;
-            *tokens = chain->prefix[k - 1].tokens;
-            break;
-        }
-    }
-    return best;
-}
-
 struct ek_order_item *ek_order_next(struct ek_order *o, uint32_t tier, uint32_t pool)
 {
     struct ek_order_class *c = &o->class[pool][tier];
@@ -129,12 +74,11 @@ struct ek_order_item *ek_order_next(struct ek_order *o, uint32_t tier, uint32_t 
     struct ek_fair_node *n = ek_fair_next(&c->flows);
     MUST(n);
     struct ek_order_item *turn = in_turn(EK_CONTAINER(n, struct ek_order_flow, node));
-    uint32_t tokens;
-    if (c->prefixes && c->local_run < LOCAL_RUN_MAX) {
+    if (c->chains && c->local_run < LOCAL_RUN_MAX) {
         int64_t quantum = o->quantum_nano ? o->quantum_nano
                                           : QUANTUM_REQUESTS * (c->flows.work / (int64_t)c->flows.count);
-        struct ek_order_item *warm = warmest(o, tier, pool, n->counter + quantum, &tokens);
-        if (warm && warm != turn && tokens > warm_tokens(o, c, turn)) {
+        struct ek_order_item *warm = ek_order_warmest(o, tier, pool, turn, n->counter + quantum);
+        if (warm) {
             c->local_run++;
             o->local++;
             return warm;

@@ -29,12 +29,12 @@ static struct ek_warm_cell *set_of(const struct ek_warm *w, uint64_t key)
     return &w->cell[(uint32_t)(key >> 16) & w->mask & ~(WAYS - 1)];
 }
 
-void ek_warm_touch(struct ek_warm *w, uint32_t upstream, const struct ek_prefix *prefix, uint32_t count)
+void ek_warm_touch(struct ek_warm *w, uint32_t upstream, const struct ek_chain *chain)
 {
-    MUST(count <= EK_DESK_PREFIX_MAX);
+    MUST(chain->count <= EK_DESK_PREFIX_MAX);
     w->time++;
-    for (uint32_t k = 0; k < count; k++) {
-        uint64_t key = ek_index_mix(prefix[k].hash, upstream + 1);
+    for (uint32_t k = 0; k < chain->count; k++) {
+        uint64_t key = ek_index_mix(chain->tag[k], upstream + 1);
         struct ek_warm_cell *set = set_of(w, key), *at = set;
         for (uint32_t i = 0; i < WAYS; i++) {
             if (set[i].key == key && set[i].used) {
@@ -47,15 +47,14 @@ void ek_warm_touch(struct ek_warm *w, uint32_t upstream, const struct ek_prefix 
     }
 }
 
-uint32_t ek_warm_tokens(const struct ek_warm *w, uint32_t upstream, const struct ek_prefix *prefix,
-                        uint32_t count)
+uint32_t ek_warm_tokens(const struct ek_warm *w, uint32_t upstream, const struct ek_chain *chain)
 {
-    MUST(count <= EK_DESK_PREFIX_MAX);
-    for (uint32_t k = count; k > 0; k--) {
-        uint64_t key = ek_index_mix(prefix[k - 1].hash, upstream + 1);
+    MUST(chain->count <= EK_DESK_PREFIX_MAX);
+    for (uint32_t k = chain->count; k > 0; k--) {
+        uint64_t key = ek_index_mix(chain->tag[k - 1], upstream + 1);
         const struct ek_warm_cell *set = set_of(w, key);
         for (uint32_t i = 0; i < WAYS; i++)
-            if (set[i].key == key && set[i].used) return prefix[k - 1].tokens;
+            if (set[i].key == key && set[i].used) return chain->tokens[k - 1];
     }
     return 0;
 }

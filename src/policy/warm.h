@@ -5,7 +5,7 @@
 #ifndef EK_POLICY_WARM_H
 #define EK_POLICY_WARM_H
 
-#include "policy/desk.h"
+#include "policy/chain.h"
 
 struct ek_warm_cell {
     uint64_t key;
@@ -20,10 +20,9 @@ struct ek_warm {
 
 bool ek_warm_init(struct ek_warm *w, uint32_t cells); /* a power of two; false: no memory */
 void ek_warm_free(struct ek_warm *w);
-void ek_warm_touch(struct ek_warm *w, uint32_t upstream, const struct ek_prefix *prefix, uint32_t count);
+void ek_warm_touch(struct ek_warm *w, uint32_t upstream, const struct ek_chain *chain);
 /* Tokens of the longest prefix that this upstream has seen lately. */
-uint32_t ek_warm_tokens(const struct ek_warm *w, uint32_t upstream, const struct ek_prefix *prefix,
-                        uint32_t count);
+uint32_t ek_warm_tokens(const struct ek_warm *w, uint32_t upstream, const struct ek_chain *chain);
 /* It died: it remembers nothing. O(cells); rare. */
 void ek_warm_forget_all(struct ek_warm *w);
 
