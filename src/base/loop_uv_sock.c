@@ -25,7 +25,6 @@ struct world_sock {
     struct ek_sock base;
     struct ek_link turn;        /* on world.turn while `wants` is not 0 */
     size_t queued;              /* bytes in write blocks */
-    struct connecting *connecting; /* while under way: outgoing only */
     uint8_t wants;
     bool reading;
     bool half_closed;           /* eof was seen: reading is over */
@@ -35,7 +34,7 @@ struct world_sock {
         uv_stream_t stream;
         uv_tcp_t tcp;
         uv_pipe_t pipe;
-    } u; /* last: only as much of it is there as its kind takes (sock_new) */
+    } u; /* last: only as much of it is there as its kind takes (sock_new). handle.data: see connecting_of */
 };
 
 /* An outgoing connection on its way. A name may stand for addresses of both families ("localhost"),
@@ -65,9 +64,21 @@ static struct world_sock *sock_of(const struct ek_sock *s)
 
 static void attempt_close(struct connecting *k);
 
+/* libuv gives its handle back, which lies in ours; so its pointer for us is free for what most sockets never
+ * have: the connection under way. NULL: there is none (any more). */
+static struct connecting *connecting_of(const struct world_sock *s)
+{
+    return s->u.handle.data;
+}
+
+static struct world_sock *sock_at(void *handle)
+{
+    return (struct world_sock *)(void *)((char *)handle - offsetof(struct world_sock, u));
+}
+
 static void sock_gone(uv_handle_t *h)
 {
-    struct world_sock *s = h->data;
+    struct world_sock *s = sock_at(h);
     s->base.magic = 0;
     free(s);
 }
@@ -90,7 +101,7 @@ static void fail(struct world_sock *s, int error)
 /* ---- reading ---- */
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 {
-    struct world_sock *s = h->data;
+    struct world_sock *s = sock_at(h);
     (void)suggested;
     buf->base = world_of(s->base.loop)->receive;
     buf->len = LOOP_RECEIVE_BYTES;
@@ -98,7 +109,7 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    struct world_sock *s = stream->data;
+    struct world_sock *s = sock_at(stream);
     if (n == 0) return; /* EAGAIN */
     if (n == UV_EOF) {
         s->reading = false;
@@ -121,7 +132,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 void world_sock_read(struct ek_sock *base, bool on)
 {
     struct world_sock *s = sock_of(base);
-    if (s->reading == on || s->half_closed || s->connecting) return;
+    if (s->reading == on || s->half_closed || connecting_of(s)) return;
     s->reading = on;
     if (!on) {
         uv_read_stop(&s->u.stream);
@@ -199,7 +210,7 @@ void world_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t c
     size_t total = 0;
     size_t taken = 0;
     MUST(count <= WRITE_PARTS_MAX);
-    MUST(!s->connecting);
+    MUST(!connecting_of(s));
     for (size_t i = 0; i < count; i++) total += parts[i].iov_len;
     if (total == 0 || (s->wants & WANTS_FAIL)) return;
     if (s->queued == 0) {
@@ -241,8 +252,8 @@ void world_sock_close(struct ek_sock *base, bool reset)
     struct world_sock *s = sock_of(base);
     struct world *w = world_of(base->loop);
     if (ek_link_linked(&s->turn)) ek_list_remove(&w->turn, &s->turn);
-    if (s->connecting) {
-        struct connecting *k = s->connecting;
+    struct connecting *k = connecting_of(s);
+    if (k) {
         k->sock = NULL;
         if (k->attempt)
             attempt_close(k); /* its callback follows, cancelled, and ends k */
@@ -267,24 +278,35 @@ void world_sock_peer(const struct ek_sock *base, char *out, size_t cap)
 }
 
 /* ---- addresses ---- */
-static bool split_address(const char *address, char *host, size_t host_cap, int *port)
+struct place { /* where to connect to, or to listen at */
+    const char *path; /* of a unix socket, inside the address; NULL: the rest counts */
+    char host[256];
+    int port;
+    bool numeric; /* `at` is host and port; else host is a name to be looked up */
+    struct sockaddr_storage at;
+};
+
+/* "HOST:PORT", "[v6]:PORT" or "unix:/path". */
+static bool read_place(const char *address, struct place *out)
 {
+    *out = (struct place){.path = NULL};
+    if (strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0) {
+        out->path = address + sizeof UNIX_PREFIX - 1;
+        return true;
+    }
     const char *colon = strrchr(address, ':');
-    uint64_t value;
-    if (!colon || !ek_str_u64(ek_str_of(colon + 1), &value) || value > 65535) return false;
+    uint64_t port;
+    if (!colon || !ek_str_u64(ek_str_of(colon + 1), &port) || port > 65535) return false;
     struct ek_str name = {address, (size_t)(colon - address)};
     if (name.len >= 2 && name.data[0] == '[' && name.data[name.len - 1] == ']')
         name = (struct ek_str){name.data + 1, name.len - 2};
     else if (memchr(name.data, ':', name.len))
         return false; /* a bare IPv6 address: which colon is the port's? */
-    *port = (int)value;
-    return name.len > 0 && ek_str_copy(name, host, host_cap);
-}
-
-static bool numeric(const char *host, int port, struct sockaddr_storage *out)
-{
-    return uv_ip4_addr(host, port, (struct sockaddr_in *)out) == 0 ||
-           uv_ip6_addr(host, port, (struct sockaddr_in6 *)out) == 0;
+    if (name.len == 0 || !ek_str_copy(name, out->host, sizeof out->host)) return false;
+    out->port = (int)port;
+    out->numeric = uv_ip4_addr(out->host, out->port, (struct sockaddr_in *)&out->at) == 0 ||
+                   uv_ip6_addr(out->host, out->port, (struct sockaddr_in6 *)&out->at) == 0;
+    return true;
 }
 
 static struct world_sock *sock_new(struct world *w, bool is_unix, const struct ek_sock_handler *h, void *arg)
@@ -297,7 +319,7 @@ static struct world_sock *sock_new(struct world *w, bool is_unix, const struct e
         MUST(uv_pipe_init(&w->uv, &s->u.pipe, 0) == 0);
     else
         MUST(uv_tcp_init(&w->uv, &s->u.tcp) == 0);
-    s->u.handle.data = s;
+    s->u.handle.data = NULL;
     return s;
 }
 
@@ -306,7 +328,7 @@ static void try_next(struct connecting *k, int last_error);
 
 static void connect_over(struct connecting *k)
 {
-    if (k->sock) k->sock->connecting = NULL;
+    if (k->sock) k->sock->u.handle.data = NULL;
     if (k->found) uv_freeaddrinfo(k->found);
     free(k);
 }
@@ -395,27 +417,24 @@ struct ek_sock *world_sock_connect(struct ek_loop *l, const char *address,
                                 const struct ek_sock_handler *h, void *arg, const char **why)
 {
     struct world *w = world_of(l);
-    bool is_unix = strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0;
-    char host[256];
-    int port = 0;
-    struct sockaddr_storage a;
-    if (!is_unix && !split_address(address, host, sizeof host, &port)) {
+    struct place to;
+    if (!read_place(address, &to)) {
         *why = "not an address: expected HOST:PORT or unix:/path";
         return NULL;
     }
-    struct world_sock *s = sock_new(w, is_unix, h, arg);
+    struct world_sock *s = sock_new(w, to.path != NULL, h, arg);
     struct connecting *k = calloc(1, sizeof *k);
     MUST(s && k);
-    s->connecting = k;
+    s->u.handle.data = k;
     k->sock = s;
     k->connect.data = k->resolve.data = k;
     int err = 0;
-    if (is_unix)
-        uv_pipe_connect(&k->connect, &s->u.pipe, address + sizeof UNIX_PREFIX - 1, on_connect);
-    else if (numeric(host, port, &a))
-        err = uv_tcp_connect(&k->connect, &s->u.tcp, (struct sockaddr *)&a, on_connect);
+    if (to.path)
+        uv_pipe_connect(&k->connect, &s->u.pipe, to.path, on_connect);
+    else if (to.numeric)
+        err = uv_tcp_connect(&k->connect, &s->u.tcp, (struct sockaddr *)&to.at, on_connect);
     else
-        err = connect_named(w, k, host, port);
+        err = connect_named(w, k, to.host, to.port);
     if (err) { /* told like every other failure: later */
         connect_over(k);
         s->error = err;
@@ -508,11 +527,8 @@ struct ek_listener *world_listen(struct ek_loop *l, const char *address, int bac
                                  const struct ek_listener_handler *h, void *arg, const char **why)
 {
     struct world *w = world_of(l);
-    bool is_unix = strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0;
-    char host[256];
-    int port = 0;
-    struct sockaddr_storage a;
-    if (!is_unix && (!split_address(address, host, sizeof host, &port) || !numeric(host, port, &a))) {
+    struct place at;
+    if (!read_place(address, &at) || (!at.path && !at.numeric)) {
         snprintf(l->why, sizeof l->why,
                  "cannot listen on %s: expected ADDRESS:PORT with a numeric address, or unix:/path", address);
         *why = l->why;
@@ -522,11 +538,11 @@ struct ek_listener *world_listen(struct ek_loop *l, const char *address, int bac
     MUST(ln != NULL);
     *ln = (struct ek_listener){.loop = l, .handler = h, .arg = arg};
     int err;
-    if (is_unix) {
-        err = bind_unix(w, ln, address + sizeof UNIX_PREFIX - 1);
+    if (at.path) {
+        err = bind_unix(w, ln, at.path);
     } else {
         MUST(uv_tcp_init(&w->uv, &ln->u.tcp) == 0);
-        err = uv_tcp_bind(&ln->u.tcp, (struct sockaddr *)&a, 0);
+        err = uv_tcp_bind(&ln->u.tcp, (struct sockaddr *)&at.at, 0);
     }
     ln->u.handle.data = ln;
     if (!err) err = uv_listen(&ln->u.stream, backlog, on_connection);
