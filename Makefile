@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-day prove-day3 prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-kills prove-day prove-day3 prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -60,6 +60,12 @@ prove-step: build ## a step of 1.4x in the load, and back
 prove-prefix: build ## what knowing prefixes is worth: a committed mix, and Mooncake's hour (needs the traces)
 	@build/evenkeel sim tests/sim/prefix.yaml --csv bench/results/prove-prefix.csv
 	@build/evenkeel sim tests/sim/mooncake.yaml --csv bench/results/prove-mooncake.csv
+
+prove-kills: ## the ledger's kill -9 test, EK_KILLS (300) kills on each database
+	@$(NEED) build test
+	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-asan tests/unit/unit_ledger_kill
+	@EK_KILLS=$${EK_KILLS:-300} build-asan/tests/unit/unit_ledger_kill
 
 fuzz: ## every fuzzer for FUZZ_SECONDS (600) side by side
 	@$(NEED) build test

@@ -10,6 +10,7 @@
  *      6. the late ones, one by one
  *
  * Sorted by account throughout, so that two doors lock rows in the same order. */
+#include "base/utf8.h"
 #include "ledger/book.h"
 #include "ledger/ledger_inside.h"
 
@@ -93,6 +94,14 @@ static enum ek_status find_leases(struct ek_ledger *l, struct batch *b)
     return s;
 }
 
+/* A text of a record: cut where it is no UTF-8, which PostgreSQL would refuse, and with it the batch. */
+static struct ek_sql_value text_of(const char *s, size_t cap)
+{
+    struct ek_str t = ek_str_make(s, strnlen(s, cap));
+    t.len = ek_utf8_valid(t);
+    return ek_sql_text(t);
+}
+
 static void fill_row(struct ek_ledger *l, const struct ek_settle_record *r, const uint8_t id[16],
                      struct ek_money charged, int64_t forgiven_nano, bool late, struct ek_sql_value *v)
 {
@@ -105,14 +114,14 @@ static void fill_row(struct ek_ledger *l, const struct ek_settle_record *r, cons
     v[3] = ek_sql_cstr(l->door);
     v[4] = ek_sql_number((int64_t)r->key);
     v[5] = ek_sql_number((int64_t)r->user_hash);
-    v[6] = ek_sql_text(ek_str_make(r->model, strnlen(r->model, sizeof r->model)));
+    v[6] = text_of(r->model, sizeof r->model);
     v[7] = ek_sql_number(charged.granted_nano);
     v[8] = ek_sql_number(charged.topped_nano);
     v[9] = ek_sql_number(forgiven_nano);
     v[10] = ek_sql_number(late);
     v[11] = ek_sql_number((int64_t)r->at_unix_ns);
     for (size_t i = 0; i < EK_COUNT(numbers); i++) v[12 + i] = ek_sql_number(numbers[i]);
-    v[18] = ek_sql_text(ek_str_make(r->ending, strnlen(r->ending, sizeof r->ending)));
+    v[18] = text_of(r->ending, sizeof r->ending);
 }
 
 static const char insert[] =
@@ -211,7 +220,7 @@ static enum ek_status count_usage(struct ek_ledger *l, struct batch *b)
         v[0] = ek_sql_number((int64_t)r->account);
         v[1] = ek_sql_number(ek_day_of(r->at_unix_ns));
         v[2] = ek_sql_number((int64_t)r->key);
-        v[3] = ek_sql_text(ek_str_make(r->model, strnlen(r->model, sizeof r->model)));
+        v[3] = text_of(r->model, sizeof r->model);
         for (size_t k = 0; k < 5; k++) v[4 + k] = ek_sql_number(n[k]);
     }
     return ek_sql_each(l->db, "INSERT INTO usage_day VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"

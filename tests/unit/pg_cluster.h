@@ -47,10 +47,20 @@ static void pg_exec(const struct pg_cluster *c, const char *const argv[])
     _exit(127);
 }
 
-static void pg_await(const struct pg_cluster *c)
+static void pg_launch(struct pg_cluster *c)
+{
+    c->server = fork();
+    MUST(c->server >= 0);
+    if (c->server == 0)
+        pg_exec(c, (const char *const[]){"postgres", "-D", c->dir, "-k", c->dir, "-c", "listen_addresses=",
+                                         "-c", "max_connections=20", "-c", "shared_buffers=16MB", NULL});
+}
+
+static void pg_await(struct pg_cluster *c)
 {
     for (int i = 0; i < 6000; i++) { /* a minute */
         if (PQping(c->url) == PQPING_OK) return;
+        if (waitpid(c->server, NULL, WNOHANG) == c->server) pg_launch(c); /* a killed one's children linger */
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
     WRONG("PostgreSQL did not start");
@@ -58,12 +68,7 @@ static void pg_await(const struct pg_cluster *c)
 
 static void pg_up(struct pg_cluster *c)
 {
-    c->server = fork();
-    MUST(c->server >= 0);
-    if (c->server == 0)
-        pg_exec(c, (const char *const[]){"postgres", "-D", c->dir, "-k", c->dir, "-c",
-                                         "listen_addresses=",
-                                         "-c", "max_connections=20", "-c", "shared_buffers=16MB", NULL});
+    pg_launch(c);
     pg_await(c);
 }
 
