@@ -15,7 +15,8 @@
 
 static struct ek_desk_service *service_of(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
-    return &p->service[ek_desk_index(p, e)];
+    MUST(e->service < p->services_made);
+    return &p->service[e->service];
 }
 
 /* ---- room ------------------------------------------------------------------------------------------ */
@@ -61,10 +62,22 @@ bool ek_desk_kv_fits(const struct ek_desk_upstream *u, const struct ek_desk_entr
 
 /* ---- what becomes of a request ------------------------------------------------------------------------ */
 
-void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+static uint32_t take_service(struct ek_policy *p)
+{
+    if (!p->service_free) {
+        MUST(p->services_made < EK_DESK_RUNNING_MAX);
+        return p->services_made++;
+    }
+    uint32_t number = p->service_free - 1;
+    p->service_free = p->service[number].next_free;
+    return number;
+}
+
+void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e,
                            uint32_t cached_tokens)
 {
     struct ek_desk_upstream *u = &p->upstream[e->upstream];
+    e->service = take_service(p);
     struct ek_desk_service *s = service_of(p, e);
     uint32_t cached = cached_tokens < e->prompt_tokens ? cached_tokens : e->prompt_tokens;
     ek_learn_sent(&u->learn, now.mono_ns, e->prompt_tokens - cached, &s->mark);
@@ -89,9 +102,10 @@ void ek_desk_service_end(struct ek_policy *p, struct ek_now now, const struct ek
     struct ek_desk_service *s = service_of(p, e);
     MUST(u->kv_tokens >= s->kv_tokens);
     u->kv_tokens -= s->kv_tokens;
-    s->kv_tokens = 0;
     ek_learn_end(&u->learn, now.mono_ns, &s->mark);
     u->kv_learned *= KV_REGAIN;
+    s->next_free = p->service_free;
+    p->service_free = e->service + 1;
 }
 
 void ek_desk_full(struct ek_policy *p, struct ek_now now, uint32_t ticket)

@@ -7,7 +7,6 @@
 
 #define OUTPUT_GUESS 512u /* tokens, before any answer was seen */
 #define COST_NANO_MAX 10000000000000 /* of one request: 10,000 units of currency; sums stay far from 2^63 */
-#define PLACE_NS (60 * EK_S_NS)
 
 static const struct ek_kind *kind_of(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
@@ -151,32 +150,6 @@ static struct ek_desk_entry *free_entry(struct ek_policy *p)
     return e;
 }
 
-/* One who left the line lately and comes again gets the old place back. */
-static bool reclaim_place(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e)
-{
-    uint32_t at = e->repeat ? ek_index_find(&p->places, e->repeat) : EK_INDEX_NONE;
-    if (at == EK_INDEX_NONE) return false;
-    struct ek_desk_place *place = &p->place[at];
-    MUST(place->repeat == e->repeat);
-    ek_index_remove(&p->places, e->repeat);
-    place->repeat = 0;
-    if (now.mono_ns > place->until_ns) return false;
-    e->item.node.seq = place->seq;
-    p->stats.rejoined++;
-    return true;
-}
-
-void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e)
-{
-    if (!e->repeat || ek_index_find(&p->places, e->repeat) != EK_INDEX_NONE) return;
-    struct ek_desk_place *place = &p->place[p->place_at];
-    if (place->repeat) ek_index_remove(&p->places, place->repeat);
-    *place = (struct ek_desk_place){.repeat = e->repeat, .seq = e->item.node.seq,
-                                    .until_ns = now.mono_ns + PLACE_NS};
-    ek_index_set(&p->places, e->repeat, p->place_at);
-    p->place_at = (p->place_at + 1) % EK_DESK_PLACES_MAX;
-}
-
 /* When its first token is foreseen: the wait, as far as it is known, and the reading of its prompt. */
 static uint64_t first_token_ns(const struct ek_policy *p, const struct ek_arrival *a,
                                const struct ek_desk_wait *w, uint64_t now_ns)
@@ -219,7 +192,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     }
     struct ek_desk_entry *e = free_entry(p);
     fill(p, e, a);
-    bool mine = reclaim_place(p, now, e);
+    bool mine = ek_desk_reclaim_place(p, now, e);
     ek_desk_arriving(pool, e->tier, (double)ek_order_cost(&e->item), now.mono_ns);
     ek_desk_saw_arrival(p, e, whole_nano(p, e, a));
     ek_order_put(&p->order, &e->item, a->tier, a->pool, a->owner ? a->owner : a->account,

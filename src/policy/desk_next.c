@@ -247,11 +247,7 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
 {
     struct ek_desk_pool *pool = &p->pool[e->pool];
     MUST(e->state == ENTRY_WAITING);
-    if (e->fresh) {
-        ek_list_remove(&p->fresh, &e->link);
-        ek_list_append(&p->waiting, &e->link);
-        e->fresh = false;
-    }
+    ek_desk_set_fresh(p, e, false);
     e->told_ns = now_ns;
     e->told_position = a->position & 0xffffffu;
     e->told_eta_ms = (int32_t)a->eta_ms;

@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of the desk, shared by its files and nobody else:
+/* The inside of the desk, shared by its files and nobody else. Who does what in this room:
  *
- *   desk.c       entries, pools, options, events        desk_next.c  actions
- *   desk_arrive.c  arrivals: in or not, at what cost    desk_look.c  counts, statistics, invariants
- *   desk_wait.c  estimates, and whether they were true   desk_admit.c  slots, KV, deadlines
+ *   what happens                                    what is decided
+ *   desk_arrive.c  someone comes: in or not,        desk_next.c     the next action: start, word, refusal
+ *                  at what price                    desk_admit.c    may it be sent: slots, KV, deadlines
+ *   desk_event.c   what becomes of those inside     desk_wait.c     how long will it wait; was that true
+ *   desk_place.c   places that outlive a client     desk_control.c  brownout and shedding
+ *   desk.c         the table: entries, lists, pools, birth, options; ek_desk_move is the one that changes
+ *                  a state                          desk_look.c     counts, statistics, invariants
+ *
+ *   made of parts that know nothing of the desk, each pure and tested by itself:
+ *   who goes next   order.h (order.c changes it, order_ask.c asks, order_local.c prefers what is warm), on
+ *                   levels of fair.h, which stand on the treap of tree.h
+ *   how long, how   estimate.h (the pace of a pool), conform.h (how far to trust that), predict.h (how long
+ *   much            an answer gets), cost.h (prices), learn.h (what an upstream can bear)
+ *   when too much   brownout.h (think less), shed.h (let fewer in)
+ *   who is who      accounts.h, kinds.h, chain.h, warm.h, all by hash: index.h
  *
  *   entry:   FREE ──▶ WAITING ──▶ RUNNING ──▶ FREE
  *                     ▲  ▲  │        │  │
@@ -48,9 +60,11 @@ enum ek_desk_entry_state {
  *     entry ──kind──▶ kinds     model, effort, prices: the same for many          (kinds.h)
  *       │ ──item──▶ order       who pays (flow), for whom (user)                  (order.h)
  *       │      └──▶ chains      what the prompt begins with, of those who told it (chain.h)
- *       └──index──▶ deadlines   of those who have one; service: of those who run
+ *       │──index──▶ deadlines   of those who have one
+ *       └─service─▶ service     of those who run
  *
- * The last two are tables of their own in which a page that was never touched takes no memory. */
+ * Chains, deadlines and service are tables of their own, in which a page that was never touched takes no
+ * memory. */
 struct ek_desk_entry {
     struct ek_link link; /* the state */
     struct ek_order_item item;
@@ -79,6 +93,7 @@ struct ek_desk_entry {
         struct { /* RUNNING, STOPPING */
             double guess_nano; /* cost as it was counted while it waited */
             struct ek_used used;
+            uint32_t service; /* its number among those in service */
             bool used_known;
             uint8_t upstream;
         };
@@ -114,10 +129,11 @@ struct ek_desk_upstream {
     double kv_learned;  /* bound on them since it said that it is full; 0: none */
 };
 
-/* Of a request in service; beside the entries, because most that wait never come to need it. */
+/* Of a request in service; beside the entries, because far more wait than run. */
 struct ek_desk_service {
     struct ek_learn_mark mark;
     uint64_t kv_tokens;
+    uint32_t next_free; /* 1 + number; 0: none */
 };
 
 /* What the brownout controller of a group of pools is told, kept with each pool; the controller itself lies
@@ -205,11 +221,14 @@ struct ek_policy {
     uint64_t drain_ns;
     uint64_t hold_ns; /* nothing starts before */
     struct ek_desk_entry *entry;
-    struct ek_desk_service *service; /* by the same index */
+    struct ek_desk_service *service;
+    uint32_t services_made, service_free; /* numbers given out so far; 1 + the first that came back */
 };
 
 /* desk.c: the only mover. The entry's upstream must already be right for `next`. */
 void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_entry_state next);
+/* WAITING: to be told its place before all others are, or told. */
+void ek_desk_set_fresh(struct ek_policy *p, struct ek_desk_entry *e, bool fresh);
 uint32_t ek_desk_ticket(const struct ek_policy *p, const struct ek_desk_entry *e);
 /* Waiting or absent, with no deadline yet. UINT64_MAX: it has none. */
 void ek_desk_set_deadline(struct ek_policy *p, struct ek_desk_entry *e, uint64_t deadline_ns);
@@ -236,7 +255,7 @@ uint32_t ek_desk_upstream_room(const struct ek_desk_upstream *u);
 /* Is there room for its context? Always where nothing is known of KV, or nothing else is there. */
 bool ek_desk_kv_fits(const struct ek_desk_upstream *u, const struct ek_desk_entry *e);
 /* In service: sent to its upstream, made tokens, left it. */
-void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e,
                            uint32_t cached_tokens);
 void ek_desk_service_tokens(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
                             uint32_t tokens);
@@ -253,8 +272,12 @@ bool ek_desk_priced(const struct ek_policy *p, const struct ek_desk_entry *e); /
 /* Of what it will be learned, and predicted, as; the entry is in the order. */
 struct ek_predict_key ek_desk_key(const struct ek_policy *p, const struct ek_desk_entry *e);
 int64_t ek_desk_bounded(int64_t nano);              /* a cost that sums can bear: 1 ... 10^13 */
+
+/* desk_place.c */
 /* It leaves the line; should it come again, its place is kept for a minute. */
 void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+/* One who left the line lately and comes again gets the old place back: true, and its number is the old. */
+bool ek_desk_reclaim_place(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e);
 
 /* desk_control.c: brownout and shedding */
 void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *o);
