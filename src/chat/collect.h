@@ -27,10 +27,7 @@ void ek_collect_free(struct ek_collect **c);
  * that cannot be joined. Both are final. */
 EK_CHECKED enum ek_status ek_collect_add(struct ek_collect *c, const struct ek_up_chunk *chunk);
 
-size_t ek_collect_bytes(const struct ek_collect *c);          /* held now */
 size_t ek_collect_choices(const struct ek_collect *c);        /* choices seen */
-enum ek_finish ek_collect_finish(const struct ek_collect *c, size_t choice_index);
-bool ek_collect_finished(const struct ek_collect *c);         /* every choice seen has a finish_reason */
 
 /* Texts so far of one choice (by its index; absent when unseen), escaped; until the next add. For
  * continuing an answer on another upstream. */

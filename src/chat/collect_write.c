@@ -2,12 +2,6 @@
 /* The collected answer as one JSON object, and looks into it on the way. */
 #include "chat/collect_inside.h"
 
-size_t ek_collect_bytes(const struct ek_collect *c)
-{
-    MUST_OBJ(c, EK_COLLECT_MAGIC);
-    return c->bytes;
-}
-
 size_t ek_collect_choices(const struct ek_collect *c)
 {
     MUST_OBJ(c, EK_COLLECT_MAGIC);
@@ -20,20 +14,6 @@ static const struct collect_choice *look(const struct ek_collect *c, size_t choi
 {
     MUST_OBJ(c, EK_COLLECT_MAGIC);
     return choice_index < EK_COUNT(c->choice) ? c->choice[choice_index] : NULL;
-}
-
-enum ek_finish ek_collect_finish(const struct ek_collect *c, size_t choice_index)
-{
-    const struct collect_choice *h = look(c, choice_index);
-    return h ? h->finish : EK_FINISH_NONE;
-}
-
-bool ek_collect_finished(const struct ek_collect *c)
-{
-    for (size_t i = 0; i < EK_COUNT(c->choice); i++) {
-        if (c->choice[i] && c->choice[i]->finish == EK_FINISH_NONE) return false;
-    }
-    return ek_collect_choices(c) > 0;
 }
 
 struct ek_str ek_collect_content(const struct ek_collect *c, size_t choice_index)

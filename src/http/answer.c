@@ -320,12 +320,6 @@ size_t ek_http_unsent(const struct ek_http_req *c)
     return c->sock ? ek_sock_queued(c->sock) : 0;
 }
 
-bool ek_http_started(const struct ek_http_req *c)
-{
-    MUST_OBJ(c, CONN_MAGIC);
-    return c->answer == ANSWER_STARTED || c->answer == ANSWER_FINISHED;
-}
-
 void ek_http_set_user(struct ek_http_req *c, void *user)
 {
     MUST_OBJ(c, CONN_MAGIC);

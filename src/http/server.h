@@ -136,7 +136,6 @@ void ek_http_finish(struct ek_http_req *req, struct ek_str last);
 void ek_http_abort(struct ek_http_req *req, enum ek_reason why);
 
 size_t ek_http_unsent(const struct ek_http_req *req); /* bytes the kernel has not taken */
-bool ek_http_started(const struct ek_http_req *req);  /* a status line has been sent */
 
 /* Hold the body back (in `head` or `body`), and go on. While paused the body's deadline stands
  * still, and a client that leaves is not noticed. */
