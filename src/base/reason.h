@@ -63,6 +63,12 @@
     X(DEADLINE, "deadline", 503, "server_error", "The request could not start before its deadline.") \
     X(SUPERSEDED, "superseded", 410, "invalid_request_error", \
       "The same request was sent again and has taken this one's place in line.") \
+    X(TICKET_UNKNOWN, "ticket_unknown", 404, "invalid_request_error", \
+      "No place is kept for this ticket: its time is over, or it was never given to you.") \
+    X(TICKET_USED, "ticket_used", 410, "invalid_request_error", \
+      "This ticket was used: an engine has had the request. Send the request again for a new place.") \
+    X(TICKET_BODY, "ticket_body", 409, "invalid_request_error", \
+      "This ticket was given for another request: send that one again, or no body at all.") \
     X(NO_UPSTREAM, "no_upstream", 503, "server_error", "No engine is ready; try again shortly.") \
     /* the work behind the door */ \
     X(UPSTREAM_CONNECT, "upstream_connect", 502, "server_error", "The engine could not be reached.") \

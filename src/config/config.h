@@ -19,6 +19,7 @@
 #include "door/options.h"
 #include "engine/options.h"
 #include "http/options.h"
+#include "journal/options.h"
 #include "policy/options.h"
 #include "upstream/options.h"
 
@@ -38,6 +39,7 @@ struct ek_config {
     struct ek_waiting_options waiting;
     struct ek_http_options limits;
     struct ek_drain_options drain;
+    struct ek_journal_options journal; /* dir NULL: none */
     struct ek_access_options access;
     struct ek_tier_list tiers;   /* one named "default" is always among them */
     struct ek_key_list keys;

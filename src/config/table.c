@@ -139,6 +139,9 @@ static const struct ek_option waiting_options[] = {
      .text = "How long a request without streaming may wait before its status 200 is sent."},
     {"newline", NULL, EK_OPTION_DURATION, FIELD(ek_waiting_options, newline_ns), 100 * MS, 300 * S,
      "10s", .text = "After that: time between the newlines that keep its connection open."},
+    {"gather", NULL, EK_OPTION_DURATION, FIELD(ek_waiting_options, gather_ns), 0, 60 * S, "2s",
+     .text = "After a restart with a journal nothing starts for so long, or until all who waited are back, "
+             "so that they are served in their old order."},
 };
 
 static const struct ek_option limits_options[] = {
@@ -164,6 +167,19 @@ static const struct ek_option limits_options[] = {
      .text = "How long a connection may rest between two requests."},
     {"write_buffer", NULL, EK_OPTION_SIZE, FIELD(ek_http_options, write_buffer_bytes), KIB, GIB,
      "64KiB", .text = "Unsent bytes of one client above which its upstream is paused."},
+};
+
+static const struct ek_option journal_options[] = {
+    {"dir", "journal", EK_OPTION_PATH, FIELD(ek_journal_options, dir), 1, 4000, NULL, .restart = RESTART,
+     .text = "Directory in which the places of those who wait outlive a restart; unset: they do not."},
+    {"bytes", NULL, EK_OPTION_SIZE, FIELD(ek_journal_options, bytes_max), 4 * MIB, 1024 * GIB, "1GiB",
+     .restart = RESTART, .text = "Disk it may take; beyond, a ticket says durable=0."},
+    {"ttl", NULL, EK_OPTION_DURATION, FIELD(ek_journal_options, ttl_ns), S, 30 * 24 * HOUR, "1h",
+     .restart = RESTART, .text = "What is older is erased, whatever became of it."},
+    {"fsync", NULL, EK_OPTION_DURATION, FIELD(ek_journal_options, fsync_ns), 0, 60 * S, "1s",
+     .restart = RESTART,
+     .text = "Longest time until it is safe from the death of the machine, too; 0s: before it is called "
+             "durable."},
 };
 
 static const struct ek_option drain_options[] = {
@@ -196,6 +212,8 @@ static const struct ek_option tiers_options[] = {
     {"patience", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, patience_ns), 0, 24 * HOUR, "0s",
      .text = "A request that could not start for so long is refused, unless it says X-Deadline-Ms; "
              "0s: it waits."},
+    {"return_grace", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, return_grace_ns), 0, 24 * HOUR,
+     "60s", .text = "A waiting caller whose connection broke keeps its place for so long; 0s: not at all."},
     {"delay_target", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, delay_target_ns), 0, HOUR, "0s",
      .text = "Thinking is shortened, and the caller told so, while newcomers would wait longer; 0s: never."},
 };
@@ -253,6 +271,8 @@ static const struct ek_option_group groups[] = {
      EK_FOR_SERVE},
     {"limits", "What one client, and all together, may use up.", ROWS(limits_options), AT(limits),
      0, 0, BOTH},
+    {"journal", "What outlives the process: the requests of those who wait.", ROWS(journal_options),
+     AT(journal), 0, 0, EK_FOR_SERVE},
     {"drain", "Leaving.", ROWS(drain_options), AT(drain), 0, 0, EK_FOR_SERVE},
     {"tiers", "Classes of callers. One named default is added when the list has none.",
      ROWS(tiers_options), AT(tiers), sizeof(struct ek_tier_options), 16, EK_FOR_SERVE},

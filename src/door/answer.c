@@ -40,7 +40,7 @@ size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t 
     out[n++] = (struct ek_http_header){EK_STR("Access-Control-Expose-Headers"),
                                        EK_STR("X-Request-Id, X-Stream-Id, Retry-After, Retry-After-Ms, "
                                               "X-Queue-Position, X-Queue-Eta-Ms, X-Queue-Wait-Ms, "
-                                              "X-Thinking-Budget")};
+                                              "X-Thinking-Budget, X-Queue-Ticket")};
     return n;
 }
 
@@ -55,6 +55,15 @@ static struct ek_http_header number_header(struct ek_door *d, enum head_text slo
     return (struct ek_http_header){name, ek_str_of(text)};
 }
 
+static struct ek_http_header ticket_header(const struct ek_door_request *r)
+{
+    char *text = r->door->ticket_text;
+    char ticket[EK_DOOR_TICKET_BYTES + 1];
+    ek_door_ticket_text(r, ticket);
+    snprintf(text, sizeof r->door->ticket_text, "%s; durable=%d", ticket, r->durable);
+    return (struct ek_http_header){EK_STR("X-Queue-Ticket"), ek_str_of(text)};
+}
+
 /* The place and its estimate as they were told first. Who still waits, or has waited, also reads how long
  * ago that was; who never had to wait reads 0. */
 static size_t place_headers(const struct ek_door_request *r, struct ek_http_header *out)
@@ -63,6 +72,8 @@ static size_t place_headers(const struct ek_door_request *r, struct ek_http_head
     size_t n = 0;
     out[n++] = number_header(d, TEXT_POSITION, EK_STR("X-Queue-Position"), r->place);
     if (!r->place) return n;
+    if (r->state == EK_DOOR_WAITING && r->ticketed && !r->running && !r->starting)
+        out[n++] = ticket_header(r);
     if (r->place_eta_ms >= 0)
         out[n++] = number_header(d, TEXT_ETA, EK_STR("X-Queue-Eta-Ms"), (uint64_t)r->place_eta_ms);
     uint64_t until_ns = r->running && r->running->sent_ns ? r->running->sent_ns : ek_door_now(d).mono_ns;
@@ -202,6 +213,7 @@ static void reply(struct ek_door_request *r, int status, const struct ek_error *
     size_t n = common_headers(r, false, id, header);
     n += retry_headers(e, header + n, digits);
     n += lost_place_headers(r->door, e, header + n);
+    if (ek_door_place_outlives(r)) header[n++] = ticket_header(r);
     MUST(n <= EK_COUNT(header));
     struct ek_http_req *http = r->http;
     ek_door_let_go(r, false);
@@ -232,7 +244,9 @@ void ek_door_refuse(struct ek_door_request *r, const struct ek_error *given)
     int status = ek_reason_status(given->reason);
     if (status < 400) status = 500;
     struct ek_error e = advised(d, given, status);
+    char extra[EK_DOOR_TICKET_BYTES + 16];
     d->counters.reasons[e.reason]++;
+    if (ek_door_place_outlives(r)) ek_door_place_farewell(r, &e, extra, sizeof extra);
     if (r->committed && !r->stream) {
         finish_committed(r, &e);
     } else {

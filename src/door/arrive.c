@@ -49,6 +49,13 @@ bool ek_door_read_wishes(const struct ek_http_head *head, struct ek_now now, str
                               "long the request may wait for its start.")};
         return false;
     }
+    struct ek_str ticket;
+    size_t tickets = ek_http_head_find(head, EK_STR("x-queue-ticket"), &ticket);
+    if (tickets > 1 || (tickets == 1 && !ek_door_ticket_read(ticket, &out->shown))) {
+        *error = (struct ek_error){.reason = EK_REASON_BAD_VALUE, .param = "X-Queue-Ticket",
+            .message = EK_STR("X-Queue-Ticket must be a ticket as it was given: 8 digits, '-', 32 digits.")};
+        return false;
+    }
     if (!read_flag(head, EK_STR("x-keep-thinking"), &out->keep_thinking)) {
         *error = (struct ek_error){.reason = EK_REASON_BAD_VALUE, .param = "X-Keep-Thinking",
             .message = EK_STR("X-Keep-Thinking must be 1 or 0.")};
@@ -142,31 +149,21 @@ static struct ek_arrival describe(struct ek_door_request *r)
 
 /* ---- the place it had ------------------------------------------------------------------------------ */
 
-void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, uint32_t ticket)
-{
-    MUST_OBJ(old, EK_DOOR_REQUEST_MAGIC);
-    MUST(r != old && r->ticket == 0 && old->ticket == ticket);
-    MUST(old->state == EK_DOOR_WAITING && !old->running);
-    old->ticket = 0;
-    r->ticket = ticket;
-    ek_door_refuse_reason(old, EK_REASON_SUPERSEDED, NULL);
-}
-
 /* An SDK that gave up asks again; its first connection may still seem open, to us or to a proxy between.
  * Only a later attempt takes an earlier one's place: two callers who ask the same at once both wait. What
- * has begun (`running`: its engine died) is not handed on, half of the answer went to the old connection. */
+ * has begun (`running`: its engine died) is not handed on, half of the answer went to the old connection. A
+ * place that is kept for one whose connection broke is taken again by whoever asks the same. */
 static bool rejoin(struct ek_door_request *r, const struct ek_arrival *a)
 {
     struct ek_door *d = r->door;
     uint64_t old_id = 0;
-    if (a->retries == 0) return false;
     struct ek_door_request *old = (struct ek_door_request *)(uintptr_t)ek_desk_repeat(d->desk, a->repeat);
     if (!old) return false;
     MUST_OBJ(old, EK_DOOR_REQUEST_MAGIC);
-    if (old->retries >= a->retries || old->running) return false;
+    if (old->running || (old->http && old->retries >= a->retries)) return false;
     uint32_t ticket = ek_desk_rejoin(d->desk, ek_door_now(d), a->repeat, a->id, &old_id);
     MUST(ticket && old_id == (uint64_t)(uintptr_t)old);
-    d->counters.taken_over++;
+    d->counters.taken_over += old->http != NULL;
     ek_door_take_place(r, old, ticket);
     return true;
 }
@@ -233,6 +230,7 @@ void ek_door_arrive(struct ek_door_request *r)
             return;
         }
         d->counters.entered++;
+        ek_door_keep_prepare(r, &a);
     }
     ek_door_move(r, EK_DOOR_WAITING);
     ek_door_watch_silence(r);

@@ -33,6 +33,7 @@ static struct ek_door_request *request_of(const struct ek_action *a)
 static void obey(const struct ek_action *a)
 {
     struct ek_door_request *r = request_of(a);
+    MUST(r->http || a->act == EK_DESK_REFUSE); /* nothing else happens to one who is away */
     switch (a->act) {
     case EK_DESK_START: ek_door_start_request(r, a); break;
     case EK_DESK_TELL: ek_door_tell(r, a); break;
@@ -40,7 +41,8 @@ static void obey(const struct ek_action *a)
         struct ek_error e = ek_door_error_of(a);
         r->ticket = 0;
         r->door->counters.refused[r->tier]++;
-        ek_door_refuse(r, &e);
+        if (r->http) ek_door_refuse(r, &e);
+        else ek_door_place_forget(r, a->reason);
         break;
     }
     case EK_DESK_CANCEL: ek_door_refuse_reason(r, a->reason, NULL); break;
@@ -96,6 +98,7 @@ static void on_models(void *arg)
 {
     struct ek_door *d = arg;
     uint32_t count = ek_pool_models(d->pool);
+    ek_door_restore_enter(d);
     ek_info(d->log, count == 1 ? "%u model can be asked for" : "%u models can be asked for", count);
 }
 
@@ -192,6 +195,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     d->born_unix_s = ek_door_now(d).unix_ns / EK_S_NS;
     ek_loop_random(d->loop, &d->hash_seed, sizeof d->hash_seed);
     for (int i = 0; i < EK_DOOR_STATES; i++) ek_list_init(&d->state[i]);
+    ek_list_init(&d->restored);
     ek_timer_init(&d->desk_timer, desk_due);
     ek_post_init(&d->pump, pump);
     ek_post_init(&d->flush, flush);
@@ -200,7 +204,11 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     ek_histogram_init(&d->first_thought_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->first_answer_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->request_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
-    if (start_desk(d, why, cap) && start_servers(d, why, cap) && start_pool(d, o, why, cap)) return d;
+    if (ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) && start_servers(d, why, cap) &&
+        start_pool(d, o, why, cap)) {
+        ek_door_restore_enter(d); /* models that the configuration names */
+        return d;
+    }
     ek_door_free(&d);
     return NULL;
 }
@@ -258,8 +266,17 @@ void ek_door_free(struct ek_door **dd)
     if (!d) return;
     MUST_OBJ(d, EK_DOOR_MAGIC);
     *dd = NULL;
+    d->closing = true; /* what waits stays in the journal */
     for (uint32_t i = 0; i < d->servers; i++) ek_http_server_free(&d->server[i]); /* `gone` for all */
+    ek_door_restore_end(d);
+    EK_LIST_EACH(&d->state[EK_DOOR_WAITING], it) {
+        ek_door_request_free(EK_CONTAINER(it, struct ek_door_request, link)); /* nobody was there */
+    }
     for (int i = 0; i < EK_DOOR_STATES; i++) MUST(d->state[i].count == 0);
+    ek_journal_close(&d->journal);
+    MUST(d->tickets.count == 0);
+    ek_map_free(&d->tickets);
+    free(d->used);
     ek_pool_free(&d->pool);
     if (d->own_client) ek_exchange_client_free(&d->client);
     ek_timer_clear(d->loop, &d->desk_timer);

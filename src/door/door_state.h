@@ -6,6 +6,9 @@
  *   route.c     heads of requests: which endpoint, who asks; the small answers
  *   request.c   the states; the body; the start
  *   arrive.c    the arrival at the desk: what is told of a request, which place it gets
+ *   place.c     places that are kept while their caller is away
+ *   ticket.c    what shows whose place it is
+ *   keep.c      one request and the journal; restore.c: all of them, after a restart
  *   waiting.c   words to those who wait: comments, newlines, the first status
  *   stream.c    what the relay reports: chunks to the client, failures, continuation, the end
  *   answer.c    refusals and errors in all their forms
@@ -14,6 +17,7 @@
 #define EK_DOOR_STATE_H
 
 #include "base/list.h"
+#include "base/map.h"
 #include "base/metrics.h"
 #include "chat/chunk.h"
 #include "chat/collect.h"
@@ -22,6 +26,7 @@
 #include "door/door.h"
 #include "door/identity.h"
 #include "http/server.h"
+#include "journal/journal.h"
 #include "policy/desk.h"
 #include "upstream/pool.h"
 #include "upstream/relay.h"
@@ -36,6 +41,10 @@
 #define EK_DOOR_PROGRESSES_MAX 16u   /* ... so often; who kills engine after engine is ended all the same */
 #define EK_DOOR_CONNECT_FAILURES_MAX 50u           /* of one request; none of them sent a byte */
 #define EK_DOOR_FIRST_WORD_NS EK_S_NS /* a stream that was handed over hears of it by then */
+#define EK_DOOR_TICKET_BYTES 41u
+#define EK_DOOR_USED_TICKETS_MAX 4096u
+#define EK_DOOR_KEPT_BYTES_MAX 4096u /* of a record in the journal, beside the body */
+#define EK_DOOR_KIND_PLACE 1u        /* of such a record */
 #define EK_DOOR_UNSENT_BYTES_HIGH 65536u           /* when the options say 0 */
 
 enum ek_door_state {
@@ -57,6 +66,13 @@ struct ek_door_reading {
     struct ek_request_reader reader;
 };
 
+/* A ticket as a caller shows it. */
+struct ek_door_shown_ticket {
+    bool given;
+    uint32_t door;
+    uint8_t bits[16];
+};
+
 /* What the head of a request says, and only its arrival at the desk needs. */
 struct ek_door_wishes {
     uint64_t user;        /* fixed by the key; 0: what the body says */
@@ -64,6 +80,7 @@ struct ek_door_wishes {
     uint64_t deadline_ns; /* X-Deadline-Ms: not started by then, it is refused; UINT64_MAX: none */
     uint8_t retries;      /* the SDK's count of attempts before this one */
     bool keep_thinking;   /* X-Keep-Thinking: rather wait than think less */
+    struct ek_door_shown_ticket shown; /* X-Queue-Ticket: it has a place already */
 };
 
 /* Lives from the first START on. */
@@ -103,10 +120,11 @@ struct ek_door_request {
     uint32_t ticket; /* of the desk; 0: none */
     struct ek_link link;
     struct ek_door *door;
-    struct ek_http_req *http;
+    struct ek_http_req *http;        /* NULL: its place is kept and nobody is there */
     struct ek_buf body;
     struct ek_door_reading *reading; /* NULL when not needed */
     struct ek_door_wishes *wishes;   /* NULL once it has arrived at the desk */
+    struct ek_door_keep *keep;       /* what the journal is doing for it; NULL: nothing */
     struct ek_door_running *running; /* NULL before the first START */
     struct ek_timer silence;         /* when something must be said */
     uint64_t arrived_ns;
@@ -125,6 +143,21 @@ struct ek_door_request {
     bool stream;
     bool include_usage;
     bool committed;                  /* the status is out */
+    bool ticketed;                   /* it has waited, and can be found by its ticket */
+    bool durable;                    /* the journal has it */
+    bool charged;                    /* its body counts in the budget, though no connection brought it */
+    bool starting;                   /* its START is being marked in the journal */
+};
+
+/* Places that are kept. */
+struct ek_door_place_counters {
+    uint64_t left;        /* connections that broke and left their place */
+    uint64_t returned;    /* absent ones taken again, by ticket or by the same request */
+    uint64_t forgotten;   /* absent ones whose time ended */
+    uint64_t restored;    /* made again after a restart */
+    uint64_t lost;        /* found in the journal and not made again */
+    uint64_t not_durable; /* that the journal did not take */
+    uint64_t unmarked;    /* STARTs that could not be marked: after a crash they would be served again */
 };
 
 struct ek_door_counters {
@@ -166,6 +199,7 @@ struct ek_door {
     struct ek_post flush;
     struct ek_buf text;  /* scratch for bodies and comments */
     char head_text[4][24]; /* numbers in headers, until those are copied */
+    char ticket_text[64];  /* and a ticket */
     uint64_t hash_seed;
     uint64_t born_unix_s;
     struct ek_door_counters counters;
@@ -177,6 +211,16 @@ struct ek_door {
     uint64_t refused_before_drain;
     void (*hopeless)(void *arg);
     void *hopeless_arg;
+    bool closing;
+    uint32_t id;             /* of this door, in its tickets */
+    uint8_t ticket_key[16];
+    struct ek_map tickets;   /* of requests that wait or run, by the bits of their ticket */
+    struct ek_door_used_ticket *used; /* a ring of EK_DOOR_USED_TICKETS_MAX; NULL: none yet */
+    uint32_t used_next;
+    struct ek_journal *journal; /* NULL: none */
+    struct ek_list restored;    /* found in the journal, their model not known yet */
+    struct ek_timer restore_timer;
+    struct ek_door_place_counters places;
     struct ek_post stopped_post;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -207,6 +251,11 @@ void ek_door_again(struct ek_door_request *r, enum ek_desk_why why);
 /* Give back everything but the small struct: relay, desk, body. `served` as in ek_desk_finished. */
 void ek_door_let_go(struct ek_door_request *r, bool served);
 void ek_door_id_hex(const struct ek_door_request *r, char out[33]);
+void ek_door_hex(const uint8_t bits[16], char out[33]);
+/* Takes it off its list, lets go of everything, frees it. Nobody is connected. */
+void ek_door_request_free(struct ek_door_request *r);
+/* One without a connection, with this id, PRICED. */
+struct ek_door_request *ek_door_request_of_record(struct ek_door *d, const uint8_t id[16]);
 bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING */
 
 /* arrive.c */
@@ -215,9 +264,54 @@ bool ek_door_read_wishes(const struct ek_http_head *head, struct ek_now now, str
                          struct ek_error *error);
 /* PRICED with its model known: on to WAITING, or refused. */
 void ek_door_arrive(struct ek_door_request *r);
-/* The desk's `ticket` of `old`, which waits and has not begun, is r's from now on; old's client is sent
- * away with the reason `superseded`. r is on its way into WAITING. */
+
+/* ticket.c */
+void ek_door_ticket_text(const struct ek_door_request *r, char out[EK_DOOR_TICKET_BYTES + 1]);
+bool ek_door_ticket_read(struct ek_str text, struct ek_door_shown_ticket *out); /* false: it is none */
+void ek_door_ticket_give(struct ek_door_request *r); /* it can be found by it from now on */
+void ek_door_ticket_take(struct ek_door_request *r); /* and no longer */
+struct ek_door_request *ek_door_ticket_find(const struct ek_door *d, const struct ek_door_shown_ticket *t);
+void ek_door_ticket_use_up(struct ek_door *d, const uint8_t id[16], uint64_t account);
+bool ek_door_ticket_was_used(const struct ek_door *d, const struct ek_door_shown_ticket *t,
+                             uint64_t account);
+
+/* place.c */
+/* The connection of one who waits broke. true: its place is kept, and r lives on without a connection. */
+bool ek_door_place_leave(struct ek_door_request *r);
+void ek_door_place_lighten(struct ek_door_request *r); /* an absent one's body goes, if it is on disk */
+void ek_door_place_discharge(struct ek_door_request *r); /* of what its body takes of the budget */
+void ek_door_place_forget(struct ek_door_request *r, enum ek_reason why); /* absent, and dead at the desk */
+/* The door drains, and the journal keeps the place of this one who has to go now. */
+bool ek_door_place_outlives(const struct ek_door_request *r);
+/* Say so in the error, with the ticket. `extra` is scratch that e refers to. */
+void ek_door_place_farewell(const struct ek_door_request *r, struct ek_error *e, char *extra, size_t cap);
+void ek_door_place_let_go(struct ek_door_request *r); /* part of ek_door_let_go */
+/* PRICED, and shows a ticket: takes the place behind it, or is refused. */
+void ek_door_return(struct ek_door_request *r);
+void ek_door_return_fetched(struct ek_door_request *r, struct ek_str body); /* empty: could not be read */
+/* The desk's `ticket` of `old`, which waits and has not begun, is r's from now on, with everything that
+ * belongs to the place, the id too; old is freed, or its client sent away with the reason `superseded`. r is
+ * on its way into WAITING. */
 void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, uint32_t ticket);
+
+/* keep.c */
+void ek_door_keep_prepare(struct ek_door_request *r, const struct ek_arrival *a); /* it is at the desk now */
+/* true: what is to be told or started waits for the disk a moment, and is then done. */
+bool ek_door_keep_tell(struct ek_door_request *r, const struct ek_action *told);
+bool ek_door_keep_start(struct ek_door_request *r, const struct ek_action *start);
+uint64_t ek_door_keep_due_ns(const struct ek_door_request *r); /* when a held word is said all the same */
+void ek_door_keep_late(struct ek_door_request *r);             /* that time has come */
+void ek_door_keep_untold(struct ek_door_request *r);           /* nobody is there to hear it */
+void ek_door_keep_fetch(struct ek_door_request *r, const struct ek_door_request *old);
+void ek_door_keep_pass(struct ek_door_request *old, struct ek_door_request *r);
+void ek_door_keep_drop(struct ek_door_request *r, bool stays); /* stays: the record outlives the request */
+
+/* restore.c */
+bool ek_door_start_journal(struct ek_door *d, char *why, size_t cap);
+void ek_door_restore_enter(struct ek_door *d); /* models may have become known */
+void ek_door_restore_end(struct ek_door *d);
+void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival *a, struct ek_buf *out);
+bool ek_door_kept_body(struct ek_str all, struct ek_str *body); /* what stands behind all that */
 
 /* waiting.c */
 void ek_door_tell(struct ek_door_request *r, const struct ek_action *a);
@@ -239,7 +333,7 @@ void ek_door_forget_out(struct ek_door_request *r);
 void ek_door_running_free(struct ek_door_running **w);
 
 /* answer.c */
-#define EK_DOOR_HEADERS_MAX 14u
+#define EK_DOOR_HEADERS_MAX 15u
 /* Adds what a browser asks for, if the configuration allows pages of other origins. Returns n + added. */
 size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t n);
 size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],

@@ -15,6 +15,7 @@ struct ek_waiting_options {
     double change;           /* ... and only when position or estimate moved by this ratio */
     uint64_t hold_ns;        /* non-stream: the status stays open this long, then 200 ... */
     uint64_t newline_ns;     /* ... and a newline this often until the answer */
+    uint64_t gather_ns;      /* after a restart nothing starts so long while holders of places are away */
 };
 
 struct ek_access_options {

@@ -202,6 +202,48 @@ static void connections(const struct ek_door *d, struct ek_buf *b)
     gauge(b, "evenkeel_body_bytes_max", "The most that may be held.", d->budget.max_bytes);
 }
 
+static void places(const struct ek_door *d, struct ek_buf *b)
+{
+    const struct ek_door_place_counters *p = &d->places;
+    gauge(b, "evenkeel_places_kept", "Places kept for callers whose connection broke.",
+          ek_desk_counts(d->desk).absent);
+    const struct {
+        const char *what;
+        uint64_t value;
+    } row[] = {{"left", p->left}, {"returned", p->returned}, {"forgotten", p->forgotten},
+               {"restored", p->restored}, {"lost", p->lost}, {"not_durable", p->not_durable},
+               {"unmarked", p->unmarked}};
+    ek_metric_help(b, "evenkeel_places_total", "counter", "What became of places whose caller was away.");
+    for (size_t i = 0; i < EK_COUNT(row); i++) {
+        char label[64];
+        snprintf(label, sizeof label, "what=\"%s\"", row[i].what);
+        ek_metric_value(b, "evenkeel_places_total", label, row[i].value);
+    }
+}
+
+static void journal(const struct ek_door *d, struct ek_buf *b)
+{
+    struct ek_journal_counters c = ek_journal_counters(d->journal);
+    const struct {
+        const char *what;
+        uint64_t value;
+    } row[] = {{"written", c.puts}, {"used", c.used}, {"erased", c.erased}, {"read", c.reads},
+               {"expired", c.expired}, {"moved", c.moved}, {"found", c.found}, {"damaged", c.lost},
+               {"refused_full", c.refused_full}, {"refused_trouble", c.refused_trouble},
+               {"failed", c.failures}};
+    ek_metric_help(b, "evenkeel_journal_records_total", "counter",
+                   "Records of the journal by what was done.");
+    for (size_t i = 0; i < EK_COUNT(row); i++) {
+        char label[64];
+        snprintf(label, sizeof label, "what=\"%s\"", row[i].what);
+        ek_metric_value(b, "evenkeel_journal_records_total", label, row[i].value);
+    }
+    counter(b, "evenkeel_journal_syncs_total", "Times its files were synced.", c.syncs);
+    gauge(b, "evenkeel_journal_live", "Records that a restart would find.", c.live);
+    gauge(b, "evenkeel_journal_bytes", "Bytes of its files.", c.bytes);
+    gauge(b, "evenkeel_journal_bytes_max", "The most they may take.", d->config->journal.bytes_max);
+}
+
 void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
 {
     struct ek_desk_stats s;
@@ -214,6 +256,8 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     tokens(d, b);
     upstreams(d, b);
     connections(d, b);
+    places(d, b);
+    if (d->journal) journal(d, b);
     ek_metric_help(b, "evenkeel_wait_seconds", "histogram", "Arrival to start at an upstream.");
     ek_metric_histogram(b, "evenkeel_wait_seconds", NULL, &d->wait_s);
     ek_metric_help(b, "evenkeel_time_to_first_token_seconds", "histogram",

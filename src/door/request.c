@@ -51,7 +51,7 @@ bool ek_door_is_running(const struct ek_door_request *r)
     return r->state == EK_DOOR_SENT || r->state == EK_DOOR_STREAMING;
 }
 
-static void hex(const uint8_t id[16], char out[33])
+void ek_door_hex(const uint8_t id[16], char out[33])
 {
     static const char digit[] = "0123456789abcdef";
     for (size_t i = 0; i < 16; i++) {
@@ -63,14 +63,14 @@ static void hex(const uint8_t id[16], char out[33])
 
 void ek_door_id_hex(const struct ek_door_request *r, char out[33])
 {
-    hex(r->id, out);
+    ek_door_hex(r->id, out);
 }
 
 size_t ek_door_fresh_id(struct ek_door *d, char id[33], struct ek_http_header *out, size_t n)
 {
     uint8_t random[16];
     ek_loop_random(d->loop, random, sizeof random);
-    hex(random, id);
+    ek_door_hex(random, id);
     out[n++] = (struct ek_http_header){EK_STR("X-Request-Id"), ek_str_make(id, 32)};
     return n;
 }
@@ -122,6 +122,7 @@ void ek_door_let_go(struct ek_door_request *r, bool served)
         r->ticket = 0;
         ek_door_pump(d);
     }
+    ek_door_place_let_go(r);
     if (r->running) ek_door_running_free(&r->running);
     free(r->reading);
     r->reading = NULL;
@@ -135,6 +136,7 @@ void ek_door_gone(struct ek_door_request *r, enum ek_reason why)
 {
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    if (ek_door_place_leave(r)) return;
     if (r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED) {
         d->counters.gone++;
         d->counters.reasons[why]++;
@@ -145,11 +147,32 @@ void ek_door_gone(struct ek_door_request *r, enum ek_reason why)
         }
     }
     r->http = NULL;
+    ek_door_request_free(r);
+}
+
+void ek_door_request_free(struct ek_door_request *r)
+{
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(!r->http);
     ek_door_forget_out(r);
     ek_door_let_go(r, false);
-    ek_list_remove(&d->state[r->state], &r->link);
+    ek_list_remove(&r->door->state[r->state], &r->link);
     r->magic = 0;
     free(r);
+}
+
+struct ek_door_request *ek_door_request_of_record(struct ek_door *d, const uint8_t id[16])
+{
+    struct ek_door_request *r = calloc(1, sizeof *r);
+    MUST(r); /* at the start, and as many as the line had */
+    r->magic = EK_DOOR_REQUEST_MAGIC;
+    r->door = d;
+    r->body = ek_buf_make(d->config->limits.body_bytes_max);
+    r->state = EK_DOOR_PRICED;
+    ek_timer_init(&r->silence, ek_door_silence);
+    memcpy(r->id, id, sizeof r->id);
+    ek_list_append(&d->state[EK_DOOR_PRICED], &r->link);
+    return r;
 }
 
 /* ---- BODY ------------------------------------------------------------------------------------------- */
@@ -180,14 +203,15 @@ void ek_door_body(struct ek_door_request *r, const char *data, size_t len)
 {
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (r->state != EK_DOOR_BODY) return; /* refused; the rest of the body is not for us */
-    if (!begin_reading(r)) return;
+    bool returns = r->wishes->shown.given; /* its body is only compared with what is kept */
+    if (!returns && !begin_reading(r)) return;
     ek_buf_put(&r->body, data, len);
     if (r->body.failed) {
         ek_door_refuse_reason(r, r->body.len + len > r->body.max ? EK_REASON_BODY_TOO_LARGE
                                                                 : EK_REASON_NO_MEMORY, NULL);
         return;
     }
-    if (ek_request_feed(&r->reading->reader, data, len) == EK_REQUEST_BAD)
+    if (!returns && ek_request_feed(&r->reading->reader, data, len) == EK_REQUEST_BAD)
         refuse_fault(r, &r->reading->reader.fault);
 }
 
@@ -226,7 +250,13 @@ void ek_door_body_end(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    if (r->state != EK_DOOR_BODY || !begin_reading(r)) return;
+    if (r->state != EK_DOOR_BODY) return;
+    if (r->wishes->shown.given) {
+        ek_door_move(r, EK_DOOR_PRICED);
+        ek_door_return(r);
+        return;
+    }
+    if (!begin_reading(r)) return;
     if (ek_request_finish(&r->reading->reader) != EK_REQUEST_DONE) {
         refuse_fault(r, &r->reading->reader.fault);
         return;
@@ -283,6 +313,8 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->state == EK_DOOR_WAITING);
     uint64_t now_ns = ek_door_now(d).mono_ns;
+    if (!r->running && ek_door_keep_start(r, start)) return;
+    MUST(r->http && !r->starting);
     if (!r->running) {
         make_running(r);
         r->running->shortened = start->thinking_budget_tokens != EK_DESK_THINKING_UNLIMITED;

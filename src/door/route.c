@@ -174,11 +174,18 @@ static void reply_preflight(struct ek_door *d, struct ek_http_req *http)
         {EK_STR("Access-Control-Allow-Methods"), EK_STR("GET, POST, OPTIONS")},
         {EK_STR("Access-Control-Allow-Headers"),
          EK_STR("Authorization, Content-Type, Last-Event-ID, X-Request-Id, X-Stainless-Retry-Count, "
-                "X-Deadline-Ms, X-Keep-Thinking")},
+                "X-Deadline-Ms, X-Keep-Thinking, X-Queue-Ticket")},
         {EK_STR("Access-Control-Max-Age"), EK_STR("600")},
     };
     MUST(d->config->access.cors_origin);
     ek_http_reply(http, 204, header, ek_door_cors(d, header, 3), ek_str_make(NULL, 0));
+}
+
+/* Then what was asked is known, and a body is welcome but not needed. */
+static bool shows_ticket(const struct ek_http_head *head)
+{
+    struct ek_str text;
+    return ek_http_head_find(head, EK_STR("x-queue-ticket"), &text) > 0;
 }
 
 static void begin_request(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
@@ -188,7 +195,8 @@ static void begin_request(struct ek_door *d, struct ek_http_req *http, const str
     struct ek_door_wishes wishes;
     struct ek_error bad;
     if (d->draining) reason = EK_REASON_DRAINING;
-    else if (head->content_length < 0 && !head->chunked) reason = EK_REASON_LENGTH_REQUIRED;
+    else if (head->content_length < 0 && !head->chunked && !shows_ticket(head))
+        reason = EK_REASON_LENGTH_REQUIRED;
     else if (head->content_length > 0 &&
              (uint64_t)head->content_length > d->config->limits.body_bytes_max)
         reason = EK_REASON_BODY_TOO_LARGE;

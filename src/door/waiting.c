@@ -39,6 +39,13 @@ static void put_ms(struct ek_buf *b, int64_t ms)
     else ek_buf_i64(b, ms);
 }
 
+static void put_ticket(const struct ek_door_request *r, struct ek_buf *b)
+{
+    char ticket[EK_DOOR_TICKET_BYTES + 1];
+    ek_door_ticket_text(r, ticket);
+    ek_buf_printf(b, ",\"ticket\":\"%s\",\"durable\":%s", ticket, r->durable ? "true" : "false");
+}
+
 void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
 {
     struct ek_door *d = r->door;
@@ -53,7 +60,13 @@ void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
         r->place = a->position;
         r->place_eta_ms = a->eta_ms > INT32_MAX ? INT32_MAX : (int32_t)a->eta_ms;
     }
+    if (!r->running) ek_door_ticket_give(r); /* from here on there is a place worth coming back to */
+    if (ek_door_keep_tell(r, a)) {
+        ek_door_watch_silence(r);
+        return;
+    }
     if (!r->stream) return;
+    bool first = !r->committed && r->ticketed && !r->running;
     ek_door_commit(r);
     ek_buf_lit(&d->text, ": queue {\"position\":");
     ek_buf_u64(&d->text, a->position);
@@ -61,7 +74,9 @@ void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
     put_ms(&d->text, a->eta_ms);
     ek_buf_lit(&d->text, ",\"eta_p90_ms\":");
     put_ms(&d->text, a->eta_p90_ms);
-    ek_buf_printf(&d->text, ",\"reason\":\"%s\"}\n\n", ek_desk_why_name(a->why));
+    ek_buf_printf(&d->text, ",\"reason\":\"%s\"", ek_desk_why_name(a->why));
+    if (first) put_ticket(r, &d->text);
+    ek_buf_lit(&d->text, "}\n\n");
     d->counters.words++;
     ek_door_say(r, ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
@@ -82,6 +97,7 @@ void ek_door_watch_silence(struct ek_door_request *r)
 {
     uint64_t due_ns = silence_due_ns(r);
     if (r->running && r->running->again_ns && r->running->again_ns < due_ns) due_ns = r->running->again_ns;
+    if (ek_door_keep_due_ns(r) < due_ns) due_ns = ek_door_keep_due_ns(r);
     ek_timer_set(r->door->loop, &r->silence, due_ns);
 }
 
@@ -105,6 +121,10 @@ void ek_door_silence(struct ek_timer *t)
     if (r->running && r->running->again_ns && r->running->again_ns <= now_ns) {
         r->running->again_ns = 0;
         ek_door_again(r, EK_WHY_RETRYING);
+    }
+    if (ek_door_keep_due_ns(r) <= now_ns) {
+        ek_door_keep_late(r);
+        if (r->state == EK_DOOR_REFUSED) return;
     }
     if (silence_due_ns(r) <= now_ns && r->door->writer != r) {
         ek_door_commit(r);

@@ -211,6 +211,7 @@ enum ek_status ek_journal_use(struct ek_journal *j, struct ek_journal_op *op,
     struct ek_journal_entry *e = living(j, name);
     if (!e) return EK_ABSENT;
     no_longer_live(j, e);
+    e->used = true;
     e->state = ENTRY_USING;
     ek_journal_submit(j, op, EK_JOURNAL_USE, e);
     return EK_OK;
@@ -310,16 +311,10 @@ void ek_journal_op_ended(struct ek_journal *j, struct ek_journal_op *op)
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-uint32_t ek_journal_id(const struct ek_journal *j)
+const struct ek_journal_identity *ek_journal_identity(const struct ek_journal *j)
 {
     MUST_OBJ(j, EK_JOURNAL_MAGIC);
-    return j->id;
-}
-
-uint64_t ek_journal_seed(const struct ek_journal *j)
-{
-    MUST_OBJ(j, EK_JOURNAL_MAGIC);
-    return j->hash_seed;
+    return &j->identity;
 }
 
 struct ek_journal_counters ek_journal_counters(const struct ek_journal *j)

@@ -52,6 +52,7 @@ struct ek_journal_op {
     int error; /* errno; 0: it went well */
     uint8_t what;
     uint8_t kind;
+    uint8_t last; /* state byte of what is erased */
     uint64_t owner, seq, written_ns;
 };
 
@@ -85,19 +86,25 @@ struct ek_journal_counters {
     uint64_t live, live_bytes, bytes; /* now; bytes: of all files */
 };
 
-/* Opens (or makes) the directory, reads what is there, and visits it, oldest first. Blocks: for the start
- * of a program. NULL with a sentence in `why` when the directory cannot be used at all; damage is no such
- * reason: it is counted, and logged in one sentence. `log` outlives the journal. */
+/* Opens (or makes) the directory and reads what is there. Blocks: for the start of a program. NULL with a
+ * sentence in `why` when the directory cannot be used at all; damage is no such reason: it is counted, and
+ * logged in one sentence. `log` outlives the journal. */
 struct ek_journal *ek_journal_open(struct ek_loop *loop, const struct ek_journal_options *o,
-                                   struct ek_log *log,
-                                   void (*visit)(void *arg, const struct ek_journal_found *f), void *arg,
-                                   char *why, size_t cap);
+                                   struct ek_log *log, char *why, size_t cap);
+/* Everything that was found, oldest first; once, right after open. Blocks. */
+void ek_journal_visit(struct ek_journal *j, void (*visit)(void *arg, const struct ek_journal_found *f),
+                      void *arg);
 /* Does what is pending, calling `done` for all of it, and syncs. Blocks. What lives stays on disk. */
 void ek_journal_close(struct ek_journal **j);
 
-/* A number that names this journal, and a secret seed for hashes: the same after each restart. */
-uint32_t ek_journal_id(const struct ek_journal *j);
-uint64_t ek_journal_seed(const struct ek_journal *j);
+/* What stays the same after each restart: a number that names this journal, a seed for hashes, and a secret
+ * key from which its owner may derive what must be known again but not be guessed. */
+struct ek_journal_identity {
+    uint8_t secret[16];
+    uint64_t hash_seed;
+    uint32_t id;
+};
+const struct ek_journal_identity *ek_journal_identity(const struct ek_journal *j);
 
 /* EK_OK: `done` follows, with EK_OK (it is written; with fsync_ns 0 also synced) or EK_IO (there is no such
  * record). EK_FULL: no room, or the disk is in trouble; nothing happens. EK_INVALID: payload too large. */

@@ -72,6 +72,7 @@ struct ek_journal_entry {
     uint8_t state;
     bool indexed;
     bool moving;
+    bool used;          /* once: so much is still known of it when it is erased */
 };
 
 struct ek_journal_job { /* one piece of helper work; see lane.c */
@@ -92,17 +93,19 @@ struct ek_journal_job { /* one piece of helper work; see lane.c */
 
 struct ek_journal {
     uint32_t magic;
-    uint32_t id;
+    struct ek_journal_identity identity;
     struct ek_loop *loop;
     struct ek_log *log;
     struct ek_journal_options options; /* dir is a copy */
     char *dir;
     int dir_fd, lock_fd;
-    uint64_t hash_seed, record_seed;
+    uint64_t record_seed;
     uint64_t segment_bytes; /* a file is sealed beyond; a larger record has one of its own */
     uint64_t next_number, next_seq;
     struct ek_list segments; /* oldest first; the last is written to */
     struct ek_map index;
+    struct ek_journal_piece *piece; /* what was found, until it was visited */
+    size_t piece_count, piece_cap;
     struct ek_list pending;
     uint64_t pending_bytes;  /* of puts in pending and in the batch */
     uint32_t in_batch;

@@ -109,12 +109,12 @@ static int do_put(struct ek_journal_op *op, uint64_t seed)
     return error;
 }
 
-static int do_erase(struct ek_journal_segment *s, uint64_t at, uint32_t payload_bytes)
+static int do_erase(struct ek_journal_segment *s, uint64_t at, uint32_t payload_bytes, uint8_t last)
 {
-    static const uint8_t used = EK_RECORD_USED, erased = EK_RECORD_ERASED;
+    static const uint8_t used = EK_RECORD_USED;
     int error = write_one(s->fd, &used, 1, at + EK_RECORD_STATE_AT);
     if (!error) error = write_zeros(s->fd, payload_bytes, at + EK_RECORD_HEAD_BYTES);
-    if (!error) error = write_one(s->fd, &erased, 1, at + EK_RECORD_STATE_AT);
+    if (!error) error = write_one(s->fd, &last, 1, at + EK_RECORD_STATE_AT);
     return error;
 }
 
@@ -149,7 +149,7 @@ static int do_move(struct ek_journal_op *op, uint64_t seed)
         error = write_one(op->to->fd, bytes, len, op->to_at);
         if (error) op->to->failed_at = op->to_at;
         /* Until this is done there are two of it; a reader takes the one that is farther. */
-        if (!error) error = do_erase(op->segment, op->at, op->payload_bytes);
+        if (!error) error = do_erase(op->segment, op->at, op->payload_bytes, EK_RECORD_ERASED);
     }
     free(bytes);
     return error;
@@ -178,7 +178,7 @@ static int do_one(struct ek_journal *j, struct ek_journal_op *op, uint64_t seed)
     case EK_JOURNAL_MAKE: return do_make(j, op);
     case EK_JOURNAL_PUT: return do_put(op, seed);
     case EK_JOURNAL_USE: return write_one(s->fd, &used, 1, op->at + EK_RECORD_STATE_AT);
-    case EK_JOURNAL_ERASE: return do_erase(s, op->at, op->payload_bytes);
+    case EK_JOURNAL_ERASE: return do_erase(s, op->at, op->payload_bytes, op->last);
     case EK_JOURNAL_READ: return do_read(op, seed);
     case EK_JOURNAL_MOVE: return do_move(op, seed);
     case EK_JOURNAL_DROP:
@@ -312,6 +312,7 @@ static void prepare(struct ek_journal *j, struct ek_journal_job *job, struct ek_
     op->segment = e->segment;
     op->at = e->at;
     op->payload_bytes = e->payload_bytes;
+    op->last = e->used ? EK_RECORD_SPENT : EK_RECORD_ERASED;
     if (op->what != EK_JOURNAL_MOVE) return;
     op->to = room_for(j, job, bytes);
     op->to_at = take_room(j, op->to, bytes);

@@ -13,22 +13,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IDENTITY_BYTES 40u
+#define IDENTITY_BYTES 56u /* mark 8, id 4, zero 4, secret 16, two seeds 16, hash of all that 8 */
+#define IDENTITY_HASH_AT 48u
 #define SEGMENTS_WANTED 16u           /* bytes_max in so many files ... */
 #define SEGMENT_BYTES_MIN (1u << 20)  /* ... of sizes that suit a disk */
 #define SEGMENT_BYTES_MAX (64u << 20)
 #define FILE_BYTES_MAX (1u << 30)     /* longer ones are not ours */
 
-struct piece { /* one record found */
+struct ek_journal_piece { /* one record found */
     struct ek_record record;
     struct ek_journal_segment *segment;
     uint64_t at;
     bool stale; /* a later copy of it counts */
-};
-
-struct finding {
-    struct piece *piece;
-    size_t count, cap;
 };
 
 void ek_journal_file_name(uint64_t number, char out[32])
@@ -67,12 +63,13 @@ bad:
 static bool parse_identity(struct ek_journal *j, const uint8_t in[IDENTITY_BYTES])
 {
     uint64_t sum;
-    memcpy(&sum, in + 32, sizeof sum);
-    if (memcmp(in, "ekjid1\n", 8) != 0) return false;
-    if (sum != ek_record_hash(ek_str_make((const char *)in, 32), ek_str_make(NULL, 0), 0)) return false;
-    memcpy(&j->id, in + 8, sizeof j->id);
-    memcpy(&j->hash_seed, in + 16, sizeof j->hash_seed);
-    memcpy(&j->record_seed, in + 24, sizeof j->record_seed);
+    struct ek_str all = ek_str_make((const char *)in, IDENTITY_HASH_AT);
+    memcpy(&sum, in + IDENTITY_HASH_AT, sizeof sum);
+    if (memcmp(in, "ekjid1\n", 8) != 0 || sum != ek_record_hash(all, ek_str_make(NULL, 0), 0)) return false;
+    memcpy(&j->identity.id, in + 8, sizeof j->identity.id);
+    memcpy(j->identity.secret, in + 16, sizeof j->identity.secret);
+    memcpy(&j->identity.hash_seed, in + 32, sizeof j->identity.hash_seed);
+    memcpy(&j->record_seed, in + 40, sizeof j->record_seed);
     return true;
 }
 
@@ -94,9 +91,10 @@ static void new_identity(struct ek_journal *j)
 {
     uint8_t out[IDENTITY_BYTES] = "ekjid1\n";
     ek_loop_random(j->loop, out + 8, 4);
-    ek_loop_random(j->loop, out + 16, 16);
-    uint64_t sum = ek_record_hash(ek_str_make((const char *)out, 32), ek_str_make(NULL, 0), 0);
-    memcpy(out + 32, &sum, sizeof sum);
+    ek_loop_random(j->loop, out + 16, IDENTITY_HASH_AT - 16);
+    struct ek_str all = ek_str_make((const char *)out, IDENTITY_HASH_AT);
+    uint64_t sum = ek_record_hash(all, ek_str_make(NULL, 0), 0);
+    memcpy(out + IDENTITY_HASH_AT, &sum, sizeof sum);
     bool ok = parse_identity(j, out);
     MUST(ok);
     int error = write_identity(j, out);
@@ -134,17 +132,17 @@ static struct ek_buf read_file(const struct ek_journal_segment *s)
     return b;
 }
 
-static void remember(struct finding *f, struct ek_journal_segment *s, const struct ek_record_found *r)
+static void remember(struct ek_journal *j, struct ek_journal_segment *s, const struct ek_record_found *r)
 {
-    if (f->count == f->cap) {
-        f->cap = f->cap ? f->cap * 2 : 256;
-        f->piece = realloc(f->piece, f->cap * sizeof *f->piece);
-        MUST(f->piece); /* bounded by what fits on the journal's part of the disk */
+    if (j->piece_count == j->piece_cap) {
+        j->piece_cap = j->piece_cap ? j->piece_cap * 2 : 256;
+        j->piece = realloc(j->piece, j->piece_cap * sizeof *j->piece);
+        MUST(j->piece); /* bounded by what fits on the journal's part of the disk */
     }
-    f->piece[f->count++] = (struct piece){.record = r->record, .segment = s, .at = r->at};
+    j->piece[j->piece_count++] = (struct ek_journal_piece){.record = r->record, .segment = s, .at = r->at};
 }
 
-static void walk_file(struct ek_journal *j, struct ek_journal_segment *s, struct finding *f)
+static void walk_file(struct ek_journal *j, struct ek_journal_segment *s)
 {
     struct ek_buf b = read_file(s);
     struct ek_record_found r;
@@ -156,13 +154,13 @@ static void walk_file(struct ek_journal *j, struct ek_journal_segment *s, struct
                                .at = EK_SEGMENT_HEAD_BYTES, .seed = j->record_seed};
     if (b.len < EK_SEGMENT_HEAD_BYTES) w.len = w.at = 0;
     while (ek_record_next(&w, &r))
-        if (r.record.state != EK_RECORD_ERASED) remember(f, s, &r);
+        if (r.record.state != EK_RECORD_ERASED) remember(j, s, &r);
     j->counters.lost += w.lost_count;
     j->counters.lost_bytes += w.lost_bytes;
     ek_buf_free(&b);
 }
 
-static void walk_dir(struct ek_journal *j, struct finding *f)
+static void walk_dir(struct ek_journal *j)
 {
     struct dirent **entry = NULL;
     int count = scandirat(j->dir_fd, ".", &entry, NULL, alphasort); /* names sort by number */
@@ -185,14 +183,14 @@ static void walk_dir(struct ek_journal *j, struct finding *f)
         j->counters.bytes += s->bytes;
         s->fd = fd;
         s->made = s->sealed = true;
-        walk_file(j, s, f);
+        walk_file(j, s);
     }
     free(entry);
 }
 
 static int by_name_then_seq(const void *a, const void *b)
 {
-    const struct piece *x = a, *y = b;
+    const struct ek_journal_piece *x = a, *y = b;
     int order = memcmp(x->record.key, y->record.key, sizeof x->record.key);
     if (order) return order;
     if (x->record.part != y->record.part) return x->record.part < y->record.part ? -1 : 1;
@@ -202,28 +200,30 @@ static int by_name_then_seq(const void *a, const void *b)
 
 static int by_seq(const void *a, const void *b)
 {
-    const struct piece *x = a, *y = b;
+    const struct ek_journal_piece *x = a, *y = b;
     return x->record.seq < y->record.seq ? -1 : x->record.seq > y->record.seq;
 }
 
 /* A record that was being moved is there twice: the last one counts, and used beats live. */
-static void mark_copies(struct finding *f)
+static void mark_copies(struct ek_journal *j)
 {
-    qsort(f->piece, f->count, sizeof *f->piece, by_name_then_seq);
-    for (size_t i = 1; i < f->count; i++) {
-        struct piece *before = &f->piece[i - 1];
-        const struct ek_record *x = &before->record, *y = &f->piece[i].record;
+    if (j->piece_count < 2) return;
+    if (!j->piece_count) return;
+    qsort(j->piece, j->piece_count, sizeof *j->piece, by_name_then_seq);
+    for (size_t i = 1; i < j->piece_count; i++) {
+        struct ek_journal_piece *before = &j->piece[i - 1];
+        const struct ek_record *x = &before->record, *y = &j->piece[i].record;
         before->stale = memcmp(x->key, y->key, sizeof x->key) == 0 && x->part == y->part;
     }
-    qsort(f->piece, f->count, sizeof *f->piece, by_seq);
+    qsort(j->piece, j->piece_count, sizeof *j->piece, by_seq);
 }
 
 /* ---- taking it in ---------------------------------------------------------------------------- */
 
 /* Overwritten here and now: it was read, and nothing refers to it. */
-static void wipe(struct ek_journal *j, const struct piece *p)
+static void wipe(struct ek_journal *j, const struct ek_journal_piece *p)
 {
-    static const uint8_t erased = EK_RECORD_ERASED;
+    uint8_t last = p->record.state == EK_RECORD_USED && !p->stale ? EK_RECORD_SPENT : EK_RECORD_ERASED;
     static const char zeros[4096];
     uint64_t at = p->at + EK_RECORD_HEAD_BYTES, left = p->record.payload_bytes;
     bool ok = true;
@@ -233,13 +233,13 @@ static void wipe(struct ek_journal *j, const struct piece *p)
         at += n;
         left -= n;
     }
-    ok = ok && pwrite(p->segment->fd, &erased, 1, (off_t)(p->at + EK_RECORD_STATE_AT)) == 1;
+    ok = ok && pwrite(p->segment->fd, &last, 1, (off_t)(p->at + EK_RECORD_STATE_AT)) == 1;
     p->segment->dirty = true;
     if (ok) j->counters.erased++;
     else j->counters.failures++;
 }
 
-static bool read_payload(const struct piece *p, struct ek_buf *b)
+static bool read_payload(const struct ek_journal_piece *p, struct ek_buf *b)
 {
     ek_buf_clear(b);
     if (!ek_buf_reserve(b, p->record.payload_bytes + 1u)) return false;
@@ -247,37 +247,56 @@ static bool read_payload(const struct piece *p, struct ek_buf *b)
     return pread(p->segment->fd, b->data, b->len, (off_t)(p->at + EK_RECORD_HEAD_BYTES)) == (ssize_t)b->len;
 }
 
-static void take_in(struct ek_journal *j, struct finding *f,
-                    void (*visit)(void *arg, const struct ek_journal_found *f), void *arg)
+static void take_in(struct ek_journal *j)
 {
     uint64_t now_ns = ek_loop_now(j->loop).unix_ns;
+    for (size_t i = 0; i < j->piece_count; i++) {
+        struct ek_journal_piece *p = &j->piece[i];
+        const struct ek_record *r = &p->record;
+        bool live = !p->stale && r->state == EK_RECORD_LIVE;
+        bool expired = live && ek_ns_since(now_ns, r->written_ns) > j->options.ttl_ns;
+        if (r->seq >= j->next_seq) j->next_seq = r->seq + 1;
+        j->counters.expired += expired;
+        struct ek_journal_entry *e = NULL;
+        if (live && !expired) e = ek_journal_entry_new(j, r->key, r->part, r->payload_bytes, r->written_ns);
+        if (!e) {
+            if (r->state != EK_RECORD_SPENT) wipe(j, p);
+            continue;
+        }
+        e->state = ENTRY_LIVE;
+        ek_journal_entry_place(e, p->segment, p->at);
+        j->counters.live++;
+        j->counters.live_bytes += r->payload_bytes;
+        j->counters.found++;
+    }
+}
+
+void ek_journal_visit(struct ek_journal *j, void (*visit)(void *arg, const struct ek_journal_found *f),
+                      void *arg)
+{
+    MUST_OBJ(j, EK_JOURNAL_MAGIC);
+    MUST(!j->batch && j->pending.count == 0);
     struct ek_buf b = ek_buf_make(EK_RECORD_PAYLOAD_MAX + 4096u);
-    for (size_t i = 0; i < f->count; i++) {
-        struct piece *p = &f->piece[i];
+    for (size_t i = 0; i < j->piece_count; i++) {
+        struct ek_journal_piece *p = &j->piece[i];
         const struct ek_record *r = &p->record;
         struct ek_journal_found found = {.owner = r->owner, .written_ns = r->written_ns, .kind = r->kind,
                                          .used = r->state != EK_RECORD_LIVE};
         memcpy(found.name.key, r->key, sizeof r->key);
         found.name.part = r->part;
-        if (r->seq >= j->next_seq) j->next_seq = r->seq + 1;
-        bool expired = ek_ns_since(now_ns, r->written_ns) > j->options.ttl_ns;
-        if (!p->stale && !found.used && expired) j->counters.expired++;
-        bool live = !p->stale && !found.used && !expired && read_payload(p, &b);
-        struct ek_journal_entry *e =
-            live ? ek_journal_entry_new(j, r->key, r->part, r->payload_bytes, r->written_ns) : NULL;
-        if (e) {
-            e->state = ENTRY_LIVE;
-            ek_journal_entry_place(e, p->segment, p->at);
-            j->counters.live++;
-            j->counters.live_bytes += r->payload_bytes;
-            j->counters.found++;
-            found.payload = ek_buf_view(&b);
-        } else {
-            wipe(j, p);
+        if (p->stale || (!found.used && !ek_journal_has(j, &found.name))) continue;
+        if (!found.used && !read_payload(p, &b)) { /* it could be read a moment ago */
+            j->counters.lost++;
+            ek_journal_erase(j, &found.name);
+            continue;
         }
-        if (visit && !p->stale && (e || found.used)) visit(arg, &found);
+        if (!found.used) found.payload = ek_buf_view(&b);
+        visit(arg, &found);
     }
     ek_buf_free(&b);
+    free(j->piece);
+    j->piece = NULL;
+    j->piece_count = j->piece_cap = 0;
 }
 
 static void say(const struct ek_journal *j)
@@ -295,12 +314,9 @@ static void post_launch(struct ek_post *p)
 }
 
 struct ek_journal *ek_journal_open(struct ek_loop *loop, const struct ek_journal_options *o,
-                                   struct ek_log *log,
-                                   void (*visit)(void *arg, const struct ek_journal_found *f), void *arg,
-                                   char *why, size_t cap)
+                                   struct ek_log *log, char *why, size_t cap)
 {
     struct ek_journal *j = calloc(1, sizeof *j);
-    struct finding f = {0};
     MUST(j && o->dir);
     *j = (struct ek_journal){.magic = EK_JOURNAL_MAGIC, .loop = loop, .log = log, .options = *o,
                              .dir = strdup(o->dir), .dir_fd = -1, .lock_fd = -1, .next_number = 1,
@@ -319,10 +335,9 @@ struct ek_journal *ek_journal_open(struct ek_loop *loop, const struct ek_journal
         return NULL;
     }
     read_identity(j);
-    walk_dir(j, &f);
-    mark_copies(&f);
-    take_in(j, &f, visit, arg);
-    free(f.piece);
+    walk_dir(j);
+    mark_copies(j);
+    take_in(j);
     say(j);
     ek_timer_set(loop, &j->tick, ek_loop_now(loop).mono_ns + EK_JOURNAL_TICK_NS);
     return j;
@@ -351,6 +366,7 @@ void ek_journal_close(struct ek_journal **jj)
         free(s);
     }
     ek_map_free(&j->index);
+    free(j->piece);
     if (j->lock_fd >= 0) close(j->lock_fd);
     if (j->dir_fd >= 0) close(j->dir_fd);
     free(j->dir);

@@ -61,7 +61,7 @@ static uint64_t head_hash(const uint8_t head[EK_RECORD_HEAD_BYTES], uint64_t see
 void ek_record_put_head(uint8_t out[EK_RECORD_HEAD_BYTES], const struct ek_record *r, uint64_t seed)
 {
     MUST(r->payload_bytes <= EK_RECORD_PAYLOAD_MAX);
-    MUST(r->state == EK_RECORD_LIVE || r->state == EK_RECORD_USED || r->state == EK_RECORD_ERASED);
+    MUST(r->state != 0);
     memset(out, 0, EK_RECORD_HEAD_BYTES);
     memcpy(out, mark, sizeof mark);
     out[5] = r->kind;
@@ -84,7 +84,8 @@ bool ek_record_read_head(struct ek_record *r, const uint8_t in[EK_RECORD_HEAD_BY
                             .payload_hash = get64(in + 56), .payload_bytes = get32(in + 64),
                             .part = get32(in + 68)};
     memcpy(r->key, in + 40, sizeof r->key);
-    if (r->state != EK_RECORD_LIVE && r->state != EK_RECORD_ERASED) r->state = EK_RECORD_USED;
+    bool known = r->state == EK_RECORD_LIVE || r->state == EK_RECORD_ERASED || r->state == EK_RECORD_SPENT;
+    if (!known) r->state = EK_RECORD_USED;
     return r->payload_bytes <= EK_RECORD_PAYLOAD_MAX;
 }
 

@@ -5,7 +5,8 @@
  *   a record    | head 80                                                       | payload | zeros to 8
  *
  *      0 mark      ff 'e' 'k' 'j': ff occurs in no UTF-8, so never inside a client's body
- *      4 state     'L' live, 'U' used, 'E' erased; the one byte of a head that is ever written again
+ *      4 state     'L' live, 'U' used, 'S' used and erased, 'E' erased unused; the one byte of a head that is
+ *                  ever written again
  *      5 kind      what the payload is; the journal does not care
  *      6 zero
  *      8 head hash    of the 80 bytes with state and this as zeros
@@ -30,7 +31,9 @@
 #define EK_RECORD_PAYLOAD_MAX (64u << 20)
 #define EK_SEGMENT_HEAD_BYTES 24u
 
-enum ek_record_state { EK_RECORD_LIVE = 'L', EK_RECORD_USED = 'U', EK_RECORD_ERASED = 'E' };
+enum ek_record_state {
+    EK_RECORD_LIVE = 'L', EK_RECORD_USED = 'U', EK_RECORD_SPENT = 'S', EK_RECORD_ERASED = 'E'
+};
 
 struct ek_record {
     uint8_t key[16];
@@ -53,7 +56,7 @@ static inline uint64_t ek_record_bytes(uint32_t payload_bytes)
 /* Hash of a payload in two pieces, as it will stand in the head. */
 uint64_t ek_record_hash(struct ek_str first, struct ek_str second, uint64_t seed);
 void ek_record_put_head(uint8_t out[EK_RECORD_HEAD_BYTES], const struct ek_record *r, uint64_t seed);
-/* false: this is no head. Any state byte that is none of the three counts as used: better never served
+/* false: this is no head. Any state byte that is none of the four counts as used: better never served
  * than served twice. */
 bool ek_record_read_head(struct ek_record *r, const uint8_t in[EK_RECORD_HEAD_BYTES], uint64_t seed);
 

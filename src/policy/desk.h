@@ -212,7 +212,7 @@ void ek_desk_used(struct ek_policy *p, struct ek_now now, uint32_t ticket, const
 uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat, uint64_t id,
                         uint64_t *old_id);
 
-/* The id of the request of this `repeat` that waits and whose client is there; 0: none. */
+/* The id of the request of this `repeat` that waits, or whose place is kept; 0: none. */
 uint64_t ek_desk_repeat(const struct ek_policy *p, uint64_t repeat);
 
 /* A running request ended. served: it was served to its end (or to its client's leaving), so its slot

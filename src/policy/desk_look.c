@@ -31,7 +31,7 @@ uint64_t ek_desk_repeat(const struct ek_policy *p, uint64_t repeat)
     uint32_t at = ek_index_find(&p->repeats, repeat);
     if (at == EK_INDEX_NONE) return 0;
     MUST(p->entry[at].repeat == repeat);
-    return p->entry[at].state == ENTRY_WAITING ? p->entry[at].id : 0;
+    return p->entry[at].id; /* it waits, or its place is kept */
 }
 
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier)

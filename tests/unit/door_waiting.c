@@ -36,7 +36,7 @@ static void a_waiting_stream_hears_its_place_at_once_and_then_in_time(void **sta
     struct client *c = client_post(w, ASK_STREAM);
     expect_has(c, "HTTP/1.1 200");
     expect_has(c, ": queue {\"position\":1,\"eta_ms\":null,"
-                  "\"eta_p90_ms\":null,\"reason\":\"measuring\"}\n\n");
+                  "\"eta_p90_ms\":null,\"reason\":\"measuring\",\"ticket\":\"");
     for (int i = 0; i < 6; i++) {
         size_t before = c->got.len;
         world_pass(w, 10000);

@@ -81,7 +81,8 @@ static bool rig_open(struct rig *r)
     struct ek_virtual_options vo = {.seed = ++r->opened, .start_unix_ns = r->unix_ns};
     r->found_count = r->used_count = 0;
     r->loop = ek_loop_new_virtual(&vo);
-    r->j = ek_journal_open(r->loop, &r->o, &r->log, visit, r, why, sizeof why);
+    r->j = ek_journal_open(r->loop, &r->o, &r->log, why, sizeof why);
+    if (r->j) ek_journal_visit(r->j, visit, r);
     if (!r->j) printf("%s\n", why);
     if (!r->j) ek_loop_free(&r->loop);
     return r->j != NULL;
@@ -215,7 +216,7 @@ static void a_life(void **state)
 {
     (void)state;
     struct rig *r = rig_new(16 << 20);
-    uint32_t id = ek_journal_id(r->j);
+    uint32_t id = ek_journal_identity(r->j)->id;
     for (uint32_t n = 0; n < 20; n++) assert_int_equal(put_now(r, n, 100 * n), EK_OK);
     for (uint32_t n = 0; n < 20; n++) check_read(r, n, 100 * n);
     assert_int_equal(use_now(r, 3), EK_OK);
@@ -225,7 +226,7 @@ static void a_life(void **state)
     ek_virtual_settle(r->loop);
     rig_kill(r);
     assert_true(rig_open(r));
-    assert_int_equal(ek_journal_id(r->j), id);
+    assert_int_equal(ek_journal_identity(r->j)->id, id);
     assert_int_equal(r->found_count, 18);
     for (uint32_t i = 0, n = 0; i < 18; i++, n++) {
         if (n == 3) n = 5;
@@ -375,11 +376,11 @@ static void one_door_at_a_time(void **state)
     (void)state;
     struct rig *r = rig_new(4 << 20);
     char why[256];
-    assert_null(ek_journal_open(r->loop, &r->o, &r->log, NULL, NULL, why, sizeof why));
+    assert_null(ek_journal_open(r->loop, &r->o, &r->log, why, sizeof why));
     assert_non_null(strstr(why, "in use by another door"));
     struct ek_journal_options nowhere = r->o;
     nowhere.dir = "/proc/nothing/here";
-    assert_null(ek_journal_open(r->loop, &nowhere, &r->log, NULL, NULL, why, sizeof why));
+    assert_null(ek_journal_open(r->loop, &nowhere, &r->log, why, sizeof why));
     assert_non_null(strstr(why, "cannot be opened"));
     rig_free(r);
 }
