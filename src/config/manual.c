@@ -113,6 +113,7 @@ static void put_range(const struct ek_option *o, struct ek_buf *out)
 {
     if (o->choices || o->max == 0) return;
     struct ek_option shown = *o;
+    shown.zero = NULL;
     uint64_t least = o->min, most = o->max;
     uint32_t narrow[2] = {(uint32_t)least, (uint32_t)most};
     double ratio[2] = {(double)least / 1e6, (double)most / 1e6};

@@ -37,6 +37,7 @@ struct ek_option {
     uint64_t min, max;
     const char *def;            /* as a person would write it; NULL: unset */
     const char *const *choices; /* NULL-terminated; for ENUM, perhaps for STRING */
+    const char *zero;           /* COUNT: the word for 0, as "auto"; NULL: it has none */
     bool required;              /* in each element of a list group */
     bool restart;               /* a reload cannot change it */
     const char *text;           /* one sentence, without unit and default: they are columns */

@@ -89,8 +89,9 @@ static const struct ek_option upstreams_options[] = {
     {"models", NULL, EK_OPTION_LIST, FIELD(ek_upstream_options, models), 0, 64, NULL,
      .restart = RESTART,
      .text = "Models it serves, each NAME or NAME=ITS-OWN-NAME; unset: it is asked."},
-    {"slots", NULL, EK_OPTION_COUNT, FIELD(ek_upstream_options, slots), 0, 65536, "0",
-     .restart = RESTART, .text = "Requests sent to it at once; 0: it is asked, else it is learned."},
+    {"slots", NULL, EK_OPTION_COUNT, FIELD(ek_upstream_options, slots), 0, 65536, "auto",
+     .zero = "auto", .restart = RESTART,
+     .text = "Requests it works on at once; auto (or 0): it is asked, else it is learned."},
 };
 
 static const struct ek_option relay_options[] = {

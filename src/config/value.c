@@ -371,6 +371,7 @@ bool ek_option_parse(const struct ek_option *o, struct ek_str text, void *field,
         if (!parse_units(o, text, duration_units, "10s or 500ms", &v, why)) return false;
         break;
     case EK_OPTION_COUNT:
+        if (o->zero && ek_str_eq(text, ek_str_of(o->zero))) break; /* v is 0 */
         if (!parse_count(o, text, &v, why)) return false;
         break;
     }
@@ -407,6 +408,12 @@ void ek_option_print(const struct ek_option *o, const void *field, struct ek_buf
         }
         break;
     case EK_OPTION_COUNT:
+        if (o->zero && number_of(o, field) == 0) {
+            ek_buf_lit(out, o->zero);
+            break;
+        }
+        print_number(o, number_of(o, field), out);
+        break;
     case EK_OPTION_SIZE:
     case EK_OPTION_DURATION:
     case EK_OPTION_PRICE: print_number(o, number_of(o, field), out); break;

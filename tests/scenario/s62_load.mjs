@@ -74,4 +74,19 @@ test('a minute of clients, live and simulated', { skip: needDoor }, async (t) =>
     assert.ok(r.paid.finished / r.paid.arrived > 0.9, JSON.stringify(r.paid));
     assert.ok(r.paid.ttft_p50_s < r.free.ttft_p50_s, `${r.paid.ttft_p50_s} ${r.free.ttft_p50_s}`);
   });
+
+  await t.test('an upstream of 6 slots that nobody was told of is sent 7', async (t) => {
+    const pacer = await startPacer(['--rate', '100', '--slots', '6', '--seconds', '300', '--model', 'pacer']);
+    t.after(() => pacer.killNow());
+    const door = await startDoor({ upstream: [{ name: 'pacer', url: pacer.url, slots: 'auto', models: ['pacer'] }] });
+    t.after(() => door.stop());
+    const load = evenkeel('load', LIVE, '--set', 'until_s=20', '--set', 'rate=25', '--url', door.url, '--model', 'pacer',
+      '--no-retries', '--drain', '2');
+    await door.waitMetric('evenkeel_upstream_slots', (v) => v === 8); // it is tried
+    await door.waitMetric('evenkeel_upstream_slots', (v) => v === 7); // and found
+    const p = await load;
+    assert.equal(p.exit.code, 0, p.err);
+    const slots = await door.metric('evenkeel_upstream_slots');
+    assert.ok(slots >= 6 && slots <= 8, `${slots}`);
+  });
 });

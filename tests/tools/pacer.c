@@ -5,7 +5,8 @@
  * Every chunk carries its moment of birth (CLOCK_MONOTONIC, ns) as system_fingerprint "t<16 hex>",
  * so a client on the same machine can measure what a relay adds.
  * Owns its sockets only; raw epoll, one thread. Must never listen beyond loopback, and stops by
- * itself after --seconds. A request may override with body members pacer_tokens, pacer_rate,
+ * itself after --seconds. With --slots N only N streams are worked on; others get no head and wait.
+ * A request may override with body members pacer_tokens, pacer_rate,
  * pacer_think (first tokens sent as reasoning_content), max_tokens and seed. */
 #include "pacetext.h"
 
@@ -40,6 +41,7 @@ struct stream {
     uint64_t prompt_tokens;
     uint64_t period_ns; /* 0: as fast as the reader takes them */
     uint64_t due_ns;
+    uint64_t turn; /* not 0: waits for a slot, in this order */
 };
 
 struct conn {
@@ -59,6 +61,9 @@ struct pacer {
     int ep;
     int listener;
     uint32_t heap_len;
+    uint32_t slots; /* 0: no bound */
+    uint32_t working, queued;
+    uint64_t turns;
     uint64_t default_tokens;
     double default_rate;
     uint64_t end_ns;
@@ -138,6 +143,8 @@ static void heap_remove(struct pacer *p, struct conn *c)
 static void conn_close(struct pacer *p, struct conn *c)
 {
     if (c->st.active) p->broken++;
+    if (c->st.active && c->st.turn) p->queued--;
+    else if (c->st.active) p->working--;
     heap_remove(p, c);
     p->by_fd[c->fd] = NULL;
     close(c->fd);
@@ -228,6 +235,7 @@ static void stream_end(struct pacer *p, struct conn *c)
     out_event(c, "data: [DONE]\n\n", 14);
     out_text(c, "0\r\n\r\n");
     s->active = false;
+    p->working--;
     heap_remove(p, c);
 }
 
@@ -327,7 +335,18 @@ static void answer_whole(struct pacer *p, struct conn *c)
              (unsigned long long)(s->prompt_tokens + count));
     answer_json(c, 200, json);
     s->active = false;
+    p->working--;
     p->tokens += count;
+}
+
+static bool begin_stream(struct pacer *p, struct conn *c)
+{
+    out_text(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+                "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
+    uint64_t now = now_ns();
+    p->working++;
+    c->st.due_ns = now;
+    return stream_turn(p, c, now);
 }
 
 static bool start_completion(struct pacer *p, struct conn *c, const char *body, size_t len)
@@ -349,14 +368,32 @@ static bool start_completion(struct pacer *p, struct conn *c, const char *body, 
         .period_ns = rate > 0 ? (uint64_t)(1e9 / rate) : 0,
     };
     if (!s->sse) {
+        p->working++;
         answer_whole(p, c);
         return conn_flush(p, c);
     }
-    out_text(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-                "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
-    uint64_t now = now_ns();
-    s->due_ns = now;
-    return stream_turn(p, c, now);
+    if (p->slots && p->working >= p->slots) {
+        s->turn = ++p->turns;
+        p->queued++;
+        return true;
+    }
+    return begin_stream(p, c);
+}
+
+/* Slots came free: the one that has waited longest begins. */
+static void begin_waiting(struct pacer *p)
+{
+    while (p->queued > 0 && p->working < p->slots) {
+        struct conn *next = NULL;
+        for (size_t i = 0; i < sizeof p->by_fd / sizeof *p->by_fd; i++) {
+            struct conn *c = p->by_fd[i];
+            if (c && c->st.active && c->st.turn && (!next || c->st.turn < next->st.turn)) next = c;
+        }
+        if (!next) abort();
+        next->st.turn = 0;
+        p->queued--;
+        begin_stream(p, next);
+    }
 }
 
 /* Takes one whole request from `in`, if there is one. False when the connection is gone. */
@@ -466,6 +503,7 @@ static int run(struct pacer *p)
             struct conn *c = p->heap[1];
             if (stream_turn(p, c, now)) conn_requests(p, c);
         }
+        begin_waiting(p);
     }
     printf("{\"requests\":%llu,\"tokens\":%llu,\"broken\":%llu}\n", (unsigned long long)p->requests,
            (unsigned long long)p->tokens, (unsigned long long)p->broken);
@@ -474,7 +512,8 @@ static int run(struct pacer *p)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: pacer [--port N] [--tokens N] [--rate R] [--seconds S] [--model NAME]\n"
+    fprintf(stderr, "usage: pacer [--port N] [--tokens N] [--rate R] [--slots N] [--seconds S] "
+                    "[--model NAME]\n"
                     "A paced fake engine on 127.0.0.1; prints `listening PORT`.\n");
     return 2;
 }
@@ -491,6 +530,8 @@ int main(int argc, char **argv)
             port = strtol(value, NULL, 10);
         } else if (strcmp(argv[i], "--tokens") == 0) {
             p.default_tokens = strtoul(value, NULL, 10);
+        } else if (strcmp(argv[i], "--slots") == 0) {
+            p.slots = (uint32_t)strtoul(value, NULL, 10);
         } else if (strcmp(argv[i], "--rate") == 0) {
             p.default_rate = strtod(value, NULL);
         } else if (strcmp(argv[i], "--seconds") == 0) {
