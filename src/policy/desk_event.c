@@ -104,8 +104,9 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
 void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket)
 {
     struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
+    /* Also for one that ran: its client gave up too early, and will ask again. */
+    if (e->state == ENTRY_WAITING || e->state == ENTRY_RUNNING) ek_desk_keep_place(p, now, e);
     if (e->state == ENTRY_WAITING) {
-        ek_desk_keep_place(p, now, e);
         ek_desk_leave_line(p, e);
     } else if (e->state != ENTRY_ABSENT) {
         leave_slot(p, now, e, e->tokens > 0);
