@@ -16,15 +16,16 @@ enum { EXIT_SKIP = 77 };
 
 static const char usage[] =
     "evenkeel sim SCENARIO.yaml [OPTION]...\n"
-    "  --policy NAME,NAME  only these: fcfs, cap, rpm, bands, vtc, desk\n"
+    "  --policy NAME,NAME  only these: fcfs, cap, rpm, bands, vtc, refuse, desk\n"
     "  --set NAME=VALUE    change a member of the scenario; may be repeated\n"
     "  --csv FILE  --json FILE  --series FILE  --plot FILE.svg\n"
+    "  --accuracy FILE     how right answers are at each thinking budget (bench/accuracy.py)\n"
     "  --quiet             no table\n"
     "Files under $EK_SHARED are found by that variable, or in ../shared.\n";
 
 struct flags {
     const char *scenario;
-    const char *csv, *json, *series, *plot;
+    const char *csv, *json, *series, *plot, *accuracy;
     bool quiet;
 };
 
@@ -41,6 +42,7 @@ static bool write_file(const char *path, void (*write)(FILE *to, void *arg), voi
 struct job {
     struct ek_sim_scenario s;
     struct ek_sim_plan plan;
+    struct ek_sim_accuracy accuracy;
     struct ek_sim_result *result[EK_SIM_POLICIES_MAX];
     size_t n;
 };
@@ -130,7 +132,8 @@ static bool read_flags(struct flags *f, struct ek_sim_scenario *s, int argc, cha
 {
     const struct ek_cli_flag flags[] = {
         {"--csv", .text = &f->csv}, {"--json", .text = &f->json}, {"--series", .text = &f->series},
-        {"--plot", .text = &f->plot}, {"--policy", .member = "policies"}, {"--quiet", .on = &f->quiet}};
+        {"--plot", .text = &f->plot}, {"--policy", .member = "policies"},
+        {"--accuracy", .text = &f->accuracy}, {"--quiet", .on = &f->quiet}};
     return ek_cli_scenario_flags(flags, EK_COUNT(flags), &f->scenario, s, argc, argv, why, cap);
 }
 
@@ -171,10 +174,13 @@ int ek_cli_sim(int argc, char **argv)
     if (ek_sim_scenario_needs_data(&j->s))
         return finish(j, EXIT_SKIP, "SKIP: the trace files are missing; EK_SHARED names their folder");
     j->s.source.seed = j->s.seed;
+    if (f.accuracy && !ek_sim_accuracy_read(&j->accuracy, f.accuracy, why, sizeof why))
+        return finish(j, 1, why);
     if (!run_all(j, why, sizeof why)) return finish(j, 1, why);
     if (!f.quiet) {
         ek_sim_report_head(stdout, &j->s, &j->plan);
         ek_sim_report_table(stdout, &j->s, j->result, j->n);
+        ek_sim_report_goodput(stdout, &j->s, j->result, j->n, &j->accuracy);
     }
     return finish(j, write_all(&f, j) ? 0 : 1, "not everything could be written");
 }

@@ -187,6 +187,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     }
     *ticket = 0;
     if (reason != EK_REASON_NONE) {
+        ek_desk_saw_refused(p, a);
         refuse_arrival(p, a, reason, &w, refusal);
         return false;
     }

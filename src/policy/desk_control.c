@@ -42,6 +42,16 @@ void ek_desk_saw_arrival(struct ek_policy *p, const struct ek_desk_entry *e, dou
     *mean = *mean > 0 ? *mean + (whole_nano - *mean) / LEARN : whole_nano;
 }
 
+void ek_desk_saw_refused(struct ek_policy *p, const struct ek_arrival *a)
+{
+    struct ek_desk_control *c = &p->pool[a->pool].control;
+    double mean = c->tier[a->tier].mean;
+    if (a->retries > 0) return; /* it was counted when it came first */
+    c->arrivals += 1;
+    c->tier[a->tier].came += mean;
+    if (a->thinks && !a->keep_thinking) c->tier[a->tier].soft_came += mean;
+}
+
 void ek_desk_saw_work(struct ek_policy *p, const struct ek_desk_entry *e, double nano)
 {
     p->pool[e->pool].control.done += nano;

@@ -285,6 +285,7 @@ void ek_desk_control_pool(struct ek_policy *p, uint32_t index); /* the same, for
 /* What they see: an arrival and its work were nothing shortened; work done; a whole thought, by tokens and
  * by what it and all of its request came to. */
 void ek_desk_saw_arrival(struct ek_policy *p, const struct ek_desk_entry *e, double whole_nano);
+void ek_desk_saw_refused(struct ek_policy *p, const struct ek_arrival *a); /* demand all the same */
 void ek_desk_saw_work(struct ek_policy *p, const struct ek_desk_entry *e, double nano);
 void ek_desk_saw_thought(struct ek_policy *p, const struct ek_desk_entry *e, uint32_t thought_tokens,
                          double thought_nano, double whole_nano);

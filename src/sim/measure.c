@@ -74,6 +74,12 @@ void ek_sim_result_sum(struct ek_sim_result *r)
         all->finished += t->finished;
         all->good += t->good;
         all->shortened += t->shortened;
+        for (int k = 0; k < EK_SIM_STEPS; k++) all->step_finished[k] += t->step_finished[k];
+        for (int k = 0; k < EK_SIM_STEPS; k++) all->step_good[k] += t->step_good[k];
+        all->over.arrived += t->over.arrived;
+        all->over.good += t->over.good;
+        all->peak.arrived += t->peak.arrived;
+        all->peak.good += t->peak.good;
         all->refused += t->refused;
         all->left += t->left;
         all->tokens += t->tokens;

@@ -9,6 +9,12 @@
 
 #define EK_SIM_SKETCH 1100
 #define EK_SIM_SERIES_MAX 4096
+#define EK_SIM_STEPS 5 /* of brownout: 100, 75, 50, 25, 0 % of the usual thought */
+
+/* Requests that first came in some part of the day, and how many of them were served within their targets. */
+struct ek_sim_part {
+    uint64_t arrived, good;
+};
 
 /* Values from 0.1 ms up, in seconds; anything smaller counts as that. */
 struct ek_sim_sketch {
@@ -38,7 +44,11 @@ struct ek_sim_tier_result {
     uint64_t attempts;
     uint64_t finished;
     uint64_t good;      /* finished within the tier's targets */
-    uint64_t shortened; /* finished with a lowered thinking budget */
+    uint64_t shortened; /* finished, with a thought that was cut */
+    uint64_t step_finished[EK_SIM_STEPS]; /* by the budget they were started with ... */
+    uint64_t step_good[EK_SIM_STEPS];
+    struct ek_sim_part over; /* came in windows that ask for more than the engines can do */
+    struct ek_sim_part peak; /* came in the busiest ten minutes */
     uint64_t refused;   /* for good: after the client's last retry */
     uint64_t left;      /* the client's patience ended */
     uint64_t refusals[EK_REASON_COUNT]; /* of attempts */
@@ -55,7 +65,7 @@ struct ek_sim_tier_result {
 struct ek_sim_point { /* of the time series, at the end of its interval */
     double at_s;
     uint32_t waiting, running, queued;
-    uint32_t arrived, finished, refused, left; /* in the interval */
+    uint32_t arrived, finished, good, refused, left; /* in the interval */
     uint32_t percent; /* thinking budget of the lowest tier */
     double wait_s;    /* mean wait of those started in the interval */
 };
@@ -78,6 +88,7 @@ struct ek_sim_result {
     uint32_t points;
     uint64_t events;
     double span_s;      /* of arrivals */
+    double over_s, peak_s; /* of it, windows that ask for too much; the busiest ten minutes */
     double busy;        /* mean share of time the engines had work */
     double output_tokens_per_s; /* decoded, whoever got them */
     double prompt_tokens_per_s; /* computed */

@@ -96,12 +96,20 @@ static void fit_engines(struct ek_sim_plan *p, const struct ek_sim_scenario *s, 
         p->peak_at_s = (double)w * WINDOW_S;
     }
     double window_s = fmin(WINDOW_S, fmax(p->span_s, 1));
+    p->windows = (uint32_t)fmin(WINDOWS_MAX, ceil(p->span_s / WINDOW_S));
     double total = l->prompt * s->engine.prompt_s + l->output * per_token_s;
     p->engines = s->engines;
     p->slow = 1;
     if (s->load > 0) {
         p->engines = (uint32_t)fmax(1, round(s->engines / s->load));
         p->slow = s->load * window_s * p->engines / peak;
+    }
+    p->window_load = calloc(p->windows, sizeof *p->window_load);
+    MUST(p->window_load);
+    for (uint32_t w = 0; w < p->windows; w++) {
+        double work = l->window[w].prompt * s->engine.prompt_s + l->window[w].output * per_token_s;
+        p->window_load[w] = (float)(work * p->slow / (window_s * p->engines));
+        p->over_s += p->window_load[w] > 1.0f ? window_s : 0;
     }
     p->load = peak * p->slow / (window_s * p->engines);
     p->mean_load = total * p->slow / (p->span_s * p->engines);
@@ -145,8 +153,17 @@ bool ek_sim_plan_make(struct ek_sim_plan *p, const struct ek_sim_scenario *s, ch
     return any;
 }
 
+double ek_sim_plan_load_at(const struct ek_sim_plan *p, double at_s)
+{
+    MUST(at_s >= 0 && p->windows > 0);
+    double w = floor(at_s / WINDOW_S);
+    return (double)p->window_load[w < p->windows ? (uint32_t)w : p->windows - 1];
+}
+
 void ek_sim_plan_free(struct ek_sim_plan *p)
 {
     free(p->tier_of);
+    free(p->window_load);
     p->tier_of = NULL;
+    p->window_load = NULL;
 }

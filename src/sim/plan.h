@@ -16,6 +16,9 @@ struct ek_sim_plan {
     uint64_t requests;
     double span_s;
     double peak_at_s;     /* start of the busiest 10 minutes */
+    float *window_load;   /* of each 10 minutes */
+    uint32_t windows;
+    double over_s;        /* time in windows that ask for more than the engines can do */
     double load;          /* work of those / what the engines can do in 10 minutes */
     double mean_load;
     double prompt_mean, output_mean;
@@ -28,6 +31,8 @@ struct ek_sim_plan {
 bool ek_sim_plan_make(struct ek_sim_plan *p, const struct ek_sim_scenario *s, char *why, size_t cap);
 /* Who sends this request: the same for the same request in every run. Without splitting. */
 uint32_t ek_sim_plan_account(const struct ek_sim_plan *p, const struct ek_sim_spec *spec);
+/* What the ten minutes in which this moment lies ask for, 1: all that the engines can do. */
+double ek_sim_plan_load_at(const struct ek_sim_plan *p, double at_s);
 void ek_sim_plan_free(struct ek_sim_plan *p);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The plot: three panels over one time axis, one line a policy, as SVG written by hand. Points are
+/* The plot: four panels over one time axis, one line a policy, as SVG written by hand. Points are
  * thinned to one a pixel column (the mean), so that a day is a small file. */
 #include "sim/report.h"
 
@@ -7,7 +7,7 @@
 
 #define WIDTH 1000
 #define LEFT 70
-#define PANEL 190
+#define PANEL 160
 #define GAP 46
 #define TOP 56
 #define COLUMNS 450
@@ -22,9 +22,15 @@ static double waiting(const struct ek_sim_point *p, double dt_s)
     return p->waiting + p->queued;
 }
 
-static double finished(const struct ek_sim_point *p, double dt_s)
+static double good(const struct ek_sim_point *p, double dt_s)
 {
-    return dt_s > 0 ? 60.0 * p->finished / dt_s : 0;
+    return dt_s > 0 ? 60.0 * p->good / dt_s : 0;
+}
+
+static double percent(const struct ek_sim_point *p, double dt_s)
+{
+    (void)dt_s;
+    return p->percent;
 }
 
 static double wait(const struct ek_sim_point *p, double dt_s)
@@ -40,8 +46,9 @@ struct panel {
 
 static const struct panel panels[] = {
     {"requests waiting, at the door and in the engines", waiting},
-    {"requests finished a minute", finished},
+    {"requests finished within their targets, a minute", good},
     {"mean wait of those started, s", wait},
+    {"thinking budget of the tier that may think least, %", percent},
 };
 
 /* Means per column of the picture; -1 where there is no point. Returns the largest. */

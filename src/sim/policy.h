@@ -18,6 +18,7 @@ struct ek_sim_tier {
     uint64_t waiting_max;
     uint64_t account_running_max, account_waiting_max;
     double delay_target_s;
+    double deadline_s; /* its callers send X-Deadline-Ms: no use after so long; 0: they send none */
 };
 
 struct ek_sim_policy_options {
@@ -64,6 +65,7 @@ struct ek_sim_policy {
     X(rpm, "requests a minute of each account, beyond it 429; then fcfs") \
     X(bands, "strict bands, round robin by request, 503 after a time (llm-d)") \
     X(vtc, "virtual token counter per account, no tiers") \
+    X(refuse, "the desk without brownout: it only waits and refuses") \
     X(desk, "the desk of the door itself")
 
 #define EK_SIM_DECLARE(name, text) \

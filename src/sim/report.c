@@ -18,6 +18,15 @@
     X(left_part, 4, PART(t->left, t->arrived)) \
     X(amplification, 3, ek_sim_result_amplification(t)) \
     X(goodput_rps, 4, PART(t->good, r->span_s)) \
+    X(over_arrived_rps, 4, PART(t->over.arrived, r->over_s)) \
+    X(over_goodput_rps, 4, PART(t->over.good, r->over_s)) \
+    X(peak_arrived_rps, 4, PART(t->peak.arrived, r->peak_s)) \
+    X(peak_goodput_rps, 4, PART(t->peak.good, r->peak_s)) \
+    X(good_100, 0, (double)t->step_good[0]) \
+    X(good_75, 0, (double)t->step_good[1]) \
+    X(good_50, 0, (double)t->step_good[2]) \
+    X(good_25, 0, (double)t->step_good[3]) \
+    X(good_0, 0, (double)t->step_good[4]) \
     X(good_tokens_per_s, 1, PART(t->good_tokens, r->span_s)) \
     X(wasted_tokens, 0, (double)t->wasted) \
     X(ttft_p50_s, 3, ek_sim_sketch_quantile(&t->ttft, 0.5)) \
@@ -215,12 +224,13 @@ void ek_sim_report_json(FILE *to, const struct ek_sim_scenario *s, const struct 
 
 void ek_sim_report_series(FILE *to, struct ek_sim_result *const *r, size_t n)
 {
-    fputs("policy,at_s,waiting,running,queued,arrived,finished,refused,left,thinking_percent,wait_s\n", to);
+    fputs("policy,at_s,waiting,running,queued,arrived,finished,good,refused,left,thinking_percent,wait_s\n",
+          to);
     for (size_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < r[i]->points; k++) {
             const struct ek_sim_point *p = &r[i]->series[k];
-            fprintf(to, "%s,%.0f,%u,%u,%u,%u,%u,%u,%u,%u,%.2f\n", r[i]->policy, p->at_s, p->waiting,
-                    p->running, p->queued, p->arrived, p->finished, p->refused, p->left, p->percent,
-                    p->wait_s);
+            fprintf(to, "%s,%.0f,%u,%u,%u,%u,%u,%u,%u,%u,%u,%.2f\n", r[i]->policy, p->at_s, p->waiting,
+                    p->running, p->queued, p->arrived, p->finished, p->good, p->refused, p->left,
+                    p->percent, p->wait_s);
         }
 }

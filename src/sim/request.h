@@ -46,7 +46,8 @@ struct ek_sim_request {
     uint8_t engine;
     uint8_t tier;
     uint8_t state;
-    bool shortened;
+    uint8_t step;   /* of brownout it was started at: 0 full thinking ... 4 none */
+    bool shortened; /* and its thought was longer than that */
     bool liar;    /* claims a huge max_tokens */
     bool hammers; /* retries at once */
 };

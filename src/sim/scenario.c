@@ -90,6 +90,7 @@ static const struct member tier_members[] = {
     {"account_running_max", TYPE_U64, TIER(account_running_max), 0, 1e6},
     {"account_waiting_max", TYPE_U64, TIER(account_waiting_max), 0, 1e6},
     {"delay_target_s", TYPE_NUMBER, TIER(delay_target_s), 0.001, 1e6},
+    {"deadline_s", TYPE_NUMBER, TIER(deadline_s), 0, 1e6},
 };
 
 static bool put_path(char *out, size_t size, const char *value, const char *data_dir)
@@ -227,7 +228,7 @@ static bool read_document(struct walk *w, struct ek_sim_scenario *s)
     }
     return walk_mapping(w, root, s, members, EK_COUNT(members), &tiers) &&
            walk_tiers(w, s, tiers ? tiers : root) &&
-           (s->policies > 0 || put_list(s, EK_STR("fcfs, cap, rpm, bands, vtc, desk")));
+           (s->policies > 0 || put_list(s, EK_STR("fcfs, cap, rpm, bands, vtc, refuse, desk")));
 }
 
 bool ek_sim_scenario_read(struct ek_sim_scenario *s, const char *path, const char *data_dir, char *why,

@@ -55,6 +55,8 @@ static bool shell_arrive(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim
         .prompt_tokens = r->spec.prompt_tokens, .deadline_ns = UINT64_MAX, .model = 1,
         .max_tokens = r->liar ? LIE_TOKENS : 0, .price = s->o.price, .repeat = r->id + 1,
         .retries = r->tries, .thinks = r->spec.think_tokens > 0};
+    double deadline_s = s->o.tier[r->tier].deadline_s;
+    if (deadline_s > 0) a.deadline_ns = r->first_ns + (uint64_t)(deadline_s * 1e9);
     if (s->o.split_from && r->spec.client >= s->o.split_from) a.owner = 1;
     if (r->spec.blocks) add_prefix(s, r, &a);
     return ek_desk_arrive(s->desk, at(now_ns), &a, &r->ticket, refusal);
@@ -157,6 +159,15 @@ struct ek_sim_policy *ek_sim_policy_desk(const struct ek_sim_policy_options *o)
     MUST(s->desk);
     s->pool = ek_desk_pool(s->desk, o->engines == 64 ? UINT64_MAX : (1ull << o->engines) - 1);
     return &s->base;
+}
+
+struct ek_sim_policy *ek_sim_policy_refuse(const struct ek_sim_policy_options *o)
+{
+    struct ek_sim_policy_options without = *o;
+    without.brownout = false;
+    struct ek_sim_policy *p = ek_sim_policy_desk(&without);
+    p->name = "refuse";
+    return p;
 }
 
 struct ek_sim_policy *ek_sim_policy_open(const char *name, const struct ek_sim_policy_options *o)

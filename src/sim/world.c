@@ -24,6 +24,8 @@ static void start(struct ek_sim_world *w, struct ek_sim_request *r, const struct
     ek_sim_client_started(w, r);
     r->engine = (uint8_t)a->upstream;
     uint32_t answer = r->spec.output_tokens - r->spec.think_tokens;
+    bool whole = a->thinking_budget_tokens == EK_DESK_THINKING_UNLIMITED;
+    r->step = whole ? 0 : (uint8_t)((100 - a->thinking_percent) / 25);
     if (r->spec.think_tokens > a->thinking_budget_tokens) {
         r->shortened = true;
         r->think_tokens = a->thinking_budget_tokens;
@@ -296,6 +298,8 @@ static void sum_up(struct ek_sim_world *w)
         r->reread_tokens += e->reread_tokens;
     }
     r->span_s = w->plan->span_s; /* of the arrivals: goodput is per second of the day, not of its end */
+    r->over_s = w->plan->over_s;
+    r->peak_s = fmin(600, r->span_s);
     r->busy = busy / span_s / w->plan->engines;
     r->output_tokens_per_s = output / span_s;
     r->prompt_tokens_per_s = prompt / span_s;

@@ -121,6 +121,16 @@ void ek_sim_client_tries(struct ek_sim_world *w, struct ek_sim_request *r)
     ek_sim_moment_set(w, &r->timer, r->leave_ns);
 }
 
+/* It came, or it was served within its targets: in an overloaded part of the day? */
+static void count_part(struct ek_sim_world *w, const struct ek_sim_request *r, bool good)
+{
+    struct ek_sim_tier_result *t = tier_of(w, r);
+    double came_s = (double)r->first_ns * 1e-9;
+    bool peak = came_s >= w->plan->peak_at_s && came_s < w->plan->peak_at_s + 600;
+    if (ek_sim_plan_load_at(w->plan, came_s) > 1) good ? t->over.good++ : t->over.arrived++;
+    if (peak) good ? t->peak.good++ : t->peak.arrived++;
+}
+
 void ek_sim_client_arrives(struct ek_sim_world *w)
 {
     const struct ek_sim_scenario *s = w->s;
@@ -140,6 +150,7 @@ void ek_sim_client_arrives(struct ek_sim_world *w)
                                          median_s > 0 ? s->patience_sigma : 0);
     r->leave_ns = w->now_ns + (uint64_t)(fmin(patience_s, FOREVER_S) * 1e9);
     tier_of(w, r)->arrived++;
+    count_part(w, r, false);
     ek_sim_client_tries(w, r);
 }
 
@@ -278,6 +289,11 @@ void ek_sim_client_finished(struct ek_sim_world *w, struct ek_sim_request *r)
     ek_sim_sketch_add(&t->answer, since_s(r->answer_ns, r->first_ns));
     if (r->output_tokens > 1) ek_sim_sketch_add(&t->tpot, tpot_s);
     bool good = ttft_s <= tier->ttft_s && tpot_s <= tier->tpot_s;
+    MUST(r->step < EK_SIM_STEPS);
+    t->step_finished[r->step]++;
+    t->step_good[r->step] += good;
+    if (good) count_part(w, r, true);
+    w->point.good += good;
     t->good += good;
     t->good_tokens += good ? r->output_tokens : 0;
     w->policy->finished(w->policy, w->now_ns, r);
