@@ -125,18 +125,19 @@ bool ek_desk_control_busy(const struct ek_policy *p)
     return false;
 }
 
-/* Is the line longer than anyone should wait? */
-static bool overloaded(struct ek_policy *p, uint64_t now_ns)
+/* The longest line, as part of what its tier should wait at most. */
+static double longest(struct ek_policy *p, uint64_t now_ns)
 {
+    double line = 0;
     for (uint32_t t = 0; t < p->tiers; t++) {
         double patience_s = (double)p->tier[t].patience_ns * 1e-9;
         for (uint32_t i = 0; i < p->pools && p->tier[t].patience_ns; i++) {
             if (p->order.class[i][t].waiting == 0) continue;
             struct ek_desk_wait w = ek_desk_wait_of_new(p, t, i, now_ns);
-            if (w.known && w.raw_s > patience_s) return true;
+            if (w.known && w.raw_s > line * patience_s) line = w.raw_s / patience_s;
         }
     }
-    return false;
+    return line;
 }
 
 void ek_desk_control(struct ek_policy *p, uint64_t now_ns)
@@ -151,7 +152,7 @@ void ek_desk_control(struct ek_policy *p, uint64_t now_ns)
         look(p, i, dt_s, &s);
         ek_brownout_tick(&p->pool[i].control.brownout, &s);
     }
-    if (p->shed_on) ek_shed_tick(&p->shed, now_ns, overloaded(p, now_ns));
+    if (p->shed_on) ek_shed_tick(&p->shed, now_ns, longest(p, now_ns));
 }
 
 /* ---- what follows --------------------------------------------------------------------------------- */
