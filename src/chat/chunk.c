@@ -144,6 +144,10 @@ void ek_usage_write(struct ek_buf *out, const struct ek_usage *u)
     ek_buf_u64(out, u->cached_tokens);
     ek_buf_lit(out, ",\"prompt_cache_miss_tokens\":");
     ek_buf_u64(out, miss);
+    if (u->shortened) {
+        ek_buf_lit(out, ",\"thinking_budget\":");
+        ek_buf_u64(out, u->thinking_budget);
+    }
     ek_buf_lit(out, u->estimated ? ",\"estimated\":true}" : "}");
 }
 

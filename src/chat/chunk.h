@@ -38,6 +38,8 @@ struct ek_usage {
     uint64_t completion_tokens;
     uint64_t cached_tokens;    /* prompt tokens that came from a cache */
     uint64_t reasoning_tokens; /* of the completion */
+    uint32_t thinking_budget;  /* when shortened: what the thought was allowed, and written */
+    bool shortened;
     bool estimated;            /* nobody reported it: counted by the door, and marked "estimated":true */
 };
 

@@ -407,7 +407,7 @@ static struct ek_str with_comma(struct ek_str member, const char *from, const ch
 void ek_up_chunk_relay(struct ek_buf *out, struct ek_str payload, const struct ek_up_chunk *c,
                        const struct ek_up_edit *edit)
 {
-    struct change list[5];
+    struct change list[6];
     size_t count = 0;
     const char *at = payload.data;
     const char *stop = payload.data + payload.len;
@@ -419,6 +419,11 @@ void ek_up_chunk_relay(struct ek_buf *out, struct ek_str payload, const struct e
         count = change_add(list, count, drop_of(c->usage_name, c->usage_raw));
     } else if (edit->usage_null) {
         count = change_add(list, count, (struct change){.old = c->usage_raw, .value = EK_STR("null")});
+    } else if (edit->usage_more.len && (c->flags & EK_UP_USAGE)) {
+        struct ek_str brace = ek_str_skip(c->usage_raw, c->usage_raw.len - 1);
+        MUST(brace.data[0] == '}');
+        count = change_add(list, count, (struct change){.old = ek_str_make(brace.data, 0),
+                                                        .value = edit->usage_more});
     }
     if (edit->ek_drop) count = change_add(list, count, drop_of(c->ek_name, c->ek_raw));
     if (edit->reasoning_rename) {

@@ -79,6 +79,7 @@ struct ek_up_edit {
     struct ek_str model;     /* raw JSON string; absent = keep */
     bool usage_null;         /* "usage" becomes null: not asked for, or not the last chunk */
     bool usage_drop;         /* remove the member */
+    struct ek_str usage_more; /* raw members beginning with a comma, put at the end of usage; or empty */
     bool ek_drop;            /* remove the "ek" member */
     bool reasoning_rename;   /* "reasoning" becomes "reasoning_content" */
 };

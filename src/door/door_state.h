@@ -315,6 +315,8 @@ bool ek_door_kept_body(struct ek_str all, struct ek_str *body); /* what stands b
 
 /* waiting.c */
 void ek_door_tell(struct ek_door_request *r, const struct ek_action *a);
+/* A stream whose head is out hears what its thought is allowed. False when its client was lost by that. */
+bool ek_door_tell_shortened(struct ek_door_request *r);
 void ek_door_commit(struct ek_door_request *r); /* 200 and the headers, if they are not out yet */
 void ek_door_watch_silence(struct ek_door_request *r);
 void ek_door_silence(struct ek_timer *t);

@@ -341,6 +341,7 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
                                  .shorten = w->shortened, .thinking_budget = w->thinking_budget,
                                  .prefix_ids = w->ids, .prefix_count = w->id_count};
     ek_door_id_hex(r, q.request_id);
+    if (w->shortened && r->attempts == 1 && !ek_door_tell_shortened(r)) return;
     w->relay = ek_relay_start(d->pool, d->loop, d->client, &q, &deadlines, &ek_door_relay_events, r);
     ek_door_watch_silence(r);
 }

@@ -13,6 +13,7 @@
 #include "http/sse.h"
 #include "policy/cost.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define RETRY_FIRST_MS 100u    /* doubling each time; half of it is jitter */
@@ -125,6 +126,11 @@ static void relay_chunk(struct ek_door_request *r, struct ek_str payload, const 
     struct ek_up_edit edit = {.id = ek_str_make(w->answer_id, w->answer_id_bytes),
                               .usage_drop = !r->include_usage, .ek_drop = true,
                               .reasoning_rename = c->reasoning_name.data != NULL};
+    char budget[48];
+    if (w->shortened && (c->flags & EK_UP_USAGE)) {
+        int n = snprintf(budget, sizeof budget, ",\"thinking_budget\":%u", w->thinking_budget);
+        edit.usage_more = ek_str_make(budget, (size_t)n);
+    }
     if (theirs != model->name) /* an alias: the caller hears the name it used */
         edit.model = quote(model->name, name);
     ek_door_claim_out(r);
@@ -246,6 +252,8 @@ static void settle_usage(struct ek_door_request *r)
             .completion_tokens = w->thought_tokens + w->answer_tokens,
             .reasoning_tokens = w->thought_tokens, .estimated = true};
     }
+    w->usage.shortened = w->shortened;
+    w->usage.thinking_budget = w->thinking_budget;
     const struct ek_usage *u = &w->usage;
     uint64_t cached = u->cached_tokens < u->prompt_tokens ? u->cached_tokens : u->prompt_tokens;
     uint64_t thought = u->reasoning_tokens ? u->reasoning_tokens : w->thought_tokens;
@@ -304,7 +312,8 @@ static void finish_whole(struct ek_door_request *r)
     ek_door_answer_id(r, id);
     struct ek_chunk_head head = ek_door_chunk_head(r, id);
     size_t n = ek_door_headers(r, false, hex, header);
-    ek_collect_write(w->collect, &d->out, &head, w->saw_usage ? NULL : &w->usage, EK_STR(""));
+    ek_collect_write(w->collect, &d->out, &head, w->saw_usage && !w->shortened ? NULL : &w->usage,
+                     EK_STR(""));
     struct ek_http_req *http = r->http;
     bool committed = r->committed;
     ek_door_let_go(r, true);

@@ -82,6 +82,19 @@ void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
     ek_buf_clear(&d->text);
 }
 
+bool ek_door_tell_shortened(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    MUST(r->running && r->running->shortened);
+    MUST(d->text.len == 0);
+    if (!r->stream || !r->committed) return true; /* it will be in the head */
+    ek_buf_printf(&d->text, ": thinking {\"budget\":%u}\n\n", r->running->thinking_budget);
+    d->counters.words++;
+    bool heard = ek_door_say(r, ek_buf_view(&d->text));
+    ek_buf_clear(&d->text);
+    return heard;
+}
+
 static uint64_t silence_due_ns(const struct ek_door_request *r)
 {
     const struct ek_waiting_options *w = &r->door->config->waiting;

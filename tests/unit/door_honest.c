@@ -352,6 +352,63 @@ static void a_repeat_costs_little(void **state)
     leave(w, busy);
 }
 
+/* ---- shorter thoughts ------------------------------------------------------------------------------- */
+
+#define OURS "upstreams:\n  - url: http://u:1\n    dialect: evenkeel\n    models: [m]\n" \
+             "tiers:\n  - name: default\n    delay_target: 1s\n"
+#define THOUGHT_USAGE \
+    "data: {\"id\":\"up-1\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\",\"choices\":" \
+    "[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":402,\"total_tokens\":405," \
+    "\"completion_tokens_details\":{\"reasoning_tokens\":400}}}\n\n"
+#define ASK_USAGE "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true}," \
+                  "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+
+static void play_thought(struct call *up)
+{
+    play_head(up, 200);
+    play(up, ROLE THINK("hm") SAY("42") FINISH THOUGHT_USAGE DONE);
+    play_end(up);
+}
+
+/* Serves what is there, two seconds each, until so many were served. */
+static void serve(struct world *w, size_t *played, size_t until)
+{
+    while (*played < until) {
+        world_pass(w, 2000);
+        play_thought(the_call(w, (*played)++));
+    }
+}
+
+static void a_shortened_thought_is_said_aloud(void **state)
+{
+    (void)state;
+    enum { CROWD = 120 };
+    struct client *c[CROWD];
+    struct world *w = world_new(OURS, 1);
+    size_t played = 0, tested = 0;
+    for (int i = 0; i < 20; i++) c[i] = client_post(w, ASK_WHOLE); /* how long its thoughts are */
+    serve(w, &played, 20);
+    for (int i = 0; i < 20; i++) client_free(w, c[i]);
+    for (int i = 0; i < CROWD; i++)
+        c[i] = post_with(w, i % 3 == 2 ? "X-Keep-Thinking: 1\r\n" : "", i % 3 == 1 ? ASK_WHOLE : ASK_USAGE);
+    serve(w, &played, 20 + CROWD);
+    for (size_t i = 0; i < CROWD; i++) {
+        const char *budget = strstr(client_text(c[i]), "\"thinking_budget\":");
+        if (i % 3 == 2) expect_not(c[i], "thinking_budget"); /* they would rather wait */
+        if (budget && !strstr(client_text(c[i]), "X-Thinking-Budget: ")) /* its head was out already */
+            expect_has(c[i], i % 3 ? "X-Queue-Wait-Ms: 12000" : ": thinking {\"budget\":");
+        if (budget && i % 3 == 0) expect_has(c[i], "\"completion_tokens_details\":{\"reasoning_tokens\":400},"
+                                                   "\"thinking_budget\":");
+        tested += budget != NULL;
+    }
+    assert_true(tested > 20);
+    struct client *m = client_get(w, "/metrics");
+    expect_not(m, "evenkeel_shortened_total{tier=\"default\"} 0\n");
+    client_free(w, m);
+    for (int i = 0; i < CROWD; i++) client_free(w, c[i]);
+    world_free(w);
+}
+
 /* ---- prefixes ---------------------------------------------------------------------------------------- */
 
 struct read {
@@ -471,6 +528,7 @@ int main(void)
         cmocka_unit_test(the_place_of_one_who_left_is_kept_for_a_minute),
         cmocka_unit_test(those_who_ask_the_same_at_once_both_wait),
         cmocka_unit_test(a_repeat_costs_little),
+        cmocka_unit_test(a_shortened_thought_is_said_aloud),
         cmocka_unit_test(a_conversation_and_its_prefix_are_recognised),
         cmocka_unit_test(a_text_shared_inside_one_message_is_recognised),
         cmocka_unit_test(neighbours_share_their_part),
