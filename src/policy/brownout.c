@@ -97,8 +97,9 @@ static double mean_cost(const struct ek_brownout *b, const double *cost)
 {
     double whole = 0, left = 0;
     for (uint32_t t = 0; t < b->tiers; t++) {
-        whole += b->tier[t].demand;
-        left += b->tier[t].demand * cost[t];
+        double come = fmax(b->tier[t].demand, 0); /* what ends early is taken off again: it may be less */
+        whole += come;
+        left += come * cost[t];
     }
     return whole > 0 ? left / whole : 1.0;
 }
@@ -141,7 +142,7 @@ static void look_ahead(const struct ek_brownout *b, const struct ek_brownout_sig
     costs(b, s, rung, cost);
     double wanted = 0, taken = s->running / s->slots;
     for (uint32_t t = 0; t < b->tiers; t++) {
-        double come = view == VIEW_LATER ? b->tier[t].steady : b->tier[t].demand;
+        double come = fmax(view == VIEW_LATER ? b->tier[t].steady : b->tier[t].demand, 0);
         come *= b->error * (view == VIEW_UP ? UP_DEMAND : 1.0);
         o->want[t] = cost[t] * (come + s->tier[t].waiting / h) / full;
         o->get[t] = 0;

@@ -43,7 +43,8 @@ struct ek_brownout_sight {
     double service_s; /* mean time in a slot; 0: not known */
     double left[EK_BROWNOUT_STEPS]; /* part of all thought that is left at each step; [0] is 1 */
     struct {
-        double came;    /* work that came, were nothing shortened */
+        double came;    /* work that came, were nothing shortened; what runs longer, or ends earlier, than
+                         * foreseen is added here, or taken off, when that is seen */
         double soft;    /* part of such work that is thought and may be shortened, 0 ... 1 */
         double waiting; /* work in line, were nothing shortened */
     } tier[EK_BROWNOUT_TIERS_MAX];

@@ -52,6 +52,11 @@ void ek_desk_saw_refused(struct ek_policy *p, const struct ek_arrival *a)
     if (a->thinks && !a->keep_thinking) c->tier[a->tier].soft_came += mean;
 }
 
+void ek_desk_saw_more(struct ek_policy *p, const struct ek_desk_entry *e, double nano)
+{
+    p->pool[e->pool].control.tier[e->tier].came += nano;
+}
+
 void ek_desk_saw_work(struct ek_policy *p, const struct ek_desk_entry *e, double nano)
 {
     p->pool[e->pool].control.done += nano;

@@ -17,6 +17,7 @@ static void settle(struct ek_policy *p, struct ek_desk_entry *e, int64_t nano)
 {
     int64_t by = nano - ek_order_cost(&e->item);
     p->stats.charged_nano[e->tier] += by;
+    ek_desk_saw_more(p, e, (double)by);
     ek_order_settle(&p->order, &e->item, by);
 }
 

@@ -286,6 +286,8 @@ void ek_desk_control_pool(struct ek_policy *p, uint32_t index); /* the same, for
  * by what it and all of its request came to. */
 void ek_desk_saw_arrival(struct ek_policy *p, const struct ek_desk_entry *e, double whole_nano);
 void ek_desk_saw_refused(struct ek_policy *p, const struct ek_arrival *a); /* demand all the same */
+/* A running one takes so much more than it was thought to (less: negative). */
+void ek_desk_saw_more(struct ek_policy *p, const struct ek_desk_entry *e, double nano);
 void ek_desk_saw_work(struct ek_policy *p, const struct ek_desk_entry *e, double nano);
 void ek_desk_saw_thought(struct ek_policy *p, const struct ek_desk_entry *e, uint32_t thought_tokens,
                          double thought_nano, double whole_nano);
