@@ -2,6 +2,7 @@
 /* Scores in a ring, and the same ones sorted: 500 floats are moved faster than any tree is walked. */
 #include "policy/conform.h"
 
+#include "base/clock.h"
 #include "base/must.h"
 
 #include <math.h>
@@ -9,8 +10,10 @@
 
 #define Z90 1.2816       /* 90 % quantile of the standard normal: before anything is known */
 #define TRUSTED 60u      /* scores from which on they alone decide */
+#define PER_WAIT 25.0    /* scores kept in the time of one wait */
 #define STEP 0.01        /* of the adapted target, per wait */
 #define SCORE_MAX 50.0
+#define WAIT_MIN 1e-3      /* of the raw estimate: a wait of nothing has a logarithm too */
 
 static uint32_t lower_bound(const struct ek_conform *c, float x)
 {
@@ -38,10 +41,13 @@ static double adapted(double level, double target, bool held, double low, double
     return level < low ? low : level > high ? high : level;
 }
 
-void ek_conform_add(struct ek_conform *c, double score, bool held50, bool held90)
+void ek_conform_add(struct ek_conform *c, double score, bool held50, bool held90, double wait_s,
+                    uint64_t now_ns)
 {
-    MUST(c->at < EK_CONFORM_SCORES);
+    MUST(c->at < EK_CONFORM_SCORES && wait_s >= 0);
     if (!isfinite(score)) return;
+    if (c->last_ns && (double)ek_ns_since(now_ns, c->last_ns) * 1e-9 < wait_s / PER_WAIT) return;
+    c->last_ns = now_ns;
     float x = (float)fmax(-SCORE_MAX, fmin(SCORE_MAX, score));
     if (c->count == EK_CONFORM_SCORES) forget(c, c->ring[c->at]);
     uint32_t i = lower_bound(c, x);
@@ -66,13 +72,18 @@ static double quantile(const struct ek_conform *c, double level, double unknown)
     return trust * q + (1.0 - trust) * unknown;
 }
 
-struct ek_band ek_conform_band(const struct ek_conform *c, double raw_s, double sd_s)
+double ek_conform_score(double raw_s, double spread, double wait_s)
+{
+    MUST(raw_s > 0 && spread > 0);
+    return log(fmax(wait_s / raw_s, WAIT_MIN)) / spread;
+}
+
+struct ek_band ek_conform_band(const struct ek_conform *c, double raw_s, double spread)
 {
     struct ek_band b;
-    MUST(raw_s >= 0 && sd_s >= 0);
-    b.p50_s = raw_s + sd_s * quantile(c, c->level50 > 0 ? c->level50 : 0.5, 0);
-    b.p90_s = raw_s + sd_s * quantile(c, c->level90 > 0 ? c->level90 : 0.9, Z90);
-    if (b.p50_s < 0) b.p50_s = 0;
+    MUST(raw_s > 0 && spread > 0);
+    b.p50_s = raw_s * exp(spread * quantile(c, c->level50 > 0 ? c->level50 : 0.5, 0));
+    b.p90_s = raw_s * exp(spread * quantile(c, c->level90 > 0 ? c->level90 : 0.9, Z90));
     if (b.p90_s < b.p50_s) b.p90_s = b.p50_s;
     return b;
 }

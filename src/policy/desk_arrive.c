@@ -194,7 +194,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     struct ek_desk_entry *e = free_entry(p);
     fill(p, e, a);
     bool mine = ek_desk_reclaim_place(p, now, e);
-    ek_desk_arriving(pool, e->tier, (double)ek_order_cost(&e->item), now.mono_ns);
+    ek_flux_came(&pool->flux[e->tier], now.mono_ns);
     ek_desk_saw_arrival(p, e, whole_nano(p, e, a));
     ek_order_put(&p->order, &e->item, a->tier, a->pool, a->owner ? a->owner : a->account,
                  a->owner ? a->account : a->user, mine);

@@ -108,6 +108,7 @@ void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket)
     /* Also for one that ran: its client gave up too early, and will ask again. */
     if (e->state == ENTRY_WAITING || e->state == ENTRY_RUNNING) ek_desk_keep_place(p, now, e);
     if (e->state == ENTRY_WAITING) {
+        ek_desk_score(p, e, now.mono_ns, true);
         ek_desk_leave_line(p, e);
     } else if (e->state != ENTRY_ABSENT) {
         leave_slot(p, now, e, e->tokens > 0);

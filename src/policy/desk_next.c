@@ -4,18 +4,19 @@
  *
  *   the end of draining → deadlines → starts → first words to new arrivals → a round of words
  *
- * A round comes four times a second and looks at those it has not looked at for longest: at all of a short
- * line, at a 32nd of a long one, so that no round is long and everyone is looked at within eight seconds. It
- * speaks where the rules of waiting ask for it: at real change (tell_change, but not within tell_min), and
- * at the latest after tell_max. */
+ * A round comes four times a second and looks at those it has not looked at for longest: at a quarter of a
+ * short line, at a 32nd of a long one, so that no round is long and everyone is looked at within eight
+ * seconds. It speaks where the rules of waiting ask for it: at real change (tell_change, but not within
+ * tell_min), and at the latest after tell_max. */
 #include "policy/desk_state.h"
 
 #include "base/must.h"
 #include "policy/cost.h"
 
-#define VISITS_MIN 256u /* of one round */
+#define VISITS_MIN 256u /* of one round of a long line */
+#define ROUNDS_MIN 4u   /* a short line is looked at once a second: nobody is told more often */
 #define ROUNDS_MAX 32u  /* until everyone was looked at */
-#define RAISE_MIN_MS 250 /* a p90 is not raised by less, nor by less than a quarter */
+#define RAISE_MIN_MS 250 /* a p90 is not raised for less */
 
 const char *ek_desk_why_name(enum ek_desk_why why)
 {
@@ -56,7 +57,10 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
     a->reason = reason;
     a->help = EK_HELP_LATER | (reason == EK_REASON_DEADLINE ? (uint32_t)EK_HELP_MORE_PATIENCE : 0);
     a->retry_after_ms = ek_desk_retry_after_ms(p, &p->pool[e->pool]);
-    if (e->state == ENTRY_WAITING) ek_desk_leave_line(p, e);
+    if (e->state == ENTRY_WAITING) {
+        ek_desk_score(p, e, now_ns, true);
+        ek_desk_leave_line(p, e);
+    }
     ek_desk_move(p, e, ENTRY_FREE);
     p->counts.refused++;
     return act;
@@ -150,7 +154,7 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
         return refuse_waiting(p, e, EK_REASON_DEADLINE, now.mono_ns, a);
     }
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
-    ek_desk_score(p, e, now.mono_ns);
+    ek_desk_score(p, e, now.mono_ns, false);
     e->guess_nano = (double)ek_order_cost(&e->item); /* from here on it runs: the union changes */
     e->used_known = false;
     e->upstream = (uint8_t)upstream;
@@ -189,12 +193,18 @@ static bool moved(double from, double to, double ratio)
     return by > 0 && by >= ratio * (from > 0 ? from : 1);
 }
 
+static uint32_t visits_of(const struct ek_policy *p)
+{
+    uint32_t few = p->counts.waiting / ROUNDS_MIN + 1, many = p->counts.waiting / ROUNDS_MAX + 1;
+    if (few > VISITS_MIN) few = VISITS_MIN;
+    return few > many ? few : many;
+}
+
 /* Rounds until this entry is looked at again. */
 static uint64_t revisit_ns(const struct ek_policy *p)
 {
-    uint32_t visits = p->counts.waiting / ROUNDS_MAX + 1;
-    if (visits < VISITS_MIN) visits = VISITS_MIN;
-    return EK_DESK_ROUND_NS * (p->counts.waiting / visits + 1);
+    uint32_t visits = visits_of(p);
+    return EK_DESK_ROUND_NS * (p->counts.waiting / visits + 2); /* one more if the line grows shorter */
 }
 
 static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *e,
@@ -208,21 +218,32 @@ static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *
            moved((double)e->told_eta_ms, (double)a->eta_ms, p->tell_change);
 }
 
-/* What was promised holds: a p90 that was shown moves on as time passes, follows small changes in neither
- * direction, and is shown later only where it must be, with the reason. */
+/* Will a promise of which left_ms are left be broken, in all likelihood? Near its end that is so when p50 is
+ * beyond it; before, forecasts still swing, and p50 must be far beyond. */
+static bool broken(const struct ek_desk_entry *e, int64_t p50_ms, int64_t left_ms, uint64_t now_ns)
+{
+    int64_t waited_ms = e->first_ns ? (int64_t)(ek_ns_since(now_ns, e->first_ns) / EK_MS_NS) : 0;
+    if (p50_ms <= left_ms + RAISE_MIN_MS) return false;
+    return left_ms < waited_ms / 4 || p50_ms > 3 * left_ms;
+}
+
+/* What was promised holds: a p90 that was shown moves on as time passes, and is taken back for a later one,
+ * with the reason, only when it will be broken. It is not the forecast of this moment: most who were promised
+ * a minute and see bad news at half of it still start within the minute. Nor is good news passed on lightly,
+ * since what is promised then must hold too. */
 static void keep_promise(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
                          struct ek_action *a)
 {
     if (e->told_ns == 0 || e->told_p90_ms < 0 || a->eta_p90_ms < 0) return;
     int64_t left_ms = e->told_p90_ms - (int64_t)(ek_ns_since(now_ns, e->told_ns) / EK_MS_NS);
-    int64_t by_ms = a->eta_p90_ms - left_ms;
-    if (by_ms < -left_ms / 4) return; /* much better news are told */
-    if (left_ms >= 0 && (by_ms < RAISE_MIN_MS || by_ms < left_ms / 4)) {
+    if (a->eta_p90_ms < left_ms / 2) return; /* much better news are told */
+    if (left_ms >= 0 && !broken(e, a->eta_ms, left_ms, now_ns)) {
         a->eta_p90_ms = left_ms;
         if (a->eta_ms > left_ms) a->eta_ms = left_ms;
         return;
     }
     a->raised = true;
+    a->eta_p90_ms += a->eta_p90_ms / 4; /* whoever was wrong once is careful: once, not again and again */
     if (a->why != EK_WHY_BUSY) return; /* there is a better word for it already */
     double rate = ek_pace_rate(&p->pool[e->pool].pace, ek_desk_pool_slots(p, &p->pool[e->pool]));
     a->why = rate < 0.9 * (double)e->told_rate ? EK_WHY_SLOWER : EK_WHY_OVERTAKEN;
@@ -256,12 +277,7 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
     e->told_rate = (float)ek_pace_rate(&pool->pace, ek_desk_pool_slots(p, pool));
     p->stats.truth[e->tier].raised += a->raised;
     if (e->first_ns || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
-    e->first_ns = now_ns;
-    e->first_p50_ms = (int32_t)a->eta_ms;
-    e->first_p90_ms = (int32_t)a->eta_p90_ms;
-    e->first_raw_s = (float)w->raw_s;
-    e->first_sd_s = (float)w->sd_s;
-    e->first_kind = (uint8_t)w->kind;
+    ek_desk_show(p, e, w, a, now_ns);
 }
 
 static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struct ek_action *a)
@@ -287,8 +303,7 @@ static void begin_round(struct ek_policy *p, uint64_t now_ns)
 {
     if (p->counts.waiting == 0 || now_ns < p->round_ns) return;
     p->round_ns = now_ns + EK_DESK_ROUND_NS;
-    p->visits = p->counts.waiting / ROUNDS_MAX + 1;
-    if (p->visits < VISITS_MIN) p->visits = VISITS_MIN;
+    p->visits = visits_of(p);
     if (p->visits > p->counts.waiting) p->visits = p->counts.waiting;
 }
 

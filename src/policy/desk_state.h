@@ -12,8 +12,9 @@
  *   made of parts that know nothing of the desk, each pure and tested by itself:
  *   who goes next   order.h (order.c changes it, order_ask.c asks, order_local.c prefers what is warm), on
  *                   levels of fair.h, which stand on the treap of tree.h
- *   how long, how   estimate.h (the pace of a pool), conform.h (how far to trust that), predict.h (how long
- *   much            an answer gets), cost.h (prices), learn.h (what an upstream can bear)
+ *   how long, how   estimate.h (the pace of a pool), flux.h (who comes, overtakes, leaves), fluid.h (what
+ *   much            follows for a wait), conform.h (how far to trust that), predict.h (how long an answer
+ *                   gets), cost.h (prices), learn.h (what an upstream can bear)
  *   when too much   brownout.h (think less), shed.h (let fewer in)
  *   who is who      accounts.h, kinds.h, chain.h, warm.h, all by hash: index.h
  *
@@ -37,6 +38,8 @@
 #include "policy/conform.h"
 #include "policy/desk.h"
 #include "policy/estimate.h"
+#include "policy/fluid.h"
+#include "policy/flux.h"
 #include "policy/kinds.h"
 #include "policy/learn.h"
 #include "policy/order.h"
@@ -80,7 +83,7 @@ struct ek_desk_entry {
             int32_t first_p50_ms;
             int32_t first_p90_ms;
             float first_raw_s;
-            float first_sd_s;
+            float first_spread;
             float told_rate; /* of the pool when p90 was shown, nano-units a second */
             uint32_t told_position : 24;
             uint32_t told_why : 8;
@@ -156,10 +159,9 @@ struct ek_desk_pool {
     uint32_t running;
     struct ek_pace pace;
     double away; /* refused since the line was last short: places promised by Retry-After */
-    struct {
-        double work[EK_DESK_TIERS_MAX]; /* nano-units that came, faded over a minute, over ten */
-    } arriving[2];
-    uint64_t arriving_ns;
+    struct ek_flux flux[EK_DESK_TIERS_MAX];
+    uint64_t told_ms[EK_DESK_TIERS_MAX]; /* those who wait and were told an estimate: sum of when they were */
+    uint32_t told[EK_DESK_TIERS_MAX];    /* ... and how many; together: how long people wait now */
     struct ek_desk_control control;
 };
 
@@ -193,6 +195,7 @@ struct ek_policy {
     struct ek_shed shed;
     bool brownout_on, shed_on;
     uint64_t tick_ns; /* when the controllers were last ticked */
+    struct ek_leaving leaving[EK_DESK_TIERS_MAX];
     struct ek_conform conform[EK_DESK_TIERS_MAX][2 * EK_CONFORM_DEPTHS]; /* of two kinds of wait */
     struct ek_list free;
     struct ek_list absent;
@@ -306,17 +309,19 @@ struct ek_desk_wait {
     bool known;
     uint32_t position;
     int64_t eta_ms, eta_p90_ms; /* -1: not known */
-    double raw_s, sd_s;
+    double raw_s, spread;
+    double lead; /* its turn is so many mean requests behind the virtual time of its class */
     uint32_t kind; /* of its errors: depth, and whether it waits behind others of its own account */
 };
 struct ek_desk_wait ek_desk_wait_of(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns);
 struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool,
                                         uint64_t now_ns);
-/* It starts now: was what it was told true? */
-void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
+/* An estimate is shown to it for the first time. */
+void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_wait *w,
+                  const struct ek_action *shown, uint64_t now_ns);
+/* Its wait ends now, it starts or it `left`: was what it was told true? Before what it was told is gone. */
+void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns, bool left);
 /* Personal: the time until a place comes free for this one among all that were sent away. */
 uint32_t ek_desk_retry_after_ms(struct ek_policy *p, struct ek_desk_pool *pool);
-/* `work` nano-units came for this tier of the pool. */
-void ek_desk_arriving(struct ek_desk_pool *pool, uint32_t tier, double work, uint64_t now_ns);
 
 #endif

@@ -12,53 +12,32 @@
 #define RETRY_UNKNOWN_MS 5000.0 /* nothing measured yet: come back in about 5 to 10 s */
 #define ETA_MS_MAX (24 * 3600 * 1000.0)
 
-static const double arriving_s[2] = {60, 600};
-
-void ek_desk_arriving(struct ek_desk_pool *pool, uint32_t tier, double work, uint64_t now_ns)
+/* Cost of a mean request, as departures say, else as those who wait say. */
+static double mean_cost(const struct ek_policy *p, uint32_t index, const struct ek_order_ahead *a)
 {
-    double since_s = (double)ek_ns_since(now_ns, pool->arriving_ns) * 1e-9;
-    MUST(tier < EK_DESK_TIERS_MAX);
-    for (uint32_t k = 0; k < 2; k++) {
-        double keep = exp(-since_s / arriving_s[k]);
-        for (uint32_t t = 0; t < EK_DESK_TIERS_MAX; t++) pool->arriving[k].work[t] *= keep;
-        pool->arriving[k].work[tier] += work;
-    }
-    pool->arriving_ns = now_ns;
-}
-
-/* Nano-units a second that come for a tier: the last minute speaks for short waits, ten for long ones. */
-static double arrival_rate(const struct ek_desk_pool *pool, uint32_t tier, double horizon_s, uint64_t now_ns)
-{
-    uint32_t k = horizon_s > arriving_s[0];
-    double keep = exp(-(double)ek_ns_since(now_ns, pool->arriving_ns) * 1e-9 / arriving_s[k]);
-    return pool->arriving[k].work[tier] * keep / arriving_s[k];
-}
-
-/* Nano-units a second that later arrivals of tiers with nothing left to serve will take before this one. */
-static double overtaking(const struct ek_policy *p, uint32_t tier, const struct ek_desk_pool *pool,
-                         const struct ek_order_ahead *a, double rate, uint64_t now_ns)
-{
-    double sum = 0;
-    if (rate <= 0) return 0;
+    const struct ek_pace *pace = &p->pool[index].pace;
+    double work = a->work, count = a->count;
+    if (pace->memory[EK_PACE_SLOW].done > 0)
+        return fmax(pace->memory[EK_PACE_SLOW].work / pace->memory[EK_PACE_SLOW].done, 1e-9);
     for (uint32_t t = 0; t < p->tiers; t++) {
-        if (t == tier || !(a->drained >> t & 1)) continue;
-        double pair = p->order.weight[t] + p->order.weight[tier];
-        double most = rate * p->order.weight[t] / pair;
-        sum += fmin(arrival_rate(pool, t, a->work / rate, now_ns), most);
+        work += (double)p->order.class[index][t].flows.work;
+        count += p->order.class[index][t].flows.count;
     }
-    return sum;
+    return count > 0 ? fmax(work / count, 1e-9) : 1.0;
 }
 
-/* Nano-units of later arrivals in its own tier, of accounts that had nothing waiting, that go before one who
- * waits behind others of its own account: until virtual time has come to its turn. */
-static double newcomers(const struct ek_policy *p, uint32_t tier, const struct ek_desk_pool *pool,
-                        const struct ek_order_ahead *a, double rate, uint64_t now_ns)
+static void tier_of_fluid(struct ek_policy *p, uint32_t t, uint32_t index, double clock, double mean,
+                          double horizon_s, uint64_t now_ns, struct ek_fluid_tier *to)
 {
-    if (a->lead <= 0 || rate <= 0) return 0;
-    double own_rate = rate * ek_order_share(&p->order, tier, (uint32_t)(pool - p->pool));
-    double until_s = a->lead * (a->members + 1) / own_rate;
-    double others = arrival_rate(pool, tier, until_s, now_ns) * (1 - a->flow_share);
-    return others * fmin(until_s, a->work / own_rate + until_s / 2);
+    struct ek_desk_pool *pool = &p->pool[index];
+    const struct ek_fair *f = &p->order.class[index][t].flows;
+    uint32_t n = pool->told[t];
+    if (f->count > 0) mean = fmax((double)f->work / f->count, 1e-9);
+    *to = (struct ek_fluid_tier){.weight = p->order.weight[t] / mean, .count = f->count,
+                                 .coming = ek_flux_rate(&pool->flux[t], horizon_s, now_ns),
+                                 .leaving = &p->leaving[t]};
+    to->credit = (clock - p->order.clock[p->order.group[index]][t]) * to->weight;
+    if (n) to->age_s = fmax(0, (double)now_ns * 1e-9 - (double)pool->told_ms[t] / n * 1e-3);
 }
 
 static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint32_t index,
@@ -66,29 +45,27 @@ static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint3
 {
     struct ek_desk_pool *pool = &p->pool[index];
     struct ek_desk_wait w = {.position = 1 + (uint32_t)lround(a->count), .eta_ms = -1, .eta_p90_ms = -1};
+    struct ek_fluid_ask q;
     ek_desk_tick_pool(p, pool, now_ns);
-    uint32_t slots = ek_desk_pool_slots(p, pool);
-    double rate = ek_pace_rate(&pool->pace, slots);
-    double work = 0, count = 0;
-    for (uint32_t t = 0; t < p->tiers; t++) {
-        work += (double)p->order.class[index][t].flows.work;
-        count += p->order.class[index][t].flows.count;
-    }
-    double mean = count > 0 ? work / count : a->count > 0 ? a->work / a->count : 1.0;
-    if (pool->pace.memory[EK_PACE_SLOW].done > 0)
-        mean = pool->pace.memory[EK_PACE_SLOW].work / pool->pace.memory[EK_PACE_SLOW].done;
-    mean = fmax(mean, 1e-9);
-    double more = newcomers(p, tier, pool, a, rate, now_ns);
-    struct ek_wait_ask q = {.work = a->work + more, .count = a->count + more / mean, .mean = mean,
-                            .slots = slots, .overtaking = overtaking(p, tier, pool, a, rate, now_ns),
-                            .share_min = ek_order_share(&p->order, tier, index)};
-    struct ek_wait_raw raw = ek_pace_wait(&pool->pace, &q);
-    if (!raw.known) return w;
-    w.kind = ek_conform_depth(w.position) + (a->lead > mean ? EK_CONFORM_DEPTHS : 0);
-    struct ek_band b = ek_conform_band(&p->conform[tier][w.kind], raw.p50_s, raw.sd_s);
+    double mean = mean_cost(p, index, a);
+    w.lead = a->lead / mean;
+    q.rate = ek_pace_turnover(&pool->pace, ek_desk_pool_slots(p, pool));
+    if (q.rate <= 0) return w;
+    q.tiers = p->tiers;
+    q.own = tier;
+    q.count = a->class_count;
+    q.lead = w.lead;
+    q.members = a->members;
+    q.done = pool->pace.memory[EK_PACE_SLOW].done;
+    for (uint32_t t = 0; t < p->tiers; t++)
+        tier_of_fluid(p, t, index, a->clock, mean, a->count / q.rate, now_ns, &q.tier[t]);
+    q.below = ek_flux_profile(&pool->flux[tier], now_ns);
+    struct ek_fluid_wait raw = ek_fluid_wait(&q);
+    w.kind = ek_conform_depth(w.position) + (w.lead > 1 ? EK_CONFORM_DEPTHS : 0);
+    struct ek_band b = ek_conform_band(&p->conform[tier][w.kind], raw.wait_s, raw.spread);
     w.known = true;
-    w.raw_s = raw.p50_s;
-    w.sd_s = raw.sd_s;
+    w.raw_s = raw.wait_s;
+    w.spread = raw.spread;
     w.eta_ms = (int64_t)fmin(b.p50_s * 1000.0, ETA_MS_MAX);
     w.eta_p90_ms = (int64_t)fmin(b.p90_s * 1000.0, ETA_MS_MAX);
     MUST(w.eta_p90_ms >= w.eta_ms);
@@ -122,25 +99,47 @@ void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, uint32_t tier, u
     out->eta_p90_ms = w.eta_p90_ms;
 }
 
-void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
+void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_wait *w,
+                  const struct ek_action *shown, uint64_t now_ns)
 {
-    if (!e->first_ns) return;
-    MUST(e->tier < EK_DESK_TIERS_MAX);
+    struct ek_desk_pool *pool = &p->pool[e->pool];
+    MUST(e->state == ENTRY_WAITING && e->first_ns == 0);
+    e->first_ns = now_ns;
+    e->first_p50_ms = (int32_t)shown->eta_ms;
+    e->first_p90_ms = (int32_t)shown->eta_p90_ms;
+    e->first_raw_s = (float)w->raw_s;
+    e->first_spread = (float)w->spread;
+    e->first_kind = (uint8_t)w->kind;
+    pool->told[e->tier]++;
+    pool->told_ms[e->tier] += now_ns / EK_MS_NS;
+    ek_flux_waits(&pool->flux[e->tier], w->lead, now_ns);
+}
+
+void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns, bool left)
+{
+    struct ek_desk_pool *pool = &p->pool[e->pool];
+    MUST(e->state == ENTRY_WAITING && e->tier < EK_DESK_TIERS_MAX);
     struct ek_desk_truth *t = &p->stats.truth[e->tier];
+    if (!e->first_ns) return;
+    MUST(pool->told[e->tier] > 0);
+    pool->told[e->tier]--;
+    pool->told_ms[e->tier] -= e->first_ns / EK_MS_NS;
     double wait_s = (double)ek_ns_since(now_ns, e->first_ns) * 1e-9;
     double error_s = wait_s - (double)e->first_p50_ms * 1e-3;
-    bool held50 = error_s <= 0;
     bool held90 = wait_s <= (double)e->first_p90_ms * 1e-3;
+    bool held50 = error_s <= 0;
+    e->first_ns = 0; /* should it come back, it was scored */
+    ek_leaving_end(&p->leaving[e->tier], wait_s, left);
+    if (left && held90) return; /* gone before the time was up: nobody knows */
     t->shown++;
     t->within_p50 += held50;
     t->within_p90 += held90;
     t->wait_s += wait_s;
     t->error_s += error_s;
     t->error_abs_s += fabs(error_s);
-    if (e->first_sd_s > 0)
-        ek_conform_add(&p->conform[e->tier][e->first_kind],
-                       (wait_s - (double)e->first_raw_s) / (double)e->first_sd_s, held50, held90);
-    e->first_ns = 0; /* should it come back, it was scored */
+    ek_conform_add(&p->conform[e->tier][e->first_kind],
+                   ek_conform_score(e->first_raw_s, e->first_spread, wait_s), held50, held90, wait_s,
+                   now_ns);
 }
 
 uint32_t ek_desk_retry_after_ms(struct ek_policy *p, struct ek_desk_pool *pool)

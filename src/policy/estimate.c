@@ -10,6 +10,7 @@ static const double departures[EK_PACE_MEMORIES] = {64, 512}; /* remembered */
 static const double token_s[EK_PACE_MEMORIES] = {5, 60};
 
 #define CHANGED 1.3      /* the short memory is believed beyond this ratio */
+#define TURNED 1.4       /* the same for counts, whose noise is 1 / sqrt 64: three of it */
 #define SPEED_MIN 0.2
 #define SPEED_SLOTS_S 8.0 /* slot-seconds that the short token memory must hold to be believed */
 #define LUMP_TOKENS 256u  /* a shell that reports tokens in lumps says nothing about their pace */
@@ -76,6 +77,17 @@ static double speed(const struct ek_pace *d)
     return ratio > 0.8 ? 1.0 : ratio < SPEED_MIN ? SPEED_MIN : ratio;
 }
 
+double ek_pace_turnover(const struct ek_pace *d, uint32_t slots)
+{
+    double per_s[EK_PACE_MEMORIES];
+    if (slots == 0 || d->memory[EK_PACE_FAST].done <= 0) return 0;
+    for (int m = 0; m < EK_PACE_MEMORIES; m++)
+        per_s[m] = d->memory[m].done / fmax(d->memory[m].slot_s + d->open_s, 1e-9);
+    double fast = per_s[EK_PACE_FAST], slow = per_s[EK_PACE_SLOW];
+    double s = fast > slow * TURNED || fast * TURNED < slow ? fast : slow;
+    return slots * s * speed(d);
+}
+
 double ek_pace_rate(const struct ek_pace *d, uint32_t slots)
 {
     double per_work[EK_PACE_MEMORIES];
@@ -85,20 +97,4 @@ double ek_pace_rate(const struct ek_pace *d, uint32_t slots)
     double fast = per_work[EK_PACE_FAST], slow = per_work[EK_PACE_SLOW];
     double s = fast > slow * CHANGED || fast * CHANGED < slow ? fast : slow;
     return s > 0 ? slots / s * speed(d) : 0;
-}
-
-struct ek_wait_raw ek_pace_wait(const struct ek_pace *d, const struct ek_wait_ask *q)
-{
-    struct ek_wait_raw w = {.known = false};
-    MUST(q->work >= 0 && q->count >= 0);
-    MUST(q->mean > 0);
-    double rate = ek_pace_rate(d, q->slots);
-    if (rate <= 0) return w;
-    double left = fmax(rate - q->overtaking, rate * q->share_min);
-    if (left <= 0) left = rate * 0.01;
-    w.known = true;
-    w.p50_s = (q->work + q->mean) / left;
-    w.sd_s = w.p50_s * sqrt((1.0 + ek_pace_cv2(d)) / (q->count + 1.0) +
-                            1.0 / d->memory[EK_PACE_FAST].done);
-    return w;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How fast does a pool of slots work, how long is the wait behind so much work, and how sure is that?
+/* How fast does a pool of slots work, and how sure is that?
  *
  * Measured is the slot time that one nano-unit of predicted cost takes: slot-seconds spent by everything
  * that ran, over the cost of what departed. It is measured all the time, not only under load; the time of
@@ -8,13 +8,14 @@
  * without guests does not forget what a guest costs. There are two memories; where they differ by much, the
  * short one is right, because something changed.
  *
- *     rate = slots / (slot_s per nano) * speed        nano-units a second
- *     p50  = (work before me + one mean request) / (rate - what will overtake)
- *     sd   = p50 * sqrt((1 + cv^2) / (requests before me + 1) + 1 / departures remembered)
+ *     rate     = slots / (slot_s per nano) * speed        nano-units a second
+ *     turnover = slots / (slot_s per request) * speed     requests a second
+ *
+ * The second is the surer: costs are heavy tailed, departures are only counted.
  *
  * speed is tokens per slot-second over the last seconds against the last minute, at most 1: an engine that
- * slows down is felt before anything departs. What remains wrong in p50 and sd is measured and taken out by
- * conform.h. Pure: no clock, no allocation. Before the first departure it says that it does not know. */
+ * slows down is felt before anything departs. What follows for a wait is fluid.h. Pure: no clock, no
+ * allocation. Before the first departure it says that it does not know. */
 #ifndef EK_POLICY_ESTIMATE_H
 #define EK_POLICY_ESTIMATE_H
 
@@ -36,21 +37,6 @@ struct ek_pace {
     double ratio1;
 };
 
-struct ek_wait_ask {
-    double work;       /* nano-units before me */
-    double count;      /* requests before me */
-    double mean;       /* cost of a mean request, > 0 */
-    uint32_t slots;
-    double overtaking; /* nano-units a second of later arrivals that will go before me */
-    double share_min;  /* 0..1: what they cannot take from me */
-};
-
-struct ek_wait_raw {
-    bool known; /* false: nothing was measured yet */
-    double p50_s;
-    double sd_s;
-};
-
 /* Count `running` requests for the time from the last call to now_ns. Call before running changes. */
 void ek_pace_advance(struct ek_pace *d, uint64_t now_ns, uint32_t running);
 /* `tokens` were generated; after advance. */
@@ -60,10 +46,11 @@ void ek_pace_tokens(struct ek_pace *d, uint32_t tokens);
 void ek_pace_departed(struct ek_pace *d, double predicted, double actual);
 /* Seconds of a slot that one request takes; 0 when nothing was measured. */
 double ek_pace_slot_s(const struct ek_pace *d);
+/* Requests a second that leave so many slots, and so may start; 0 when nothing was measured. */
+double ek_pace_turnover(const struct ek_pace *d, uint32_t slots);
 /* Nano-units a second of so many slots; 0 when nothing was measured. */
 double ek_pace_rate(const struct ek_pace *d, uint32_t slots);
 /* Squared coefficient of variation of a request's cost about its prediction. */
 double ek_pace_cv2(const struct ek_pace *d);
-struct ek_wait_raw ek_pace_wait(const struct ek_pace *d, const struct ek_wait_ask *q);
 
 #endif

@@ -183,6 +183,8 @@ struct ek_order_ahead {
                        * that has grown so far, of accounts that had nothing waiting, goes before it */
     uint32_t members; /* accounts in line in its class */
     double flow_share; /* of the class's waiting work that is of the same flow */
+    double class_count; /* the part of count that is of the same class */
+    double clock;      /* of its tier, as it is or as it would be lifted */
     uint32_t drained; /* bit t: tier t will have no work left before then, so its new arrivals go before */
 };
 

@@ -114,6 +114,8 @@ static void add_tiers(const struct ek_order *o, uint32_t tier, uint32_t pool, st
         }
         if (own < level) own = level;
     }
+    a->class_count = a->count;
+    a->clock = own;
     double until = own + a->work / o->weight[tier];
     for (uint32_t t = 0; t < o->tiers; t++) {
         const struct ek_fair *f = &o->class[pool][t].flows;
@@ -143,7 +145,9 @@ struct ek_order_ahead ek_order_ahead(const struct ek_order *o, const struct ek_o
     MUST(ek_tree_has(&it->node));
     if (it->returned) {
         struct ek_tree_sum before = ek_tree_before(&c->returned, 0, it->node.seq);
-        struct ek_order_ahead r = {.count = before.count, .work = (double)before.sum};
+        struct ek_order_ahead r = {.count = before.count, .work = (double)before.sum,
+                                    .class_count = before.count,
+                                    .clock = o->clock[o->group[f->pool]][f->tier]};
         return r; /* other tiers may still be due before: few come back, and not for long */
     }
     struct ek_tree_sum mine = ek_tree_before(&u->line, it->node.key, it->node.seq);
