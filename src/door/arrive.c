@@ -53,7 +53,7 @@ bool ek_door_read_wishes(const struct ek_http_head *head, struct ek_now now, str
     size_t tickets = ek_http_head_find(head, EK_STR("x-queue-ticket"), &ticket);
     if (tickets > 1 || (tickets == 1 && !ek_door_ticket_read(ticket, &out->shown))) {
         *error = (struct ek_error){.reason = EK_REASON_BAD_VALUE, .param = "X-Queue-Ticket",
-            .message = EK_STR("X-Queue-Ticket must be a ticket as it was given: 8 digits, '-', 32 digits.")};
+            .message = EK_STR("X-Queue-Ticket must be a ticket as it was given: 8, 8 and 32 digits.")};
         return false;
     }
     if (!read_flag(head, EK_STR("x-keep-thinking"), &out->keep_thinking)) {

@@ -41,7 +41,7 @@
 #define EK_DOOR_PROGRESSES_MAX 16u   /* ... so often; who kills engine after engine is ended all the same */
 #define EK_DOOR_CONNECT_FAILURES_MAX 50u           /* of one request; none of them sent a byte */
 #define EK_DOOR_FIRST_WORD_NS EK_S_NS /* a stream that was handed over hears of it by then */
-#define EK_DOOR_TICKET_BYTES 41u
+#define EK_DOOR_TICKET_BYTES 50u
 #define EK_DOOR_USED_TICKETS_MAX 4096u
 #define EK_DOOR_KEPT_BYTES_MAX 4096u /* of a record in the journal, beside the body */
 #define EK_DOOR_KIND_PLACE 1u        /* of such a record */
@@ -70,6 +70,7 @@ struct ek_door_reading {
 struct ek_door_shown_ticket {
     bool given;
     uint32_t door;
+    uint32_t hint; /* the desk's ticket, when it was given */
     uint8_t bits[16];
 };
 
@@ -80,6 +81,7 @@ struct ek_door_wishes {
     uint64_t deadline_ns; /* X-Deadline-Ms: not started by then, it is refused; UINT64_MAX: none */
     uint8_t retries;      /* the SDK's count of attempts before this one */
     bool keep_thinking;   /* X-Keep-Thinking: rather wait than think less */
+    uint32_t body_bytes;  /* announced, when small; else 0 */
     struct ek_door_shown_ticket shown; /* X-Queue-Ticket: it has a place already */
 };
 
@@ -131,7 +133,6 @@ struct ek_door_request {
     uint64_t spoke_ns;               /* last byte to the client */
     uint64_t account;
     uint8_t id[16];
-    uint32_t body_bytes;             /* announced, when small; else 0 */
     uint32_t place;                  /* in line, when it was told first; 0: it never had to wait */
     int32_t place_eta_ms;            /* the estimate of then; -1: not known */
     uint16_t model;                  /* index in the pool */
@@ -140,14 +141,16 @@ struct ek_door_request {
     uint8_t api;
     uint8_t attempts;
     uint8_t retries;                 /* the SDK's attempts before this one */
-    bool stream;
-    bool include_usage;
-    bool committed;                  /* the status is out */
-    bool ticketed;                   /* it has waited, and can be found by its ticket */
-    bool durable;                    /* the journal has it */
-    bool charged;                    /* its body counts in the budget, though no connection brought it */
-    bool starting;                   /* its START is being marked in the journal */
+    bool stream : 1;
+    bool include_usage : 1;
+    bool committed : 1;              /* the status is out */
+    bool ticketed : 1;               /* it has waited, and can be found by its ticket */
+    bool filed : 1;                  /* also in the map: its ticket was given before a restart */
+    bool durable : 1;                /* the journal has it */
+    bool charged : 1;                /* its body counts in the budget, though no connection brought it */
+    bool starting : 1;               /* its START is being marked in the journal */
 };
+_Static_assert(sizeof(struct ek_door_request) <= 200, "more would cost 16 bytes of every waiting request");
 
 /* Places that are kept. */
 struct ek_door_place_counters {
@@ -199,7 +202,7 @@ struct ek_door {
     struct ek_post flush;
     struct ek_buf text;  /* scratch for bodies and comments */
     char head_text[4][24]; /* numbers in headers, until those are copied */
-    char ticket_text[64];  /* and a ticket */
+    char ticket_text[72];  /* and a ticket */
     uint64_t hash_seed;
     uint64_t born_unix_s;
     struct ek_door_counters counters;
@@ -214,7 +217,7 @@ struct ek_door {
     bool closing;
     uint32_t id;             /* of this door, in its tickets */
     uint8_t ticket_key[16];
-    struct ek_map tickets;   /* of requests that wait or run, by the bits of their ticket */
+    struct ek_map tickets;   /* of requests of before the restart, by the bits of their ticket */
     struct ek_door_used_ticket *used; /* a ring of EK_DOOR_USED_TICKETS_MAX; NULL: none yet */
     uint32_t used_next;
     struct ek_journal *journal; /* NULL: none */
@@ -268,8 +271,9 @@ void ek_door_arrive(struct ek_door_request *r);
 /* ticket.c */
 void ek_door_ticket_text(const struct ek_door_request *r, char out[EK_DOOR_TICKET_BYTES + 1]);
 bool ek_door_ticket_read(struct ek_str text, struct ek_door_shown_ticket *out); /* false: it is none */
-void ek_door_ticket_give(struct ek_door_request *r); /* it can be found by it from now on */
-void ek_door_ticket_take(struct ek_door_request *r); /* and no longer */
+/* It was given by the door of before: found by its bits alone. False without memory. */
+bool ek_door_ticket_file(struct ek_door_request *r);
+void ek_door_ticket_take(struct ek_door_request *r); /* it has none any more */
 struct ek_door_request *ek_door_ticket_find(const struct ek_door *d, const struct ek_door_shown_ticket *t);
 void ek_door_ticket_use_up(struct ek_door *d, const uint8_t id[16], uint64_t account);
 bool ek_door_ticket_was_used(const struct ek_door *d, const struct ek_door_shown_ticket *t,

@@ -98,12 +98,13 @@ void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, 
     MUST_OBJ(old, EK_DOOR_REQUEST_MAGIC);
     MUST(r != old && r->ticket == 0 && old->ticket == ticket);
     MUST(old->state == EK_DOOR_WAITING && !old->running && !old->starting);
-    bool ticketed = old->ticketed;
+    bool ticketed = old->ticketed, filed = old->filed;
     ek_door_ticket_take(old); /* the ticket goes with the id */
     memcpy(id, old->id, sizeof id);
     memcpy(old->id, r->id, sizeof id);
     memcpy(r->id, id, sizeof id);
-    if (ticketed) ek_door_ticket_give(r);
+    r->ticketed = ticketed;
+    if (filed) (void)ek_door_ticket_file(r); /* else it is found by the ticket it is given now */
     r->ticket = ticket;
     r->arrived_ns = old->arrived_ns;
     r->place = old->place;

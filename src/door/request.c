@@ -94,10 +94,10 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     r->door = d;
     r->http = http;
     r->body = ek_buf_make(d->config->limits.body_bytes_max);
-    if (body_bytes > 0 && body_bytes <= BODY_RESERVE_BYTES) r->body_bytes = (uint32_t)body_bytes;
     r->arrived_ns = r->spoke_ns = ek_door_now(d).mono_ns;
     r->account = ek_hash(ek_str_of(who->account), d->hash_seed);
     *kept = *wishes;
+    kept->body_bytes = body_bytes > 0 && body_bytes <= BODY_RESERVE_BYTES ? (uint32_t)body_bytes : 0;
     kept->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
     kept->owner = who->proven ? 0 : ek_address_owner(ek_http_peer(http), d->hash_seed);
     r->wishes = kept;
@@ -195,7 +195,7 @@ static bool begin_reading(struct ek_door_request *r)
         return false;
     }
     ek_request_begin(&r->reading->reader, &r->reading->request, (enum ek_api)r->api);
-    if (r->body_bytes) ek_buf_reserve(&r->body, r->body_bytes);
+    if (r->wishes->body_bytes) ek_buf_reserve(&r->body, r->wishes->body_bytes);
     return true;
 }
 

@@ -127,7 +127,7 @@ static struct ek_door_request *request_of(struct ek_door *d, const struct ek_jou
     r->stream = k->stream;
     r->include_usage = k->include_usage;
     r->durable = true;
-    ek_door_ticket_give(r);
+    r->ticketed = ek_door_ticket_file(r);
     return r;
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Tickets: what one who waits can show to be let back to its place.
  *
- *      3f9a01c2-5e0d…               8 digits: the door; 32 digits: 128 bits
+ *      3f9a01c2-0004001f-5e0d…      8 digits: the door; 8: the desk's number for it; 32: 128 bits
  *
- * The bits are a keyed hash (SipHash-2-4-128) of the request's own random id, so a ticket takes no memory
- * beside its place in the map, cannot be guessed from X-Request-Id, and is the same after a restart that
- * kept the key (the journal does). Those that have been used are remembered for a while, so that who comes
- * too late is told what happened and not that there never was such a ticket. */
+ * The bits are a keyed hash (SipHash-2-4-128) of the request's own random id. So a ticket takes no memory,
+ * cannot be guessed from X-Request-Id, and is the same after a restart that kept the key (the journal does).
+ * The number only says where to look; after a restart it says nothing, and those who were there before are
+ * found in a map. Used tickets are remembered for a while, so that who comes too late is told what happened
+ * and not that there never was such a ticket. */
 #include "door/door_state.h"
 
 #include <sodium.h>
@@ -48,7 +49,7 @@ void ek_door_ticket_text(const struct ek_door_request *r, char out[EK_DOOR_TICKE
     MUST(r->ticketed);
     bits_of(r->door, r->id, bits);
     ek_door_hex(bits, digits);
-    int n = snprintf(out, EK_DOOR_TICKET_BYTES + 1, "%08x-%s", r->door->id, digits);
+    int n = snprintf(out, EK_DOOR_TICKET_BYTES + 1, "%08x-%08x-%s", r->door->id, r->ticket, digits);
     MUST(n == EK_DOOR_TICKET_BYTES);
 }
 
@@ -60,53 +61,64 @@ static int digit(char c)
     return -1;
 }
 
-bool ek_door_ticket_read(struct ek_str text, struct ek_door_shown_ticket *out)
+static bool read_digits(const char *text, uint8_t *out, size_t bytes)
 {
-    uint8_t all[20];
-    *out = (struct ek_door_shown_ticket){.given = true};
-    for (size_t i = 0; i < text.len; i++) /* the header as it was given goes, "; durable=1" and all */
-        if (text.data[i] == ';' || text.data[i] == ' ') text.len = i;
-    if (text.len != EK_DOOR_TICKET_BYTES || text.data[8] != '-') return false;
-    for (size_t i = 0, at = 0; i < sizeof all; i++) {
-        if (at == 8) at++;
-        int high = digit(text.data[at]), low = digit(text.data[at + 1]);
+    for (size_t i = 0; i < bytes; i++) {
+        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
         if (high < 0 || low < 0) return false;
-        all[i] = (uint8_t)(high * 16 + low);
-        at += 2;
+        out[i] = (uint8_t)(high * 16 + low);
     }
-    out->door = (uint32_t)all[0] << 24 | (uint32_t)all[1] << 16 | (uint32_t)all[2] << 8 | all[3];
-    memcpy(out->bits, all + 4, sizeof out->bits);
     return true;
 }
 
-void ek_door_ticket_give(struct ek_door_request *r)
+static uint32_t number(const uint8_t b[4])
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+bool ek_door_ticket_read(struct ek_str text, struct ek_door_shown_ticket *out)
+{
+    uint8_t door[4], hint[4];
+    *out = (struct ek_door_shown_ticket){.given = true};
+    for (size_t i = 0; i < text.len; i++) /* the header as it was given goes, "; durable=1" and all */
+        if (text.data[i] == ';' || text.data[i] == ' ') text.len = i;
+    if (text.len != EK_DOOR_TICKET_BYTES || text.data[8] != '-' || text.data[17] != '-') return false;
+    if (!read_digits(text.data, door, 4) || !read_digits(text.data + 9, hint, 4)) return false;
+    out->door = number(door);
+    out->hint = number(hint);
+    return read_digits(text.data + 18, out->bits, sizeof out->bits);
+}
+
+/* ---- who holds it ------------------------------------------------------------------------------------ */
+
+bool ek_door_ticket_file(struct ek_door_request *r)
 {
     uint8_t bits[16];
-    struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    if (r->ticketed) return;
-    bits_of(d, r->id, bits);
-    if (ek_map_put(&d->tickets, hash_of(bits), r) != EK_OK) return; /* then it has none, and hears of none */
-    r->ticketed = true;
+    MUST(!r->filed);
+    bits_of(r->door, r->id, bits);
+    return r->filed = ek_map_put(&r->door->tickets, hash_of(bits), r) == EK_OK;
 }
 
 void ek_door_ticket_take(struct ek_door_request *r)
 {
     uint8_t bits[16];
-    if (!r->ticketed) return;
+    r->ticketed = false;
+    if (!r->filed) return;
     bits_of(r->door, r->id, bits);
     void *taken = ek_map_take(&r->door->tickets, hash_of(bits), is_it, bits);
     MUST(taken == r);
-    r->ticketed = false;
+    r->filed = false;
 }
 
 struct ek_door_request *ek_door_ticket_find(const struct ek_door *d, const struct ek_door_shown_ticket *t)
 {
     MUST_OBJ(d, EK_DOOR_MAGIC);
     if (t->door != d->id) return NULL;
-    struct ek_door_request *r = ek_map_find(&d->tickets, hash_of(t->bits), is_it, t->bits);
+    struct ek_door_request *r = (struct ek_door_request *)(uintptr_t)ek_desk_holder(d->desk, t->hint);
     if (r) MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    return r;
+    if (r && r->ticketed && is_it(r, t->bits)) return r;
+    return ek_map_find(&d->tickets, hash_of(t->bits), is_it, t->bits);
 }
 
 void ek_door_ticket_use_up(struct ek_door *d, const uint8_t id[16], uint64_t account)

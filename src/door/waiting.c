@@ -60,7 +60,7 @@ void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
         r->place = a->position;
         r->place_eta_ms = a->eta_ms > INT32_MAX ? INT32_MAX : (int32_t)a->eta_ms;
     }
-    if (!r->running) ek_door_ticket_give(r); /* from here on there is a place worth coming back to */
+    if (!r->running) r->ticketed = true; /* from here on there is a place worth coming back to */
     if (ek_door_keep_tell(r, a)) {
         ek_door_watch_silence(r);
         return;

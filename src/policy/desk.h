@@ -215,6 +215,9 @@ uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat,
 /* The id of the request of this `repeat` that waits, or whose place is kept; 0: none. */
 uint64_t ek_desk_repeat(const struct ek_policy *p, uint64_t repeat);
 
+/* The id of whom the desk knows by this ticket, which may be any number; 0: nobody. */
+uint64_t ek_desk_holder(const struct ek_policy *p, uint32_t ticket);
+
 /* A running request ended. served: it was served to its end (or to its client's leaving), so its slot
  * time says something about the next one's. */
 void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool served);

@@ -34,6 +34,14 @@ uint64_t ek_desk_repeat(const struct ek_policy *p, uint64_t repeat)
     return p->entry[at].id; /* it waits, or its place is kept */
 }
 
+uint64_t ek_desk_holder(const struct ek_policy *p, uint32_t ticket)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    uint32_t index = ticket & ((1u << EK_DESK_INDEX_BITS) - 1);
+    if (index >= p->made || p->entry[index].state == ENTRY_FREE) return 0;
+    return ek_desk_ticket(p, &p->entry[index]) == ticket ? p->entry[index].id : 0;
+}
+
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier)
 {
     MUST_OBJ(p, EK_POLICY_MAGIC);

@@ -129,7 +129,7 @@ test('a whole answer that waits: the status stays open, then 200 and newlines, t
 test('400 parked requests cost at most 1 kB each beyond their bodies', { skip: needDoor || (/san/.test(BUILD) && 'memory is not measured under a sanitizer') }, async (t) => {
   const up = await startFaulty();
   const door = await startDoor({ upstream: [{ url: up.url, slots: 1 }], config: { queue: { waiting_max: 1000 },
-    limits: { address_connections: 2000 } } });
+    limits: { address_connections: 2000 }, tiers: [{ name: 'default', return_grace: '0s' }] } }); // who leaves is let go
   t.after(async () => { await door.stop(); await up.close(); });
   const body = { model: 'faulty', stream: true, fault: 'stall', messages: [{ role: 'user', content: 'x'.repeat(2048) }] };
   const bytes = Buffer.byteLength(JSON.stringify(body));

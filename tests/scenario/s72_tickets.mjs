@@ -34,6 +34,9 @@ async function queue(door, what, headers = {}) {
   return { ...place, ticket: place.word.ticket, end, drop: () => stop.abort() };
 }
 
+// The number in the middle of a ticket is of the door's life; the rest is the same for ever.
+const bits = (ticket) => ticket?.replace(/-[0-9a-f]{8}-/, '-');
+
 function shuffled(list) {
   const { int } = rng();
   const out = [...list];
@@ -142,7 +145,7 @@ test('SIGTERM says the ticket to those it cannot serve, and the next door serves
   door.killNow('SIGTERM');
   for (const p of people) {
     const r = await p.end;
-    assert.equal(r.digest.error?.ticket, p.ticket, r.text.slice(-400));
+    assert.equal(bits(r.digest.error?.ticket), bits(p.ticket), r.text.slice(-400));
     assert.match(r.digest.error.message, /come back with this ticket/);
   }
   const w = await whole;
