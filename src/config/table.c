@@ -124,6 +124,10 @@ static const struct ek_option queue_options[] = {
      .restart = RESTART, .text = "Accounts whose share of the work is remembered."},
     {"tpot_target", NULL, EK_OPTION_DURATION, FIELD(ek_queue_options, tpot_target_ns), 0, 60 * S, "0s",
      .text = "An upstream that takes longer for a token of a stream gets no more of them; 0s: no limit."},
+    {"learned", NULL, EK_OPTION_PATH, FIELD(ek_queue_options, learned), 1, 4000, NULL, .restart = RESTART,
+     .text = "File that keeps what was learned about the lengths of answers; unset: forgotten at the end."},
+    {"learned_every", NULL, EK_OPTION_DURATION, FIELD(ek_queue_options, learned_ns), S, 24 * HOUR, "5min",
+     .text = "How often that file is written, beside the end of the program."},
     {"quantum", NULL, EK_OPTION_COUNT, FIELD(ek_queue_options, quantum_nano), 0, NO_MAX / 4, "0",
      .text = "How far a warm prefix may lead an account ahead, in nano-units of the currency; "
              "0: four mean requests."},

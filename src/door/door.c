@@ -204,8 +204,9 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     ek_histogram_init(&d->first_thought_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->first_answer_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->request_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
-    if (ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) && start_servers(d, why, cap) &&
-        start_pool(d, o, why, cap)) {
+    bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap);
+    if (ok) ek_door_learned_start(d);
+    if (ok && start_servers(d, why, cap) && start_pool(d, o, why, cap)) {
         ek_door_restore_enter(d); /* models that the configuration names */
         return d;
     }
@@ -283,6 +284,7 @@ void ek_door_free(struct ek_door **dd)
     ek_post_clear(d->loop, &d->pump);
     ek_post_clear(d->loop, &d->flush);
     ek_post_clear(d->loop, &d->stopped_post);
+    if (d->desk) ek_door_learned_end(d);
     ek_desk_free(&d->desk);
     ek_buf_free(&d->out);
     ek_buf_free(&d->text);

@@ -181,6 +181,8 @@ struct ek_door_counters {
     uint64_t refused[EK_DESK_TIERS_MAX];   /* by the desk */
 };
 
+struct ek_door_saving;
+
 struct ek_door {
     uint32_t magic;
     uint32_t servers;
@@ -196,6 +198,8 @@ struct ek_door {
     struct ek_http_budget budget;
     struct ek_list state[EK_DOOR_STATES];
     struct ek_timer desk_timer;
+    struct ek_timer learned_timer;
+    struct ek_door_saving *saving; /* a helper writes what was learned; NULL: none does */
     struct ek_post pump;
     struct ek_buf out;   /* what one turn writes to one client, the writer; empty between turns */
     struct ek_door_request *writer; /* whose bytes are in out; NULL: nobody's */
@@ -316,6 +320,13 @@ void ek_door_restore_enter(struct ek_door *d); /* models may have become known *
 void ek_door_restore_end(struct ek_door *d);
 void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival *a, struct ek_buf *out);
 bool ek_door_kept_body(struct ek_str all, struct ek_str *body); /* what stands behind all that */
+
+/* learned.c */
+/* Before anything is hashed: what was learned before is read (blocking), and its seed taken, unless there is
+ * a journal that has one. A damaged file is said and ignored. */
+void ek_door_learned_start(struct ek_door *d);
+/* The last save, here and now. */
+void ek_door_learned_end(struct ek_door *d);
 
 /* waiting.c */
 void ek_door_tell(struct ek_door_request *r, const struct ek_action *a);

@@ -328,6 +328,13 @@ void ek_desk_upstream_stats(const struct ek_policy *p, uint32_t index, struct ek
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier);
 const char *ek_desk_why_name(enum ek_desk_why why); /* "busy", ... */
 
+/* What was learned of the lengths of answers, to be kept across restarts: see predict.h. `seed` is that of
+ * the hashes the shell gives as accounts and models. Loading is for a desk that has seen nothing yet. */
+struct ek_buf;
+void ek_desk_save_learned(const struct ek_policy *p, uint64_t seed, struct ek_buf *out);
+bool ek_desk_load_learned(struct ek_policy *p, const void *bytes, size_t len, uint64_t *seed,
+                          const char **why) EK_CHECKED;
+
 /* Every invariant, in O(table); for tests and DIAG builds. Aborts when one does not hold. */
 void ek_desk_check(const struct ek_policy *p);
 

@@ -49,6 +49,20 @@ uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier)
     return p->tier_waiting[tier];
 }
 
+void ek_desk_save_learned(const struct ek_policy *p, uint64_t seed, struct ek_buf *out)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    ek_predict_save(&p->predict, seed, out);
+}
+
+bool ek_desk_load_learned(struct ek_policy *p, const void *bytes, size_t len, uint64_t *seed,
+                          const char **why)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(p->counts.arrived == 0);
+    return ek_predict_load(&p->predict, ek_str_make(bytes, len), seed, why);
+}
+
 void ek_desk_check(const struct ek_policy *p)
 {
     MUST_OBJ(p, EK_POLICY_MAGIC);

@@ -16,6 +16,8 @@ struct ek_queue_options {
     bool shed;            /* turn people away for an hour where waits exceed the tiers' patience */
     uint64_t accounts_max;   /* accounts whose share is remembered */
     uint64_t tpot_target_ns; /* slower than this between two tokens, an upstream is full; 0: off */
+    const char *learned;     /* file of what was learned about answers; NULL: forgotten at the end */
+    uint64_t learned_ns;     /* saved so often */
     uint64_t quantum_nano;   /* how far locality may lead an account ahead; 0: four mean requests */
 };
 

@@ -76,6 +76,13 @@ static struct ek_predict_cell *find_or_make(struct ek_predict *p, uint64_t key)
     return oldest;
 }
 
+void ek_predict_put(struct ek_predict *p, const struct ek_predict_cell *c)
+{
+    MUST(c->key != 0);
+    MUST(p->cell);
+    *find_or_make(p, c->key) = *c;
+}
+
 static void learn(struct ek_predict *p, uint64_t key, uint32_t tokens)
 {
     struct ek_predict_cell *c = find_or_make(p, key);

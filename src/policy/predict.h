@@ -12,6 +12,8 @@
 #ifndef EK_POLICY_PREDICT_H
 #define EK_POLICY_PREDICT_H
 
+#include "base/buf.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -53,5 +55,14 @@ void ek_predict_learn(struct ek_predict *p, const struct ek_predict_key *k, uint
 struct ek_prediction ek_predict_output(const struct ek_predict *p, const struct ek_predict_key *k);
 /* Of the thinking alone, by (model, effort), else by model. */
 struct ek_prediction ek_predict_thought(const struct ek_predict *p, const struct ek_predict_key *k);
+
+/* ---- across restarts (predict_save.c) ---- */
+
+/* Everything learned, at the end of `out`; out->failed when it does not fit (about 88 bytes a histogram). */
+void ek_predict_save(const struct ek_predict *p, uint64_t seed, struct ek_buf *out);
+/* False, *why half a sentence, and nothing changed, when the bytes are damaged or something else. */
+bool ek_predict_load(struct ek_predict *p, struct ek_str bytes, uint64_t *seed, const char **why);
+/* One histogram into its place, which the longest untouched of its neighbours leaves. */
+void ek_predict_put(struct ek_predict *p, const struct ek_predict_cell *c);
 
 #endif

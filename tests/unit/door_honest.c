@@ -5,7 +5,9 @@
 
 #include "door/prefix.h"
 
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ONE "upstreams:\n  - url: http://u:1\n    dialect: openai\n    slots: 1\n    models: [m]\n"
 
@@ -409,6 +411,60 @@ static void a_shortened_thought_is_said_aloud(void **state)
     world_free(w);
 }
 
+/* ---- what is kept across restarts -------------------------------------------------------------------- */
+
+static struct world *learning_world(const char *file)
+{
+    char yaml[600];
+    snprintf(yaml, sizeof yaml, ONE "queue:\n  learned: %s\n  learned_every: 60s\n", file);
+    return world_new(yaml, 1);
+}
+
+static size_t size_of(const char *file)
+{
+    struct stat about;
+    return stat(file, &about) == 0 ? (size_t)about.st_size : 0;
+}
+
+static void what_was_learned_is_kept(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/ek-learned-XXXXXX", file[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(file, sizeof file, "%s/learned", dir);
+    struct world *w = learning_world(file);
+    for (size_t i = 0; i < 15; i++) {
+        struct client *c = client_post(w, ASK_STREAM);
+        play_all(the_call(w, i));
+        client_free(w, c);
+    }
+    assert_int_equal(size_of(file), 0);
+    world_pass(w, 61000); /* a helper writes it */
+    size_t bytes = size_of(file);
+    assert_true(bytes > 24 + 88);
+    uint64_t seed = w->door->hash_seed;
+    world_free(w);
+    assert_int_equal(size_of(file), bytes); /* and the end, too */
+    w = learning_world(file);
+    assert_true(w->door->hash_seed == seed);
+    struct ek_buf out = ek_buf_make(1 << 20);
+    ek_desk_save_learned(w->door->desk, seed, &out);
+    assert_int_equal(out.len, bytes);
+    ek_buf_free(&out);
+    w->door->hash_seed++;
+    world_free(w);
+    FILE *f = fopen(file, "r+");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 40, SEEK_SET), 0);
+    fputs("damage", f);
+    fclose(f);
+    w = learning_world(file); /* said, and ignored */
+    assert_true(w->door->hash_seed != seed + 1);
+    world_free(w);
+    remove(file);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 /* ---- prefixes ---------------------------------------------------------------------------------------- */
 
 struct read {
@@ -529,6 +585,7 @@ int main(void)
         cmocka_unit_test(those_who_ask_the_same_at_once_both_wait),
         cmocka_unit_test(a_repeat_costs_little),
         cmocka_unit_test(a_shortened_thought_is_said_aloud),
+        cmocka_unit_test(what_was_learned_is_kept),
         cmocka_unit_test(a_conversation_and_its_prefix_are_recognised),
         cmocka_unit_test(a_text_shared_inside_one_message_is_recognised),
         cmocka_unit_test(neighbours_share_their_part),
