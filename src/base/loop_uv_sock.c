@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define WRITE_PARTS_MAX 16
+#define GATHER_BYTES_MAX 2048u /* parts of so little are put together: one write is cheaper than a writev */
 #define UNIX_PREFIX "unix:"
 
 enum { WANTS_READ = 1, WANTS_FAIL = 2 };
@@ -66,10 +67,7 @@ static void attempt_close(struct connecting *k);
 
 /* libuv gives its handle back, which lies in ours; so its pointer for us is free for what most sockets never
  * have: the connection under way. NULL: there is none (any more). */
-static struct connecting *connecting_of(const struct world_sock *s)
-{
-    return s->u.handle.data;
-}
+static struct connecting *connecting_of(const struct world_sock *s) { return s->u.handle.data; }
 
 static struct world_sock *sock_at(void *handle)
 {
@@ -204,6 +202,21 @@ static void queue_rest(struct world_sock *s, const struct iovec *parts, size_t c
     }
 }
 
+/* What the kernel takes of it now, or libuv's code. */
+static int write_now(struct world_sock *s, const struct iovec *parts, size_t count, size_t total)
+{
+    char gathered[GATHER_BYTES_MAX];
+    uv_buf_t bufs[WRITE_PARTS_MAX];
+    bool gather = count > 1 && total <= sizeof gathered;
+    for (size_t i = 0, at = 0; i < count; at += parts[i++].iov_len) {
+        bufs[i] = uv_buf_init(parts[i].iov_base, (unsigned)parts[i].iov_len);
+        if (gather && bufs[i].len) memcpy(gathered + at, bufs[i].base, bufs[i].len);
+    }
+    if (gather) bufs[0] = uv_buf_init(gathered, (unsigned)total);
+    if (gather) count = 1;
+    return uv_try_write(&s->u.stream, bufs, (unsigned)count);
+}
+
 void world_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t count)
 {
     struct world_sock *s = sock_of(base);
@@ -214,10 +227,7 @@ void world_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t c
     for (size_t i = 0; i < count; i++) total += parts[i].iov_len;
     if (total == 0 || (s->wants & WANTS_FAIL)) return;
     if (s->queued == 0) {
-        uv_buf_t bufs[WRITE_PARTS_MAX];
-        for (size_t i = 0; i < count; i++)
-            bufs[i] = uv_buf_init(parts[i].iov_base, (unsigned)parts[i].iov_len);
-        int n = uv_try_write(&s->u.stream, bufs, (unsigned)count);
+        int n = write_now(s, parts, count, total);
         if (n < 0 && n != UV_EAGAIN) {
             s->error = n;
             want(s, WANTS_FAIL);

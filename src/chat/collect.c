@@ -340,6 +340,7 @@ static void add_choice(struct ek_collect *c, const struct ek_up_choice *from)
     }
     add_tools(c, h, from->tool_calls);
     add_logprobs(c, h, from->logprobs);
+    if (!(from->flags & EK_UP_UNKNOWN)) return; /* as nearly always: not read a second time */
     add_unknown(c, h, from->whole, of_choice, PLACE_CHOICE);
     add_unknown(c, h, from->delta, of_delta, PLACE_DELTA);
 }

@@ -154,6 +154,12 @@ static enum ek_finish finish_of(struct ek_str s)
     return EK_FINISH_OTHER;
 }
 
+static bool skip_unknown(struct walk *w, struct ek_up_choice *h)
+{
+    if (w->e != EK_JSON_NULL) h->flags |= EK_UP_UNKNOWN;
+    return skip(w);
+}
+
 static bool read_delta_member(struct walk *w, struct ek_up_choice *h, struct ek_str *other_reasoning)
 {
     if (NAMED(w, "content")) return text(w, &h->content, "content is not a string");
@@ -168,7 +174,7 @@ static bool read_delta_member(struct walk *w, struct ek_up_choice *h, struct ek_
         h->flags |= w->e == EK_JSON_STRING ? EK_UP_ROLE : 0;
         return skip(w);
     }
-    if (!NAMED(w, "tool_calls")) return skip(w);
+    if (!NAMED(w, "tool_calls")) return skip_unknown(w, h);
     if (w->e == EK_JSON_NULL) return true;
     if (w->e != EK_JSON_ARRAY) return wrong(w, "tool_calls is not an array");
     if (!raw(w, &h->tool_calls)) return false;
@@ -211,7 +217,7 @@ static bool read_choice(struct walk *w)
         else if (NAMED(w, "text")) ok = text(w, &h->content, "text is not a string");
         else if (NAMED(w, "finish_reason")) ok = text(w, &h->finish_raw, "finish_reason is not a string");
         else if (NAMED(w, "logprobs") && w->e != EK_JSON_NULL) ok = raw(w, &h->logprobs);
-        else ok = skip(w);
+        else ok = skip_unknown(w, h);
         if (!ok) return false;
     }
     if (w->fault) return false;

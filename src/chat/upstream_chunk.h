@@ -24,6 +24,7 @@ enum { /* flags of a chunk (united over its choices) and of each choice */
     EK_UP_ERROR = 1u << 7,      /* the upstream reports a failure */
     EK_UP_DONE = 1u << 8,       /* the payload is [DONE] */
     EK_UP_EK = 1u << 9,         /* has our engine's exact count */
+    EK_UP_UNKNOWN = 1u << 10,   /* a choice or delta has members, not null, that nobody here knows */
 };
 
 struct ek_up_choice {

@@ -6,6 +6,10 @@
  * the input does; a second one, or the end of the input, moves it into `data`. */
 #include "http/sse.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 void ek_sse_init(struct ek_sse *s, size_t event_bytes_max)
 {
     size_t max = event_bytes_max ? event_bytes_max : EK_SSE_EVENT_BYTES_MAX;
@@ -29,12 +33,21 @@ bool ek_sse_is_open(const struct ek_sse *s)
     return !s->given && (s->line.len > 0 || s->in_view || s->in_data || s->type.len > 0 || s->has_id);
 }
 
-/* First CR or LF in p[0..n), or n: eight bytes at a time. A byte b equals c exactly where b ^ c is 0;
- * (v - 01..) & ~v & 80.. marks the lowest zero byte of v (Hacker's Delight, 6-1). */
+/* First CR or LF in p[0..n), or n: sixteen bytes at a time with SSE2, eight elsewhere and at the end. A byte
+ * b equals c exactly where b ^ c is 0; (v - 01..) & ~v & 80.. marks the lowest zero byte of v (Hacker's
+ * Delight, 6-1). */
 static size_t line_end(const char *p, size_t n)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     size_t i = 0;
+#if defined(__SSE2__)
+    const __m128i lf = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
+    for (; i + 16 <= n; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        int ends = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, lf), _mm_cmpeq_epi8(v, cr)));
+        if (ends) return i + (size_t)__builtin_ctz((unsigned)ends);
+    }
+#endif
     for (; i + 8 <= n; i += 8) {
         uint64_t v;
         memcpy(&v, p + i, 8);
