@@ -52,6 +52,28 @@
     X(KEY_MISSING, "missing_api_key", 401, "authentication_error", \
       "No API key: send it as 'Authorization: Bearer KEY'.") \
     X(KEY_UNKNOWN, "invalid_api_key", 401, "authentication_error", "This API key is not known here.") \
+    X(KEY_EXPIRED, "expired_api_key", 401, "authentication_error", "This API key has expired.") \
+    X(ACCOUNT_SUSPENDED, "account_suspended", 403, "permission_error", "This account is suspended.") \
+    X(ADDRESS_FORBIDDEN, "address_forbidden", 403, "permission_error", \
+      "This account may not be used from your address.") \
+    X(MODEL_FORBIDDEN, "model_forbidden", 403, "permission_error", "This account may not use this model.") \
+    /* money */ \
+    X(NO_BALANCE, "insufficient_balance", 402, "insufficient_quota", \
+      "The balance of this account does not pay for this request: top it up.") \
+    X(BUDGET_DAY, "budget_day", 429, "insufficient_quota", "This account's budget for today is used up.") \
+    X(BUDGET_MONTH, "budget_month", 429, "insufficient_quota", \
+      "This account's budget for this month is used up.") \
+    X(BALANCE_END, "balance_end", 0, "", "The answer ends here because the balance is used up.") \
+    X(LEDGER_AWAY, "ledger_away", 503, "server_error", \
+      "The books cannot be reached, and what may be spent without them is used up; try again shortly.") \
+    X(RATE_REQUESTS, "rate_requests", 429, "rate_limit_error", \
+      "Too many requests a minute; come back when Retry-After says.") \
+    X(RATE_TOKENS, "rate_tokens", 429, "rate_limit_error", \
+      "Too many tokens a minute; come back when Retry-After says.") \
+    X(RATE_RUNNING, "rate_running", 429, "rate_limit_error", \
+      "Too many of your requests are running at once; come back when Retry-After says.") \
+    X(RATE_THOUGHTS, "rate_thoughts", 429, "rate_limit_error", \
+      "Today's requests with deep thinking are used up; come back when Retry-After says.") \
     X(FORBIDDEN, "forbidden", 403, "permission_error", "This is not allowed for your account.") \
     /* waiting */ \
     X(QUEUE_FULL, "queue_full", 429, "rate_limit_error", \

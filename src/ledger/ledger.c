@@ -130,6 +130,14 @@ enum ek_status ek_ledger_entry(struct ek_ledger *l, struct ek_id name, uint64_t 
     return s == EK_OK && changed == 0 ? EK_ABSENT : s;
 }
 
+enum ek_status ek_ledger_version(struct ek_ledger *l, int64_t *version)
+{
+    struct ek_numbers n = {.max = 1, .at = version};
+    enum ek_status s = ek_sql_run(l->db, "UPDATE ledger_clock SET version = version + 1 RETURNING version",
+                                  NULL, 0, ek_numbers_row, &n);
+    return s == EK_OK && n.count != 1 ? EK_INVALID : s;
+}
+
 /* An update that changes nothing takes the row's lock on both databases, and reads it. */
 enum ek_status ek_ledger_free(struct ek_ledger *l, uint64_t account, struct ek_money *out)
 {

@@ -108,7 +108,7 @@ EK_CHECKED enum ek_status ek_ledger_take_back(struct ek_ledger *l);
 
 /* ---- accounts and payments ------------------------------------------------------------------- */
 
-/* A new account without money. EK_INVALID: the name exists. */
+/* A new account without money. EK_INVALID: the name exists, or is none (people.h). */
 EK_CHECKED enum ek_status ek_ledger_account_add(struct ek_ledger *l, const char *name, const char *tier,
                                                 uint64_t *id);
 EK_CHECKED enum ek_status ek_ledger_account_find(struct ek_ledger *l, const char *name, uint64_t *id);

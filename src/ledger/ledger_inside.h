@@ -37,6 +37,12 @@ enum ek_status ek_ledger_add(struct ek_ledger *l, uint64_t account, struct ek_mo
                              int64_t paid_nano,
                              int64_t spent_nano, int64_t forgiven_nano);
 
+/* The next version of a changed row, and with it the lock that keeps versions in the order of commits. */
+enum ek_status ek_ledger_version(struct ek_ledger *l, int64_t *version);
+
+/* ek_ledger_account_add inside a transaction. */
+enum ek_status ek_ledger_account_put(struct ek_ledger *l, const char *name, const char *tier, uint64_t *id);
+
 /* Rows of numbers: into arg, an array of `max` int64 that begins with how many it holds. */
 struct ek_numbers {
     size_t count, max;

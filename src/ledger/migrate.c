@@ -31,6 +31,32 @@ static const char *const steps[] = {
     "  model TEXT NOT NULL, requests BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL,"
     "  cached_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, charged_nano BIGINT NOT NULL,"
     "  PRIMARY KEY (account, day, key, model))",
+
+    /* 2: people. `version` is drawn from one counter in the transaction that changes a row, so that a door
+     * can ask for what has changed since it last asked, and misses nothing. */
+    "CREATE TABLE ledger_clock (version BIGINT NOT NULL);"
+    "INSERT INTO ledger_clock VALUES (1);"
+    "ALTER TABLE account ADD COLUMN version BIGINT NOT NULL DEFAULT 1;"
+    "ALTER TABLE account ADD COLUMN budget_day_nano BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE account ADD COLUMN budget_month_nano BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE account ADD COLUMN running_max BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE account ADD COLUMN minute_requests BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE account ADD COLUMN minute_tokens BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE account ADD COLUMN day_thoughts BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE account ADD COLUMN borrow BIGINT NOT NULL DEFAULT 1;"
+    "ALTER TABLE account ADD COLUMN expires_ns BIGINT NOT NULL DEFAULT 0;"
+    "ALTER TABLE account ADD COLUMN models TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE account ADD COLUMN addresses TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX account_version ON account (version);"
+    "CREATE TABLE api_key (id BIGINT PRIMARY KEY, account BIGINT NOT NULL REFERENCES account (id),"
+    "  version BIGINT NOT NULL, name TEXT NOT NULL, end_user TEXT NOT NULL, hash BYTEA NOT NULL UNIQUE,"
+    "  created_ns BIGINT NOT NULL, expires_ns BIGINT NOT NULL, revoked_ns BIGINT NOT NULL);"
+    "CREATE INDEX api_key_version ON api_key (version);"
+    "CREATE INDEX api_key_account ON api_key (account);"
+    "CREATE TABLE invite (hash BYTEA PRIMARY KEY, tier TEXT NOT NULL, granted_nano BIGINT NOT NULL,"
+    "  uses BIGINT NOT NULL CHECK (uses >= 0), expires_ns BIGINT NOT NULL, created_ns BIGINT NOT NULL);"
+    "CREATE TABLE act (at_ns BIGINT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,"
+    "  account BIGINT NOT NULL)",
 };
 
 int64_t ek_migrate_newest(void) { return (int64_t)EK_COUNT(steps); }

@@ -3,23 +3,46 @@
  * up from the rows itself. */
 #include "ledger/book.h"
 #include "ledger/ledger_inside.h"
+#include "ledger/people.h"
 
 #include <sodium.h>
 #include <stdio.h>
 
 /* ---- accounts -------------------------------------------------------------------------------- */
 
-enum ek_status ek_ledger_account_add(struct ek_ledger *l, const char *name, const char *tier,
-                                     uint64_t *id)
+enum ek_status ek_ledger_account_put(struct ek_ledger *l, const char *name, const char *tier, uint64_t *id)
 {
-    MUST_OBJ(l, EK_LEDGER_MAGIC);
     uint64_t random;
+    int64_t version = 0;
+    enum ek_status s = ek_ledger_version(l, &version);
+    if (s != EK_OK) return s;
     randombytes_buf(&random, sizeof random);
     *id = (random >> 2) + 1; /* a positive number in every language, and no hint how many there are */
     struct ek_sql_value v[] = {ek_sql_number((int64_t)*id), ek_sql_cstr(name), ek_sql_cstr(tier),
-                               ek_sql_number((int64_t)ek_ledger_now_ns(l))};
-    return ek_sql_run(l->db, "INSERT INTO account (id, name, tier, created_ns) VALUES ($1, $2, $3, $4)",
-                      v, EK_COUNT(v), NULL, NULL);
+                               ek_sql_number((int64_t)ek_ledger_now_ns(l)), ek_sql_number(version)};
+    return ek_sql_run(l->db, "INSERT INTO account (id, name, tier, created_ns, version)"
+                      " VALUES ($1, $2, $3, $4, $5)", v, EK_COUNT(v), NULL, NULL);
+}
+
+struct add_ask {
+    const char *name, *tier;
+    uint64_t id;
+};
+
+static enum ek_status add_body(struct ek_ledger *l, void *arg)
+{
+    struct add_ask *a = arg;
+    return ek_ledger_account_put(l, a->name, a->tier, &a->id);
+}
+
+enum ek_status ek_ledger_account_add(struct ek_ledger *l, const char *name, const char *tier, uint64_t *id)
+{
+    MUST_OBJ(l, EK_LEDGER_MAGIC);
+    struct add_ask ask = {name, tier, 0};
+    if (!ek_name_is_good(ek_str_of(name)) || !ek_name_is_good(ek_str_of(tier))) return EK_INVALID;
+    enum ek_status s = ek_ledger_in_transaction(l, add_body, &ask);
+    *id = ask.id;
+    return s;
 }
 
 enum ek_status ek_ledger_account_find(struct ek_ledger *l, const char *name, uint64_t *id)
