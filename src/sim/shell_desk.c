@@ -31,19 +31,23 @@ static struct ek_now at(uint64_t now_ns)
     return (struct ek_now){now_ns, now_ns};
 }
 
-/* At most EK_DESK_PREFIX_MAX members of the chain of prefix blocks: 1, 2, 4 ... and the whole. */
+/* At most EK_DESK_PREFIX_MAX members of the chain of prefix blocks: the longest ones of a fixed grid, two an
+ * octave, so that two prompts of different lengths that share a prefix also share members. */
 static void add_prefix(const struct shell *s, const struct ek_sim_request *r, struct ek_arrival *a)
 {
     const struct ek_sim_spec *spec = &r->spec;
-    uint32_t blocks[EK_DESK_PREFIX_MAX];
+    uint32_t grid[64];
     uint32_t n = 0;
-    for (uint32_t b = spec->blocks; b > 0 && n < EK_DESK_PREFIX_MAX; b /= 2) blocks[n++] = b;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t b = blocks[n - 1 - i];
-        a->prefix[i].hash = 0x9e3779b97f4a7c15ull * s->o.block[spec->block + b - 1];
-        a->prefix[i].tokens = b * EK_SIM_BLOCK_TOKENS;
+    for (uint32_t b = 1; b <= spec->blocks && n + 2 <= EK_COUNT(grid); b *= 2) {
+        grid[n++] = b;
+        if (b >= 2 && b + b / 2 <= spec->blocks) grid[n++] = b + b / 2;
     }
-    a->prefix_count = n;
+    uint32_t from = n > EK_DESK_PREFIX_MAX ? n - EK_DESK_PREFIX_MAX : 0;
+    for (uint32_t i = from; i < n; i++) {
+        a->prefix[i - from].hash = 0x9e3779b97f4a7c15ull * s->o.block[spec->block + grid[i] - 1];
+        a->prefix[i - from].tokens = grid[i] * EK_SIM_BLOCK_TOKENS;
+    }
+    a->prefix_count = n - from;
 }
 
 static bool shell_arrive(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_request *r,
