@@ -43,11 +43,11 @@ bench-relay: ## one relayed token and one short request against haproxy and ngin
 	@$(NEED) build test bench node
 	@bench/run.sh relay
 
-prove-day: build ## a day of R1 traffic on virtual time at 1.5x capacity, six policies (needs the traces)
-	@build/evenkeel sim tests/sim/r1-day.yaml --csv bench/results/prove-day.csv --plot bench/results/prove-day.svg
+prove-day: build ## a day of R1 traffic on virtual time at 1.5x capacity, seven policies (needs the traces)
+	@build/evenkeel sim tests/sim/r1-day.yaml --accuracy bench/results/accuracy.csv --csv bench/results/prove-day.csv --plot bench/results/prove-day.svg
 
 prove-day3: build ## the same day at 3x capacity
-	@build/evenkeel sim tests/sim/r1-day.yaml --set load=3 --policy cap,bands,desk --csv bench/results/prove-day3.csv --plot bench/results/prove-day3.svg
+	@build/evenkeel sim tests/sim/r1-day.yaml --set load=3 --policy cap,bands,refuse,desk --accuracy bench/results/accuracy.csv --csv bench/results/prove-day3.csv --plot bench/results/prove-day3.svg
 
 prove-fair: build ## fairness on an Arena-like mix, and what a client gains by splitting itself
 	@build/evenkeel sim tests/sim/fair.yaml --csv bench/results/prove-fair.csv --plot bench/results/prove-fair.svg
@@ -66,6 +66,13 @@ prove-kills: ## the ledger's kill -9 test, EK_KILLS (300) kills on each database
 	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-asan tests/unit/unit_ledger_kill
 	@EK_KILLS=$${EK_KILLS:-300} build-asan/tests/unit/unit_ledger_kill
+
+prove-traces: build ## Azure's hour and BurstGPT's week, three policies (needs the traces)
+	@build/evenkeel sim tests/sim/azure-code.yaml --policy cap,refuse,desk --csv bench/results/prove-azure.csv
+	@build/evenkeel sim tests/sim/burst-week.yaml --policy cap,refuse,desk --csv bench/results/prove-burst.csv
+
+bench-accuracy: build ## how right the demo model is at 100, 75, 50, 25 and 0 % of its usual thought
+	@python3 bench/accuracy.py --count 20
 
 fuzz: ## every fuzzer for FUZZ_SECONDS (600) side by side
 	@$(NEED) build test

@@ -3,6 +3,7 @@
  * JSON, the series and a plot where asked. Exits 1 when a file cannot be read or written, 77 (a skip)
  * when the scenario needs trace files and $EK_SHARED does not name their folder. */
 #include "cli/cli.h"
+#include "cli/fit.h"
 #include "sim/report.h"
 #include "sim/world.h"
 
@@ -19,13 +20,14 @@ static const char usage[] =
     "  --policy NAME,NAME  only these: fcfs, cap, rpm, bands, vtc, refuse, desk\n"
     "  --set NAME=VALUE    change a member of the scenario; may be repeated\n"
     "  --csv FILE  --json FILE  --series FILE  --plot FILE.svg\n"
+    "  --engine-from FROM  engines as a load report says: its file, or http://ADDRESS:PORT of an engine\n"
     "  --accuracy FILE     how right answers are at each thinking budget (bench/accuracy.py)\n"
     "  --quiet             no table\n"
     "Files under $EK_SHARED are found by that variable, or in ../shared.\n";
 
 struct flags {
     const char *scenario;
-    const char *csv, *json, *series, *plot, *accuracy;
+    const char *csv, *json, *series, *plot, *accuracy, *engine_from;
     bool quiet;
 };
 
@@ -133,7 +135,8 @@ static bool read_flags(struct flags *f, struct ek_sim_scenario *s, int argc, cha
     const struct ek_cli_flag flags[] = {
         {"--csv", .text = &f->csv}, {"--json", .text = &f->json}, {"--series", .text = &f->series},
         {"--plot", .text = &f->plot}, {"--policy", .member = "policies"},
-        {"--accuracy", .text = &f->accuracy}, {"--quiet", .on = &f->quiet}};
+        {"--engine-from", .text = &f->engine_from}, {"--accuracy", .text = &f->accuracy},
+        {"--quiet", .on = &f->quiet}};
     return ek_cli_scenario_flags(flags, EK_COUNT(flags), &f->scenario, s, argc, argv, why, cap);
 }
 
@@ -168,6 +171,7 @@ int ek_cli_sim(int argc, char **argv)
     struct job *j = calloc(1, sizeof *j);
     MUST(j);
     if (!ek_sim_scenario_read(&j->s, f.scenario, data_dir(), why, sizeof why) ||
+        (f.engine_from && !ek_cli_fit_engine(&j->s, f.engine_from, why, sizeof why)) ||
         !read_flags(&f, &j->s, argc, argv, why, sizeof why) ||
         !known_policies(&j->s, why, sizeof why))
         return finish(j, EK_EXIT_USAGE, why);
