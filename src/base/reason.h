@@ -77,11 +77,11 @@
     X(FORBIDDEN, "forbidden", 403, "permission_error", "This is not allowed for your account.") \
     /* waiting */ \
     X(QUEUE_FULL, "queue_full", 429, "rate_limit_error", \
-      "More requests are waiting than can be served in time; come back when Retry-After says.") \
+      "More requests are waiting than can be served in time; try again in a while.") \
     X(TIER_QUEUE_FULL, "tier_queue_full", 429, "rate_limit_error", \
-      "Too many requests of your tier are waiting; come back when Retry-After says.") \
+      "Too many requests of your tier are waiting; try again in a while.") \
     X(ACCOUNT_QUEUE_FULL, "account_queue_full", 429, "rate_limit_error", \
-      "Too many of your requests are waiting; come back when Retry-After says.") \
+      "Too many of your requests are waiting; try again in a while.") \
     X(DEADLINE, "deadline", 503, "server_error", "The request could not start before its deadline.") \
     X(SUPERSEDED, "superseded", 410, "invalid_request_error", \
       "The same request was sent again and has taken this one's place in line.") \

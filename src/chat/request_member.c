@@ -53,21 +53,30 @@ static void want(struct ek_request_reader *r, enum ek_member m, bool ok, const c
                       ek_member_name(m), what);
 }
 
+/* Digits alone, perhaps more of them than 64 bits hold. */
+static bool is_whole(struct ek_str number)
+{
+    if (number.len && number.data[0] == '-') number = ek_str_skip(number, 1);
+    for (size_t i = 0; i < number.len; i++)
+        if (number.data[i] < '0' || number.data[i] > '9') return false;
+    return number.len > 0;
+}
+
 /* A whole number within [min, max] goes to *out. */
 static void take_whole(struct ek_request_reader *r, enum ek_member m, enum ek_json_event e, int64_t min,
                        int64_t max, int64_t *out)
 {
     want(r, m, e == EK_JSON_NUMBER, "a whole number");
     if (r->bad) return;
-    int64_t value;
-    bool whole = !r->json.text_cut && ek_json_int64(ek_json_text(&r->json), &value);
-    want(r, m, whole, "a whole number");
+    int64_t value = 0;
+    bool fits = !r->json.text_cut && ek_json_int64(ek_json_text(&r->json), &value);
+    want(r, m, fits || is_whole(ek_json_text(&r->json)), "a whole number");
     if (r->bad) return;
-    if (value >= min && value <= max) {
+    if (fits && value >= min && value <= max) {
         *out = value;
         return;
     }
-    if (max == INT64_MAX) {
+    if (fits && max == INT64_MAX) {
         ek_request_refuse(r, EK_REASON_BAD_VALUE, ek_member_name(m), "%s must be at least %lld.",
                           ek_member_name(m), (long long)min);
     } else {

@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define PROMPT_BYTES_MAX (16u << 20)
@@ -98,6 +99,12 @@ static void run_call(struct chat *c, const char *path, struct ek_str json)
     ek_signal_close(&s);
 }
 
+static unsigned columns_of(int fd)
+{
+    struct winsize w;
+    return ioctl(fd, TIOCGWINSZ, &w) == 0 ? w.ws_col : 0;
+}
+
 static void on_retry_second(struct ek_timer *t)
 {
     struct chat *c = EK_CONTAINER(t, struct chat, retry);
@@ -106,8 +113,9 @@ static void on_retry_second(struct ek_timer *t)
         return;
     }
     char note[600];
-    snprintf(note, sizeof(note), "%.400s; trying again in %lld s", c->call.sentence,
-             (long long)c->retry_left_s);
+    snprintf(note, sizeof(note), "trying again in %lld s: %.400s", (long long)c->retry_left_s,
+             c->call.sentence);
+    c->screen.columns = columns_of(STDERR_FILENO); /* a window may have been resized meanwhile */
     ek_screen_note(&c->screen, note);
     c->retry_left_s--;
     ek_timer_set(c->loop, t, ek_loop_now(c->loop).mono_ns + EK_S_NS);
@@ -458,7 +466,8 @@ int ek_cli_chat(int argc, char **argv)
         .url = "http://127.0.0.1:8080",
         .key = key && *key ? key : NULL,
         .screen = {.out = stdout, .err = stderr, .out_tty = isatty(STDOUT_FILENO),
-                   .err_tty = isatty(STDERR_FILENO), .colour = !no_color || !*no_color},
+                   .err_tty = isatty(STDERR_FILENO), .colour = !no_color || !*no_color,
+                   .columns = columns_of(STDERR_FILENO)},
         .answer = ek_buf_make(PROMPT_BYTES_MAX),
         .prompt = ek_buf_make(PROMPT_BYTES_MAX),
     };

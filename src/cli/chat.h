@@ -74,6 +74,7 @@ struct ek_screen {
     bool colour;
     enum ek_showing showing;
     bool line_open; /* the answer's last byte was no line end */
+    unsigned columns; /* of the terminal; 0: not known. A note is cut to them */
 };
 
 void ek_screen_place(struct ek_screen *s, const struct ek_place_told *place);

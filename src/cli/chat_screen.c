@@ -9,6 +9,16 @@
 #define PLAIN "\033[0m"
 #define CLEAR_LINE "\r\033[K"
 
+/* U+202A..U+202E and U+2066..U+2069 turn the direction of what follows: an answer could show one thing and
+ * be copied as another. Both begin with E2, then 80 AA..AE or 81 A6..A9. */
+static bool turns_direction(struct ek_str rest)
+{
+    if (rest.len < 3 || (unsigned char)rest.data[0] != 0xe2) return false;
+    unsigned char second = (unsigned char)rest.data[1], third = (unsigned char)rest.data[2];
+    return (second == 0x80 && third >= 0xaa && third <= 0xae) ||
+           (second == 0x81 && third >= 0xa6 && third <= 0xa9);
+}
+
 void ek_screen_clean(struct ek_str text, struct ek_buf *out)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -17,6 +27,9 @@ void ek_screen_clean(struct ek_str text, struct ek_buf *out)
         if (c1) {
             ek_buf_char(out, '?'); /* U+0080..U+009F: some terminals obey them like ESC */
             i++;
+        } else if (turns_direction(ek_str_skip(text, i))) {
+            ek_buf_char(out, '?');
+            i += 2;
         } else {
             ek_buf_char(out, (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : (char)c);
         }
@@ -72,12 +85,31 @@ static void put_duration(struct ek_buf *b, int64_t ms)
     }
 }
 
+/* As much of a line as fits into so many columns; an ellipsis stands for the rest. Characters beyond U+07FF
+ * are counted as two: too short is ugly, a line that wraps cannot be taken back. */
+static struct ek_str fitted(struct ek_str text, unsigned columns)
+{
+    size_t at = 0, cut = 0, used = 0;
+    while (at < text.len) {
+        unsigned char c = (unsigned char)text.data[at];
+        size_t bytes = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+        used += bytes > 2 ? 2 : 1;
+        if (used <= columns - 1) cut = at + bytes < text.len ? at + bytes : text.len;
+        if (used > columns) return ek_str_make(text.data, cut);
+        at += bytes;
+    }
+    return text;
+}
+
 void ek_screen_note(struct ek_screen *s, const char *text)
 {
+    struct ek_str all = ek_str_of(text);
+    struct ek_str fits = s->columns > 1 ? fitted(all, s->columns - 1) : all;
     show(s, EK_SHOW_PLACE);
     if (!s->err_tty) return;
     fputs(s->colour ? DIM : "", s->err);
-    put(s->err, true, ek_str_of(text));
+    put(s->err, true, fits);
+    if (fits.len < all.len) fputs("\xe2\x80\xa6", s->err);
     fputs(s->colour ? PLAIN : "", s->err);
     fflush(s->err);
 }

@@ -4,7 +4,9 @@
 
 #include "engine/model.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* A model file says so in its first four bytes, whatever it is called; and what is called one is judged
  * as one, so that a damaged or empty file is not taken for a short configuration. */
@@ -56,6 +58,8 @@ static int check_yaml(const char *path, bool show)
 
     if (ek_config_load(&source, &config, &why) != EK_OK) {
         fputs(ek_buf_cstr(&why), stderr);
+    } else if (config->model.file && access(config->model.file, R_OK) != 0) {
+        fprintf(stderr, "%s: model.file: %s: %s\n", path, config->model.file, strerror(errno));
     } else if (show) {
         ek_config_print(config, &text);
         fputs(ek_buf_cstr(&text), stdout);

@@ -4,6 +4,8 @@
  * and complains where the offending value was written. */
 #include "config/load.h"
 
+#include <arpa/inet.h>
+
 /* Group and row by name; a wrong name is a bug, found by the first test. */
 static size_t group_of(const struct ek_load *l, const char *name)
 {
@@ -97,6 +99,17 @@ static bool is_bracketed_well(struct ek_str host)
     return open ? close : host.len > 0 && !memchr(host.data, ':', host.len);
 }
 
+/* A host that can be listened at is an address in numbers; a scope behind % is the system's to judge. */
+static bool is_numeric(struct ek_str host)
+{
+    char text[INET6_ADDRSTRLEN];
+    uint8_t bytes[16];
+    bool six = host.data[0] == '[';
+    if (six) host = ek_str_make(host.data + 1, host.len - 2);
+    if (six && memchr(host.data, '%', host.len)) return true;
+    return ek_str_copy(host, text, sizeof text) && inet_pton(six ? AF_INET6 : AF_INET, text, bytes) == 1;
+}
+
 static void check_listen(struct ek_load *l)
 {
     const struct ek_strlist *list = &l->config->listen;
@@ -112,6 +125,9 @@ static void check_listen(struct ek_load *l)
         } else if (!cut_port(s, &host, &port) || !is_port(port) || !is_bracketed_well(host)) {
             ek_load_complain(l, place, "listen: \"%.100s\" is not ADDRESS:PORT, [ADDRESS]:PORT or "
                              "unix:PATH", list->item[i]);
+        } else if (!is_numeric(host)) {
+            ek_load_complain(l, place, "listen: \"%.100s\": there is no such address (in numbers, as "
+                             "127.0.0.1 or [::1])", list->item[i]);
         }
     }
 }

@@ -307,9 +307,15 @@ void ek_serve_reply_json(struct ek_http_req *req, int status, struct ek_buf *bod
     ek_http_reply(req, status, &header, 1, ek_buf_view(body));
 }
 
-void ek_serve_refuse(struct ek_serve *s, struct ek_http_req *req, const struct ek_error *e)
+void ek_serve_refuse(struct ek_serve *s, struct ek_http_req *req, const struct ek_error *given)
 {
     char seconds[24] = "";
+    struct ek_error told = *given;
+    const struct ek_error *e = &told;
+    if (ek_reason_status(e->reason) == 503 && e->retry_after_ms <= 0) { /* who is to come back is told when */
+        told.retry_after_ms = ek_serve_wait_ms(s);
+        if (told.retry_after_ms <= 0) told.retry_after_ms = 1000;
+    }
     struct ek_http_header headers[2] = {{EK_STR("Content-Type"), EK_STR("application/json")}};
     size_t count = 1;
     if (e->retry_after_ms > 0) {

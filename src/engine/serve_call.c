@@ -118,7 +118,7 @@ static void name_call(struct ek_call *c)
 {
     struct ek_str given = c->ask.request_id;
     char made[33];
-    bool plain = given.len > 0;
+    bool plain = given.len > 0 && given.len <= EK_ASK_REQUEST_ID_BYTES_MAX;
     for (size_t i = 0; i < given.len; i++) {
         char x = given.data[i];
         plain = plain && ((x >= '0' && x <= '9') || (x >= 'a' && x <= 'z') || (x >= 'A' && x <= 'Z') ||
@@ -181,7 +181,7 @@ static void refuse(struct ek_call *c, const struct ek_error *e)
 }
 
 /* When a place is likely to be free: what is before us, at the pace answers have taken so far. */
-static int64_t wait_ms(const struct ek_serve *s)
+int64_t ek_serve_wait_ms(const struct ek_serve *s)
 {
     struct ek_engine_load load;
     ek_engine_load(s->engine, &load);
@@ -205,8 +205,7 @@ static void submit(struct ek_call *c)
     if (st != EK_OK) {
         c->engine_job = 0;
         struct ek_error e = {.reason = st == EK_FULL ? EK_REASON_ENGINE_QUEUE : EK_REASON_BAD_VALUE};
-        if (st == EK_FULL) e.retry_after_ms = wait_ms(s);
-        else e.message = ek_str_of(why);
+        if (st != EK_FULL) e.message = ek_str_of(why);
         refuse(c, &e);
         return;
     }

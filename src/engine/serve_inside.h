@@ -134,6 +134,7 @@ void ek_call_send(struct ek_call *c);  /* what there is to send, if the client t
 void ek_call_quiet(struct ek_call *c, uint64_t now_ns);
 void ek_call_refuse(struct ek_call *c, const struct ek_error *e); /* before anything was sent */
 void ek_serve_reply_json(struct ek_http_req *req, int status, struct ek_buf *body);
+int64_t ek_serve_wait_ms(const struct ek_serve *s); /* until a place is likely free; 0: not known */
 void ek_serve_refuse(struct ek_serve *s, struct ek_http_req *req, const struct ek_error *e);
 
 /* serve.c */

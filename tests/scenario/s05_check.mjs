@@ -61,6 +61,12 @@ test('check', { skip: needProgram }, async (t) => {
   });
 });
 
+test('check looks whether the model file is there', { skip: needProgram }, () => {
+  const r = run('check', file('model: {file: nobody-has-this.gguf}\n'));
+  assert.equal(r.code, 1);
+  assert.match(r.err ?? r.text, /model\.file: .*nobody-has-this\.gguf: No such file/);
+});
+
 test('serve refuses what check refuses', { skip: needDoor }, () => {
   const r = run('serve', '--config', file(BAD['an unknown option'][0]));
   assert.notEqual(r.code, 0);

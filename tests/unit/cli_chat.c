@@ -325,7 +325,24 @@ static void test_clean(void **state)
     struct ek_buf out = ek_buf_make(100);
     ek_screen_clean(EK_STR("a\tb\nc\r\033\x07\x7f\xc2\x9b" "31m\xc2\xa0\xe4\xbd\xa0\xc2"), &out);
     assert_string_equal(ek_buf_cstr(&out), "a\tb\nc?????31m\xc2\xa0\xe4\xbd\xa0\xc2");
+    ek_buf_clear(&out); /* what turns the direction of writing, and its neighbours that do not */
+    ek_screen_clean(EK_STR("\xe2\x80\xaa\xe2\x80\xae.\xe2\x81\xa6\xe2\x81\xa9.\xe2\x80\xa9\xe2\x80\xaf\xe2\x81\xa5\xe2\x81\xaa"
+                           "\xe2\x80"), &out);
+    assert_string_equal(ek_buf_cstr(&out), "??.??.\xe2\x80\xa9\xe2\x80\xaf\xe2\x81\xa5\xe2\x81\xaa\xe2\x80");
     ek_buf_free(&out);
+}
+
+static void test_narrow(void **state)
+{
+    (void)state;
+    struct ek_screen s = screen(true, true, false);
+    s.columns = 10; /* nine are used: the last one wraps on some terminals */
+    ek_screen_note(&s, "123456789");
+    ek_screen_note(&s, "1234567890");
+    ek_screen_note(&s, "\xe4\xbd\xa0\xe4\xbd\xa0\xe4\xbd\xa0\xe4\xbd\xa0\xe4\xbd\xa0"); /* five wide ones */
+    ek_screen_end(&s);
+    screen_is(&s, "", "123456789\r\033[K12345678\xe2\x80\xa6\r\033[K"
+              "\xe4\xbd\xa0\xe4\xbd\xa0\xe4\xbd\xa0\xe4\xbd\xa0\xe2\x80\xa6\r\033[K");
 }
 
 int main(void)
@@ -333,7 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream),  cmocka_unit_test(test_bad_ends),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_document_and_stop),
-        cmocka_unit_test(test_screen),  cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_screen),  cmocka_unit_test(test_clean), cmocka_unit_test(test_narrow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
