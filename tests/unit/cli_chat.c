@@ -326,8 +326,8 @@ static void test_clean(void **state)
     ek_screen_clean(EK_STR("a\tb\nc\r\033\x07\x7f\xc2\x9b" "31m\xc2\xa0\xe4\xbd\xa0\xc2"), &out);
     assert_string_equal(ek_buf_cstr(&out), "a\tb\nc?????31m\xc2\xa0\xe4\xbd\xa0\xc2");
     ek_buf_clear(&out); /* what turns the direction of writing, and its neighbours that do not */
-    ek_screen_clean(EK_STR("\xe2\x80\xaa\xe2\x80\xae.\xe2\x81\xa6\xe2\x81\xa9.\xe2\x80\xa9\xe2\x80\xaf\xe2\x81\xa5\xe2\x81\xaa"
-                           "\xe2\x80"), &out);
+    ek_screen_clean(EK_STR("\xe2\x80\xaa\xe2\x80\xae.\xe2\x81\xa6\xe2\x81\xa9."
+                           "\xe2\x80\xa9\xe2\x80\xaf\xe2\x81\xa5\xe2\x81\xaa\xe2\x80"), &out);
     assert_string_equal(ek_buf_cstr(&out), "??.??.\xe2\x80\xa9\xe2\x80\xaf\xe2\x81\xa5\xe2\x81\xaa\xe2\x80");
     ek_buf_free(&out);
 }

@@ -112,7 +112,8 @@ static void the_doors_extras(void **state)
     assert_int_equal(ask.prefix_ids[1], 42);
     assert_true(ek_str_eq(ask.request_id, EK_STR("5f")));
     ek_ask_free(&ask);
-    good("{" M ",\"ek\":{\"request_id\":\"12345678901234567890123456789012345678901234567890123456789012345\"}}");
+    good("{" M ",\"ek\":{\"request_id\":\"12345678901234567890123456789012345678901234567890"
+         "123456789012345\"}}");
     ek_ask_free(&ask); /* of 65 bytes: ignored, not refused (docs/wire.md) */
     good("{" M ",\"seed\":5,\"ek\":{\"seed\":6,\"prefix\":[]}}");
     assert_true(ask.sampling.seed == 5 && ask.continues && ask.prefix_count == 0);
