@@ -163,7 +163,7 @@ static bool rejoin(struct ek_door_request *r, const struct ek_arrival *a)
     if (old->running || (old->http && old->retries >= a->retries)) return false;
     uint32_t ticket = ek_desk_rejoin(d->desk, ek_door_now(d), a->repeat, a->id, &old_id);
     MUST(ticket && old_id == (uint64_t)(uintptr_t)old);
-    d->counters.taken_over += old->http != NULL;
+    d->counters.rejoins++;
     ek_door_take_place(r, old, ticket);
     return true;
 }

@@ -175,7 +175,7 @@ struct ek_door_counters {
     uint64_t cost_nano;
     uint64_t unpriced;                    /* usage not reported by the upstream */
     uint64_t repeats;                     /* requests that an SDK sent again, as it said itself */
-    uint64_t taken_over;                  /* of them, those who took the place of an open connection */
+    uint64_t rejoins;                     /* requests that got back a place without a new arrival */
     uint64_t entered;                     /* arrivals let in by the desk, old places included */
     uint64_t shortened[EK_DESK_TIERS_MAX]; /* first STARTs with a lowered thinking budget, by tier */
     uint64_t refused[EK_DESK_TIERS_MAX];   /* by the desk */

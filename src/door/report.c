@@ -150,7 +150,7 @@ static void decisions(const struct ek_door *d, struct ek_buf *b, const struct ek
     counter(b, "evenkeel_repeats_total", "Requests that an SDK said it sends again.", c->repeats);
     counter(b, "evenkeel_rejoined_total", "Requests that got back the place they had in line.", s->rejoined);
     counter(b, "evenkeel_queue_entries_total", "Places given out anew: without those that were got back.",
-            c->entered + c->taken_over - s->rejoined);
+            c->entered + c->rejoins - s->rejoined);
     counter(b, "evenkeel_local_total", "Starts out of turn because their prefix was warm.", s->local);
 }
 

@@ -295,6 +295,8 @@ static void the_place_of_one_who_left_is_kept_for_a_minute(void **state)
     world_pass(w, 30000);
     mine = client_post(w, MINE); /* a client without a count of attempts */
     expect_has(mine, "\"position\":1,");
+    numbers(w, "evenkeel_rejoined_total 1\n");
+    numbers(w, "evenkeel_queue_entries_total 4\n"); /* two that run, this one, the other */
     client_free(w, mine);
     world_pass(w, 61000);
     mine = client_post(w, MINE);
