@@ -149,6 +149,10 @@ const char *ek_json_fault_text(enum ek_json_fault fault);
  * bytes written, or -1 when they do not fit in cap or the span is not the inside of a JSON string. */
 int64_t ek_json_unescape(struct ek_str inside, char *out, size_t cap);
 
+/* The closing quote of a string whose inside begins here; NULL when the bytes up to `stop` are not the rest
+ * of a JSON string. */
+const char *ek_json_string_end(const char *inside, const char *stop);
+
 /* A whole number in int64 range, as JSON writes it: no fraction, no exponent. */
 bool ek_json_int64(struct ek_str number, int64_t *out);
 

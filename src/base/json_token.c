@@ -209,6 +209,17 @@ enum ek_json_event ek_json_read_string(struct ek_json *j)
     return token_dry(j);
 }
 
+const char *ek_json_string_end(const char *inside, const char *stop)
+{
+    struct ek_json j;
+    const char *quote = ek_json_plain(inside, stop);
+    if (quote < stop && *quote == '"') return quote;
+    ek_json_begin(&j, false);
+    ek_json_feed(&j, quote, (size_t)(stop - quote));
+    j.state = JSON_STRING;
+    return ek_json_read_string(&j) == EK_JSON_STRING ? j.next - 1 : NULL;
+}
+
 /* --- numbers --- */
 
 enum { CLASS_ZERO, CLASS_DIGIT, CLASS_DOT, CLASS_E, CLASS_PLUS, CLASS_MINUS, CLASS_OTHER, CLASS_COUNT };

@@ -346,6 +346,19 @@ bool ek_up_chunk_read(struct ek_str payload, struct ek_up_chunk *c, const char *
     return ok;
 }
 
+const char *ek_up_ek_read(const char *at, const char *stop, struct ek_up_chunk *c)
+{
+    struct walk w = {.base = at - 1, .c = c};
+    MUST(*at == '{');
+    c->ek_ids = (struct ek_str){0};
+    ek_json_begin(&w.j, false);
+    ek_json_feed(&w.j, "[", 1); /* it stands one level deep, and may be nested that much less */
+    if (!step(&w)) return NULL;
+    ek_json_feed(&w.j, at, (size_t)(stop - at));
+    ek_json_finish(&w.j);
+    return step(&w) && read_ek(&w) ? w.base + w.j.end : NULL;
+}
+
 int64_t ek_up_chunk_ids(struct ek_str ek_ids, uint32_t *ids, size_t cap)
 {
     struct ek_json j;

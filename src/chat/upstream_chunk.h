@@ -70,6 +70,10 @@ struct ek_up_chunk {
  * sentence. Views live as long as the payload. */
 bool ek_up_chunk_read(struct ek_str payload, struct ek_up_chunk *c, const char **fault);
 
+/* The object `ek` of a chunk, which begins here: into ek_raw, ek_ids and ek_tokens. Returns where it ends;
+ * NULL when it cannot be read. */
+const char *ek_up_ek_read(const char *at, const char *stop, struct ek_up_chunk *c);
+
 /* Token ids of ek_ids into ids[0..cap); returns how many there are (may exceed cap), -1 when the array
  * holds anything but whole numbers of 32 bits. */
 int64_t ek_up_chunk_ids(struct ek_str ek_ids, uint32_t *ids, size_t cap);

@@ -12,6 +12,7 @@
 #include "upstream/relay.h"
 
 #include "base/buf.h"
+#include "chat/chunk_shape.h"
 #include "chat/splice.h"
 #include "http/sse.h"
 
@@ -46,6 +47,7 @@ struct ek_relay {
     void *arg;
     struct ek_timer timer;
     struct ek_sse sse;
+    struct ek_up_shape shape; /* of the last chunk */
     struct ek_buf error;
     char *edits; /* the bytes of the body that are ours; until the head */
 };
@@ -138,7 +140,7 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
     struct ek_up_chunk chunk;
     const char *fault = NULL;
     MUST(r->events);
-    if (!ek_up_chunk_read(payload, &chunk, &fault)) {
+    if (!ek_up_chunk_read_next(&r->shape, payload, &chunk, &fault)) {
         tell_failed(r, EK_REASON_UPSTREAM_BAD, fault);
         return;
     }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Fuzz what reads upstreams: lines of payloads. Each must be read like jansson reads it (chunk_oracle.h),
- * and all together are collected; what the collector writes must be JSON. */
+/* Fuzz what reads upstreams: lines of payloads. Each must be read like jansson reads it (chunk_oracle.h), and
+ * the same whether or not the one before is remembered (chunk_shape.h); all together are collected, and what
+ * the collector writes must be JSON. */
 #include "../unit/chunk_oracle.h"
+#include "../unit/shape_oracle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -34,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ek_collect *c = ek_collect_new(data[0] & 32 ? EK_API_CHAT : EK_API_COMPLETIONS, 60000);
     const char *at = (const char *)data + 1;
     const char *stop = (const char *)data + size;
+    struct ek_up_shape shape = {0};
     while (at < stop) {
         const char *end = memchr(at, '\n', (size_t)(stop - at));
         if (!end) end = stop;
@@ -42,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(line);
         memcpy(line, at, len);
         chunk_check(ek_str_make(line, len), data[0] & 31);
+        shape_check(&shape, ek_str_make(line, len));
         collect(c, ek_str_make(line, len));
         free(line);
         at = end + (end < stop);

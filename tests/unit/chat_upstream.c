@@ -2,7 +2,9 @@
 /* Reading the chunks of the servers people run. The payloads are of the documented shape of each server,
  * written for this test. */
 #include "cm.h"
+#include "base/random.h"
 #include "chunk_oracle.h"
+#include "shape_oracle.h"
 
 #include <stdio.h>
 
@@ -211,6 +213,79 @@ static void jansson_finds_the_same(void **state)
     }
 }
 
+#define NEXT(fp, members, ek) HEAD "\"system_fingerprint\":\"" fp "\",\"choices\":[{\"index\":0,\"delta\":{" \
+    members "},\"logprobs\":null,\"finish_reason\":null}]" ek "}"
+
+static void a_chunk_like_the_last_is_read_the_same(void **state)
+{
+    (void)state;
+    static const struct { const char *first, *next; bool alike; } pairs[] = {
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("bcd", "\"content\":\" you\"", ""), true},
+        {NEXT("a", "\"content\":\"x\"", ""),
+         NEXT("a", "\"content\":\"\xe4\xbd\xa0\\n\\ud83d\\ude00\"", ""), true},
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("a", "\"content\":\"\"", ""), false},
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("", "\"content\":\"y\"", ""), false},
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("a", "\"content\":\"\x01\"", ""), false},
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("a", "\"content\":\"\\ud800\"", ""), false},
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("a", "\"content\":\"\xc3\"", ""), false},
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("a", "\"content\":null", ""), false},
+        {NEXT("a", "\"content\":\"x\"", ""), NEXT("a", "\"reasoning_content\":\"x\"", ""), false},
+        {NEXT("a", "\"reasoning\":\"x\"", ""), NEXT("a", "\"reasoning\":\"yy\"", ""), true},
+        {NEXT("a", "\"reasoning_content\":\"\",\"reasoning\":\"x\"", ""),
+         NEXT("a", "\"reasoning_content\":\"\",\"reasoning\":\"yy\"", ""), true},
+        {NEXT("a", "\"content\":\"p\",\"reasoning_content\":\"q\"", ""),
+         NEXT("a", "\"content\":\"ppp\",\"reasoning_content\":\"qq\"", ""), true},
+        {NEXT("a", "\"content\":\"x\"", ",\"ek\":{\"n\":9,\"ids\":[5]}"),
+         NEXT("a", "\"content\":\"yy\"", ",\"ek\":{\"n\":10,\"ids\":[6,77]}"), true},
+        {NEXT("a", "\"content\":\"x\"", ",\"ek\":{\"n\":9,\"ids\":[5]}"),
+         NEXT("a", "\"content\":\"yy\"", ",\"ek\":{\"n\":10}"), false},
+        {NEXT("a", "\"content\":\"x\"", ",\"ek\":{\"n\":9}"),
+         NEXT("a", "\"content\":\"yy\"", ",\"ek\":{\"n\":-1}"), false},
+        {NEXT("a", "\"content\":\"x\"", ",\"ek\":{\"n\":9}"),
+         NEXT("a", "\"content\":\"yy\"", ",\"ek\":7"), false},
+        {NEXT("a", "\"content\":\"x\"", ",\"ek\":{\"ids\":[1]},\"ek\":{\"n\":9}"),
+         NEXT("a", "\"content\":\"yy\"", ",\"ek\":{\"ids\":[1]},\"ek\":{\"n\":10}"), false},
+        {NEXT("a", "\"content\":\"x\"", ",\"usage\":{\"completion_tokens\":1}"),
+         NEXT("a", "\"content\":\"yy\"", ",\"usage\":{\"completion_tokens\":2}"), false},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        struct ek_up_shape s = {0};
+        shape_check(&s, ek_str_of(pairs[i].first));
+        assert_int_equal(shape_check(&s, ek_str_of(pairs[i].next)), pairs[i].alike);
+    }
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
+            struct ek_up_shape s = {0};
+            shape_check(&s, ek_str_of(shapes[i]));
+            shape_check(&s, ek_str_of(shapes[k]));
+        }
+}
+
+static void damaged_chunks_are_read_the_same_by_their_shape(void **state)
+{
+    (void)state;
+    static const char marks[] = "\"{}[],:\\ x0-ne\x01\xc3\xa9\n";
+    struct ek_random r = ek_random_make(77);
+    char text[2048];
+    uint32_t alike = 0;
+    for (uint32_t i = 0; i < 60000; i++) {
+        struct ek_str first = ek_str_of(shapes[ek_random_below(&r, sizeof shapes / sizeof shapes[0])]);
+        struct ek_up_shape s = {0};
+        if (first.len + 8 > sizeof text) continue;
+        shape_check(&s, first);
+        memcpy(text, first.data, first.len);
+        size_t len = first.len, at = ek_random_below(&r, len);
+        char mark = marks[ek_random_below(&r, sizeof marks - 1)];
+        uint64_t how = ek_random_below(&r, 3);
+        if (how == 0) text[at] = mark;
+        else if (how == 1) memmove(text + at, text + at + 1, len-- - at - 1);
+        else memmove(text + at + 1, text + at, len++ - at), text[at] = mark;
+        alike += shape_check(&s, ek_str_make(text, len));
+    }
+    print_message("seed 77: %u of 60000 damaged chunks were still alike\n", alike);
+    assert_true(alike > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +295,8 @@ int main(void)
         cmocka_unit_test(cut_payloads_are_never_taken),
         cmocka_unit_test(relays_with_edits),
         cmocka_unit_test(jansson_finds_the_same),
+        cmocka_unit_test(a_chunk_like_the_last_is_read_the_same),
+        cmocka_unit_test(damaged_chunks_are_read_the_same_by_their_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
