@@ -37,7 +37,13 @@ class Share {
       const dir = path.join(root, `evenkeel-live-${name}-${process.pid}`);
       try {
         fs.mkdirSync(dir);
-        if (fs.existsSync(path.join(dir, kind === 1 ? 'cpu.cfs_quota_us' : 'cpu.max'))) { this.dir = dir; this.kind = kind; break; }
+        if (fs.existsSync(path.join(dir, kind === 1 ? 'cpu.cfs_quota_us' : 'cpu.max'))) {
+          this.dir = dir;
+          this.kind = kind;
+          // Its quota is to bind, not what else runs on the machine.
+          fs.writeFileSync(path.join(dir, kind === 1 ? 'cpu.shares' : 'cpu.weight'), kind === 1 ? '32768' : '5000');
+          break;
+        }
         fs.rmdirSync(dir);
       } catch { /* not ours to write: try the next way */ }
     }
@@ -175,7 +181,7 @@ async function compare(name, door, model, file, ours) {
   for (const a of got) {
     const { question, thinks } = a;
     if (same(a, await once({ question, thinks }))) { equal++; continue; }
-    const budget = a.budget >= 0 ? a.budget : a.thought_tokens;
+    const { budget } = a; // as the server disclosed it
     if (ours && budget >= 0 && same(a, await once({ question, thinks, budget }))) { equal++; atBudget++; continue; }
     other.push(a);
   }
@@ -250,7 +256,9 @@ async function paced() {
   const keyFile = path.join(tmp, 'live-keys.txt');
   fs.writeFileSync(keyFile, keys.map(({ tier, key }) => `${tier} ${key}\n`).join(''));
   const out = { live: path.join(OUT, 'live-paced.csv'), sim: path.join(OUT, 'live-paced-sim.csv') };
-  const set = ['--set', `until_s=${seconds}`];
+  // Everybody claims a huge max_tokens: an honest one would tell the door the true length, which the
+  // simulator's clients do not (the pacer is told it apart).
+  const set = ['--set', `until_s=${seconds}`, '--set', 'liars=1'];
   try {
     await run(['load', scenario, ...set, '--url', door.url, '--model', 'pacer', '--keys', keyFile, '--drain', '60', '--csv', out.live]);
   } finally {

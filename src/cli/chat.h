@@ -44,7 +44,7 @@ struct ek_call {
     int64_t retry_after_s; /* -1: not said */
     bool cut_by_length;    /* the answer stops at the token limit */
     int64_t thought_tokens, answer_tokens; /* from usage; -1: not said */
-    int64_t thinking_budget; /* X-Thinking-Budget: the server shortened the thought; -1: not said */
+    int64_t thinking_budget; /* the server shortened the thought (docs/wire.md); -1: not said */
     char sentence[400];    /* why it was refused or failed; no full stop */
     struct ek_buf body;    /* a 200 that is no stream */
 

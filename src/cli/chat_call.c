@@ -120,6 +120,8 @@ static bool read_event(struct ek_call *c, struct ek_str data)
         int64_t all = whole_number(usage, "completion_tokens");
         int64_t thought = whole_number(json_object_get(usage, "completion_tokens_details"),
                                        "reasoning_tokens");
+        int64_t budget = whole_number(usage, "thinking_budget");
+        c->thinking_budget = budget >= 0 ? budget : c->thinking_budget;
         c->thought_tokens = thought;
         c->answer_tokens = all >= 0 && thought >= 0 && thought <= all ? all - thought : all;
     }

@@ -253,6 +253,7 @@ static void finished(struct person *p)
     bool good = ttft_s <= tier->ttft_s && tpot_s <= tier->tpot_s;
     t->finished++;
     t->good += good;
+    t->shortened += c->thinking_budget >= 0;
     t->tokens += tokens;
     t->good_tokens += good ? tokens : 0;
     ek_sim_sketch_add(&t->ttft, ttft_s);
@@ -260,6 +261,7 @@ static void finished(struct person *p)
     if (p->answer_ns) ek_sim_sketch_add(&t->answer, since_s(p->answer_ns, p->first_ns));
     if (tokens > 1) ek_sim_sketch_add(&t->tpot, tpot_s);
     p->load->point.finished++;
+    p->load->point.good += good;
     const struct ek_load_answer answer = {.id = p->id, .tier = p->tier, .thinks = p->thinks,
                                           .liar = p->liar, .thought = ek_buf_view(&p->thought),
                                           .answer = ek_buf_view(&p->answer), .call = c};

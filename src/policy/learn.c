@@ -14,7 +14,7 @@
 #define ABOVE 0.3          /* weight of samples above the line; below it is 1: the lower edge is sought */
 #define LATE_WEIGHT (1.0 / 16)
 #define TOLERANCE 4.0      /* time per token against that of one stream alone, where no target is given */
-#define KNEE_MIN 2.0
+#define KNEE_MIN 4.0 /* so few say little of a line, and four at once harm nobody; with a target: 1 */
 #define INTERVAL_LUMPS 4.0 /* of each stream */
 #define INTERVAL_NS (EK_S_NS / 4)
 #define SHAPE_KNOWN 8u      /* intervals of a bucket before it is believed that the machine has changed */
@@ -120,9 +120,9 @@ uint32_t ek_learn_limit(const struct ek_learn *l)
 double ek_learn_knee(const struct ek_learn *l)
 {
     if (l->b_s <= 0) return EK_LEARN_LIMIT_MAX;
-    double knee = (TOLERANCE - 1.0) * l->a_s / l->b_s;
-    if (l->target_s > 0) knee = (l->target_s - l->a_s) / l->b_s;
-    return knee < KNEE_MIN ? KNEE_MIN : fmin(knee, EK_LEARN_LIMIT_MAX);
+    double knee = fmax((TOLERANCE - 1.0) * l->a_s / l->b_s, KNEE_MIN);
+    if (l->target_s > 0) knee = fmax((l->target_s - l->a_s) / l->b_s, 1.0);
+    return fmin(knee, EK_LEARN_LIMIT_MAX);
 }
 
 /* What a change sets in motion: those who wait inside begin one by one as others end; those who are sent now

@@ -4,6 +4,7 @@
 #include "sim/report.h"
 
 #include <math.h>
+#include <string.h>
 
 #define WIDTH 1000
 #define LEFT 70
@@ -112,7 +113,9 @@ static void line(FILE *to, const double *value, int y0, double top, const char *
 
 void ek_sim_report_plot(FILE *to, const struct ek_sim_scenario *s, struct ek_sim_result *const *r, size_t n)
 {
-    int height = TOP + (int)EK_COUNT(panels) * (PANEL + GAP) + 10;
+    /* From outside nobody sees the budgets of a live server. */
+    size_t shown = strcmp(r[0]->policy, "live") == 0 ? EK_COUNT(panels) - 1 : EK_COUNT(panels);
+    int height = TOP + (int)shown * (PANEL + GAP) + 10;
     double span_s = 1, value[COLUMNS];
     for (size_t i = 0; i < n; i++)
         if (r[i]->points) span_s = fmax(span_s, r[i]->series[r[i]->points - 1].at_s);
@@ -123,7 +126,7 @@ void ek_sim_report_plot(FILE *to, const struct ek_sim_scenario *s, struct ek_sim
     for (size_t i = 0; i < n; i++)
         fprintf(to, "<text x='%zu' y='34' fill='%s' font-weight='bold'>%s</text>\n", LEFT + 75 * i,
                 colours[i % EK_COUNT(colours)], r[i]->policy);
-    for (size_t p = 0; p < EK_COUNT(panels); p++) {
+    for (size_t p = 0; p < shown; p++) {
         int y0 = TOP + (int)p * (PANEL + GAP) + 6;
         double most = 0;
         for (size_t i = 0; i < n; i++) most = fmax(most, columns(r[i], &panels[p], span_s, value));
