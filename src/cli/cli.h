@@ -20,6 +20,7 @@ struct ek_command {
 int ek_cli_serve(int argc, char **argv);
 int ek_cli_check(int argc, char **argv);
 int ek_cli_chat(int argc, char **argv);
+int ek_cli_account(int argc, char **argv);
 int ek_cli_key(int argc, char **argv);
 int ek_cli_engine(int argc, char **argv);
 int ek_cli_load(int argc, char **argv);
