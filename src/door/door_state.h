@@ -227,6 +227,7 @@ struct ek_door {
     struct ek_journal *journal; /* NULL: none */
     struct ek_list restored;    /* found in the journal, their model not known yet */
     struct ek_timer restore_timer;
+    uint64_t away_bytes;        /* of bodies that no open connection brought: a part of the budget */
     struct ek_door_place_counters places;
     struct ek_post stopped_post;
     void (*stopped)(void *arg);

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define AWAY_PART 4u /* of the budget: who is away takes a quarter at most, the rest is for who is here */
+
 static uint64_t grace_ns(const struct ek_door_request *r)
 {
     const struct ek_tier_list *tiers = &r->door->config->tiers;
@@ -23,11 +25,14 @@ static uint64_t grace_ns(const struct ek_door_request *r)
 
 /* ---- the body while nobody is there ---------------------------------------------------------- */
 
-static bool charge(struct ek_door_request *r)
+/* away: its connection is gone, so it may only have a part. */
+static bool charge(struct ek_door_request *r, bool away)
 {
     struct ek_http_budget *b = &r->door->budget;
     MUST(!r->charged);
     if (b->used_bytes + r->body.len > b->max_bytes) return false;
+    if (away && r->door->away_bytes + r->body.len > b->max_bytes / AWAY_PART) return false;
+    r->door->away_bytes += r->body.len;
     b->used_bytes += r->body.len;
     if (b->used_bytes > b->peak_bytes) b->peak_bytes = b->used_bytes;
     r->charged = true;
@@ -38,7 +43,8 @@ void ek_door_place_discharge(struct ek_door_request *r)
 {
     struct ek_http_budget *b = &r->door->budget;
     if (!r->charged) return;
-    MUST(b->used_bytes >= r->body.len);
+    MUST(b->used_bytes >= r->body.len && r->door->away_bytes >= r->body.len);
+    r->door->away_bytes -= r->body.len;
     b->used_bytes -= r->body.len;
     r->charged = false;
 }
@@ -61,7 +67,10 @@ bool ek_door_place_leave(struct ek_door_request *r)
     struct ek_now now = ek_door_now(d);
     uint64_t grace = grace_ns(r);
     if (d->closing || r->state != EK_DOOR_WAITING || !r->ticketed || r->running || r->starting) return false;
-    if (!grace || !charge(r)) return false;
+    if (!grace) return false;
+    ek_http_release_body(r->http); /* what its connection was charged */
+    bool on_disk = r->durable && !r->keep;
+    if (!on_disk && !r->charged && !charge(r, true)) return false;
     if (!ek_desk_absent(d->desk, now, r->ticket, now.mono_ns + grace)) {
         ek_door_place_discharge(r);
         return false;
@@ -213,7 +222,7 @@ void ek_door_return_fetched(struct ek_door_request *r, struct ek_str body)
                                   "place is yours.");
             return;
         }
-        if (!charge(r)) {
+        if (!charge(r, false)) {
             ek_door_refuse_reason(r, EK_REASON_BODY_BUDGET, NULL);
             return;
         }

@@ -78,7 +78,8 @@ test('the budget of all waiting bodies: beyond it 503 body_budget', { skip: need
   assert.ok(Number(r.headers['retry-after']) >= 1);
   stop.abort();
   await Promise.all(parked);
-  await waitFor('the budget to be free', async () => (await door.metric('evenkeel_body_bytes')) === 0);
+  // One place may be kept, in the quarter of the budget that is for those who are away.
+  await waitFor('the budget to be free', async () => (await door.metric('evenkeel_body_bytes')) <= 65536);
   assert.equal((await ask(door, { ...big, fault: 'ok' })).digest.complete, true);
 });
 

@@ -91,6 +91,12 @@ static void back_without_a_body(void **state)
     client_free(w, mine);
     assert_int_equal(ek_desk_counts(w->door->desk).absent, 1);
     assert_int_equal(w->door->budget.used_bytes, bytes); /* its body is still held, and still counted */
+    for (int i = 0; i < 3; i++) { /* again and again: counted once */
+        mine = post_back(w, ticket, "");
+        expect_has(mine, "\"position\":1,");
+        client_free(w, mine);
+        assert_int_equal(w->door->budget.used_bytes, bytes);
+    }
     serve(w, 0); /* its turn comes, and nobody is there */
     expect_body(w, 2, "later");
     mine = post_back(w, ticket, "");
@@ -103,8 +109,8 @@ static void back_without_a_body(void **state)
     serve(w, 3);
     expect_has(mine, "yes");
     expect_has(mine, "[DONE]");
-    assert_int_equal(w->door->places.left, 1);
-    assert_int_equal(w->door->places.returned, 1);
+    assert_int_equal(w->door->places.left, 4);
+    assert_int_equal(w->door->places.returned, 4);
     serve(w, 2);
     assert_int_equal(w->calls, 4);
     struct client *all[] = {busy[0], busy[1], mine, later};
@@ -212,6 +218,31 @@ static void the_same_request_needs_no_ticket(void **state)
     expect_has(later, "yes");
     struct client *all[] = {busy[0], busy[1], mine, later};
     end_world(w, all, 4);
+}
+
+/* Who is away takes nothing from who is here: at most a quarter of the room for bodies. */
+static void bodies_of_the_absent(void **state)
+{
+    (void)state;
+    struct world *w = world_new(UP "limits: {body_bytes: 16KiB, bodies_bytes: 16KiB}\n", 1);
+    struct client *busy[2];
+    char body[3000], filler[2500];
+    make_busy(w, busy);
+    memset(filler, 'x', sizeof filler - 1);
+    filler[sizeof filler - 1] = '\0';
+    for (int i = 0; i < 4; i++) {
+        int n = snprintf(body, sizeof body, "{\"model\":\"m\",\"stream\":true,\"messages\":"
+                         "[{\"role\":\"user\",\"content\":\"%d%s\"}]}", i, filler);
+        assert_true(n > 0 && (size_t)n < sizeof body);
+        struct client *c = client_post(w, body);
+        expect_has(c, ": queue ");
+        client_free(w, c);
+    }
+    assert_int_equal(ek_desk_counts(w->door->desk).absent, 1);
+    assert_true(w->door->budget.used_bytes < 4096);
+    serve(w, 0);
+    serve(w, 1);
+    end_world(w, busy, 2);
 }
 
 static void time_ends(void **state)
@@ -463,7 +494,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(back_without_a_body), cmocka_unit_test(back_with_a_body),
         cmocka_unit_test(another_account_learns_nothing), cmocka_unit_test(a_second_connection_takes_over),
-        cmocka_unit_test(the_same_request_needs_no_ticket), cmocka_unit_test(time_ends),
+        cmocka_unit_test(the_same_request_needs_no_ticket), cmocka_unit_test(bodies_of_the_absent),
+        cmocka_unit_test(time_ends),
         cmocka_unit_test(whole_answers_too), cmocka_unit_test(after_a_kill),
         cmocka_unit_test(the_same_request_after_a_kill), cmocka_unit_test(nobody_comes_back),
         cmocka_unit_test(drained_with_a_ticket), cmocka_unit_test(no_room_in_the_journal),
