@@ -41,7 +41,7 @@ static void begin_round(struct ek_learn *l, uint32_t settle)
 {
     l->settle = settle;
     l->samples = 0;
-    l->waiting_s = l->base_s = l->span_s = l->full_s = 0;
+    l->waiting_s = l->base_s = l->ahead_s = l->span_s = l->full_s = 0;
     l->measured = false;
     l->began_ns = l->at_ns;
 }
@@ -151,18 +151,20 @@ static void grow(struct ek_learn *l)
 
 static void judge(struct ek_learn *l)
 {
+    /* Short of its limit it may have been given many prompts in a burst, which are read one by one. */
     bool full = l->full_s >= FULL_PART * l->span_s;
-    double q = (l->waiting_s - SLACK * l->late * l->base_s) / fmax(l->span_s, 1e-9);
+    double read_s = full ? l->base_s : l->ahead_s;
+    double q = (l->waiting_s - SLACK * l->late * read_s) / fmax(l->span_s, 1e-9);
     bool probed = l->probing;
     MUST(l->samples > 0);
     l->queue = q;
     l->rounds++;
     l->probing = false;
-    if (q >= QUEUE_LOW && full) {
+    if (q > QUEUE_HIGH || (q >= QUEUE_LOW && full)) {
         l->fast = false;
         l->calm = 0;
     }
-    if (q > QUEUE_HIGH && full) {
+    if (q > QUEUE_HIGH) { /* also short of its limit, where nothing else would ever lower it */
         set_limit(l, fmin(l->limit, (double)l->inflight) - (q - 1.0));
         l->sure = floor(l->limit + 0.5) - 1;
     } else if (q < QUEUE_LOW && full && !probed) {
@@ -193,6 +195,7 @@ static void count_sample(struct ek_learn *l, const struct ek_learn_mark *m)
     double wanted = l->fast ? ROUND_SAMPLES : fmax(ROUND_SAMPLES, l->limit / 4);
     l->samples++;
     l->base_s += base_of(l, (double)m->fresh_tokens);
+    l->ahead_s += base_of(l, (double)m->fresh_tokens + m->ahead_tokens);
     if (l->samples >= (uint32_t)wanted) judge(l);
 }
 

@@ -69,6 +69,7 @@ struct ek_learn {
     uint32_t calm; /* full rounds in a row that found nobody waiting */
     double sure;   /* sent at once without anybody waiting for a slot */
     double waiting_s, base_s, span_s, full_s; /* of the round */
+    double ahead_s; /* base_s and the reading of what was there before */
     double queue; /* q of the last round that was judged */
     uint64_t began_ns; /* the round */
     bool measured; /* an interval of decoding lay wholly in the round */

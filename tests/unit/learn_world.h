@@ -34,6 +34,7 @@ struct learn_world {
     struct learn_guest guest[LEARN_CROWD];
     double rate;     /* arrivals a second; 0: there is always one more */
     uint32_t line;   /* waiting at the door */
+    uint32_t most;   /* so many clients there are, each with one request at a time; 0: no bound */
     double prompt, output, sigma;
     uint64_t ended, firsts;
     /* of the limit, since the last look at it */
@@ -68,6 +69,7 @@ static inline void learn_world_free(struct learn_world *b)
 static inline bool learn_world_takes(const struct learn_world *b)
 {
     const struct ek_learn *l = &b->learn;
+    if (b->most && l->inflight >= b->most) return false;
     return l->inflight < ek_learn_limit(l) && ek_learn_decoding_then(l, 0) + 1 <= ek_learn_knee(l);
 }
 

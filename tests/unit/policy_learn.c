@@ -152,6 +152,22 @@ static void a_step_in_load_moves_nothing(void **state)
     }
 }
 
+/* Demand that never reaches the limit may yet wait inside: then nothing but the wait says so. */
+static void a_limit_that_is_not_reached_is_lowered_too(void **state)
+{
+    (void)state;
+    struct ek_sim_engine_options o = learn_slotted;
+    o.slots = 16;
+    struct learn_world *b = world(&o, 71);
+    learn_world_run(b, 100, 1e6);
+    b->learn.limit = 64;
+    b->most = 40;
+    learn_world_run(b, b->firsts + 200, 1e6);
+    show(b, "40 clients");
+    assert_in_range(ek_learn_limit(&b->learn), 16, 18);
+    learn_world_free(b);
+}
+
 /* Long prompts and a knee: what is being read counts as decoding, what will have ended does not. */
 static void what_will_decode_counts_not_what_does(void **state)
 {
@@ -203,6 +219,7 @@ int main(void)
         cmocka_unit_test(the_knee_is_found_and_stays_when_the_machine_is_halved),
         cmocka_unit_test(a_target_for_the_time_per_token_is_kept),
         cmocka_unit_test(a_step_in_load_moves_nothing),
+        cmocka_unit_test(a_limit_that_is_not_reached_is_lowered_too),
         cmocka_unit_test(what_will_decode_counts_not_what_does),
         cmocka_unit_test(one_that_says_it_is_full_is_sent_less)};
     return cmocka_run_group_tests(tests, NULL, NULL);
