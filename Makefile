@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-kills prove-day prove-day3 prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-kills prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,6 +48,12 @@ prove-day: build ## a day of R1 traffic on virtual time at 1.5x capacity, seven 
 
 prove-day3: build ## the same day at 3x capacity
 	@build/evenkeel sim tests/sim/r1-day.yaml --set load=3 --policy cap,bands,refuse,desk --accuracy bench/results/accuracy.csv --csv bench/results/prove-day3.csv --plot bench/results/prove-day3.svg
+
+prove-day15: build ## the same day asking for 1.5 times capacity on average (2.81 in its peak)
+	@build/evenkeel sim tests/sim/r1-day.yaml --set load=2.81 --policy cap,refuse,desk --accuracy bench/results/accuracy.csv --csv bench/results/prove-day15.csv --plot bench/results/prove-day15.svg
+
+prove-shed: build ## 3.2 times the capacity: who is sent away, and does it come to rest
+	@build/evenkeel sim tests/sim/shed.yaml --csv bench/results/prove-shed.csv --plot docs/why/shed.svg
 
 prove-fair: build ## fairness on an Arena-like mix, and what a client gains by splitting itself
 	@build/evenkeel sim tests/sim/fair.yaml --csv bench/results/prove-fair.csv --plot bench/results/prove-fair.svg

@@ -132,6 +132,13 @@ enum view {
     VIEW_UP     /* with margins, for one who would give thinking back */
 };
 
+/* The first tier of the ladder whose lateness counts at this rung: where the next step would be the
+ * heaviest's, its own alone. What the free wait is not paid by the thoughts of those who pay. */
+static uint32_t first_that_counts(const struct ek_brownout *b, uint32_t rung)
+{
+    return rung + STEPS_DOWN >= b->ladder * STEPS_DOWN ? b->ladder - 1 : 0;
+}
+
 /* What one horizon brings at this rung. */
 static void look_ahead(const struct ek_brownout *b, const struct ek_brownout_sight *s, uint32_t rung,
                        enum view view, struct outlook *o)
@@ -140,10 +147,12 @@ static void look_ahead(const struct ek_brownout *b, const struct ek_brownout_sig
     double full = capacity(b, s), h = horizon_s(s);
     MUST(full > 0);
     costs(b, s, rung, cost);
+    /* The error was learned from the lines of the light: it is not held against the heaviest. */
+    double error = b->ladder > 1 && first_that_counts(b, rung) > 0 ? 1.0 : b->error;
     double wanted = 0, taken = s->running / s->slots;
     for (uint32_t t = 0; t < b->tiers; t++) {
         double come = fmax(view == VIEW_LATER ? b->tier[t].steady : b->tier[t].demand, 0);
-        come *= b->error * (view == VIEW_UP ? UP_DEMAND : 1.0);
+        come *= error * (view == VIEW_UP ? UP_DEMAND : 1.0);
         o->want[t] = cost[t] * (come + s->tier[t].waiting / h) / full;
         o->get[t] = 0;
         wanted += o->want[t];
@@ -162,8 +171,7 @@ static double late(const struct ek_brownout *b, const struct outlook *o, uint32_
     return over * h / fmax(o->get[t], 1e-9) / b->tier[t].target_s;
 }
 
-/* The lowest rung at which nobody is too late, else the highest. The heaviest tier thinks less only when it
- * is late itself: what the free wait is not paid by the thoughts of those who pay. */
+/* The lowest rung at which nobody is too late, else the highest. */
 static uint32_t rung_for(const struct ek_brownout *b, const struct ek_brownout_sight *s, enum view view)
 {
     uint32_t top = b->ladder * STEPS_DOWN, rung = 0;
@@ -171,9 +179,7 @@ static uint32_t rung_for(const struct ek_brownout *b, const struct ek_brownout_s
         struct outlook o;
         bool fits = true;
         look_ahead(b, s, rung, view, &o);
-        /* From here on the heaviest would think less: for its own sake only. */
-        uint32_t first = rung >= top - STEPS_DOWN ? b->ladder - 1 : 0;
-        for (uint32_t i = first; i < b->ladder; i++)
+        for (uint32_t i = first_that_counts(b, rung); i < b->ladder; i++)
             fits = fits && late(b, &o, b->order[i], horizon_s(s)) <= (view == VIEW_UP ? UP_TARGET : 1.0);
         if (fits) break;
     }
@@ -209,7 +215,7 @@ static void correct(struct ek_brownout *b, const struct ek_brownout_sight *s)
     struct outlook o;
     look_ahead(b, s, b->rung, VIEW_NOW, &o);
     costs(b, s, b->rung, cost);
-    for (uint32_t i = 0; i < b->ladder; i++) {
+    for (uint32_t i = first_that_counts(b, b->rung); i < b->ladder; i++) {
         uint32_t t = b->order[i];
         double wait_s = cost[t] * s->tier[t].waiting / full / fmax(o.get[t], 1e-3);
         worst = fmax(worst, clamp(wait_s / b->tier[t].target_s - 1.0, -1.0, 1.0));

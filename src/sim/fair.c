@@ -60,6 +60,7 @@ static void tick_pair(struct ek_sim_fair *f, uint32_t i, uint32_t k)
     p->high = fmaxf(p->high, now);
     f->max = fmax(f->max, (double)(p->high - p->low));
     f->sum += fabs((double)(now - p->base));
+    f->apart = fmax(f->apart, fabs((double)(now - p->base)));
     f->samples++;
 }
 
@@ -68,6 +69,7 @@ void ek_sim_fair_tick(struct ek_sim_fair *f, double now_s)
     uint32_t waiting[EK_SIM_FAIR_MAX];
     uint32_t n = 0;
     f->tick++;
+    f->apart = 0;
     for (uint32_t i = 0; i < f->accounts; i++) {
         tick_account(f, &f->account[i], now_s - f->last_s);
         if (i < EK_SIM_FAIR_MAX && i < f->compared && f->account[i].since_tick) waiting[n++] = i;

@@ -30,6 +30,7 @@ struct ek_sim_fair {
     uint32_t compared; /* the first so many; those of a splitting client come last */
     struct ek_sim_fair_pair *pair; /* [EK_SIM_FAIR_MAX * EK_SIM_FAIR_MAX] */
     double max, sum;
+    double apart; /* at this tick: the most two accounts have drifted apart since both wait */
     uint64_t samples, tick;
     double last_s;
 };

@@ -67,6 +67,7 @@ struct ek_sim_point { /* of the time series, at the end of its interval */
     uint32_t waiting, running, queued;
     uint32_t arrived, finished, good, refused, left; /* in the interval */
     uint32_t percent; /* thinking budget of the lowest tier */
+    double apart;     /* drift in service of two accounts of a tier while both wait, currency */
     double wait_s;    /* mean wait of those started in the interval */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The plot: four panels over one time axis, one line a policy, as SVG written by hand. Points are
+/* The plot: panels over one time axis, one line a policy, ours on top, as SVG written by hand. Points are
  * thinned to one a pixel column (the mean), so that a day is a small file. */
 #include "sim/report.h"
 
@@ -14,8 +14,13 @@
 #define COLUMNS 450
 #define PLOT_W (WIDTH - LEFT - 20)
 
-static const char *const colours[] = {"#8a8a8a", "#c98f1d", "#a05fb4", "#3f8fc4", "#2f9e6b", "#d1352b",
-                                      "#444444", "#7a5230"};
+static const char *const colours[] = {"#8a8a8a", "#c98f1d", "#a05fb4", "#3f8fc4", "#2f9e6b", "#7a5230",
+                                      "#444444", "#b8a100"};
+
+static const char *colour_of(size_t i, size_t n)
+{
+    return i + 1 == n ? "#d1352b" : colours[i % EK_COUNT(colours)];
+}
 
 static double waiting(const struct ek_sim_point *p, double dt_s)
 {
@@ -26,6 +31,12 @@ static double waiting(const struct ek_sim_point *p, double dt_s)
 static double good(const struct ek_sim_point *p, double dt_s)
 {
     return dt_s > 0 ? 60.0 * p->good / dt_s : 0;
+}
+
+static double apart(const struct ek_sim_point *p, double dt_s)
+{
+    (void)dt_s;
+    return 1000 * p->apart;
 }
 
 static double percent(const struct ek_sim_point *p, double dt_s)
@@ -50,6 +61,7 @@ static const struct panel panels[] = {
     {"requests finished within their targets, a minute", good},
     {"mean wait of those started, s", wait},
     {"thinking budget of the tier that may think least, %", percent},
+    {"service of two accounts of a tier, drifted apart while both wait, thousandths of currency", apart},
 };
 
 /* Means per column of the picture; -1 where there is no point. Returns the largest. */
@@ -111,30 +123,44 @@ static void line(FILE *to, const double *value, int y0, double top, const char *
     fputs("'/>\n", to);
 }
 
+/* Nothing to see: no line, or no line that moves. */
+static bool flat(const struct panel *p, struct ek_sim_result *const *r, size_t n)
+{
+    double least = INFINITY, most = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t k = 1; k < r[i]->points; k++) {
+            double value = p->value(&r[i]->series[k], 1);
+            least = fmin(least, value);
+            most = fmax(most, value);
+        }
+    return !(most > least);
+}
+
 void ek_sim_report_plot(FILE *to, const struct ek_sim_scenario *s, struct ek_sim_result *const *r, size_t n)
 {
-    /* From outside nobody sees the budgets of a live server. */
-    size_t shown = strcmp(r[0]->policy, "live") == 0 ? EK_COUNT(panels) - 1 : EK_COUNT(panels);
-    int height = TOP + (int)shown * (PANEL + GAP) + 10;
+    int shown = 0;
+    for (size_t p = 0; p < EK_COUNT(panels); p++) shown += !flat(&panels[p], r, n);
+    int height = TOP + shown * (PANEL + GAP) + 10;
     double span_s = 1, value[COLUMNS];
     for (size_t i = 0; i < n; i++)
         if (r[i]->points) span_s = fmax(span_s, r[i]->series[r[i]->points - 1].at_s);
     fprintf(to, "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d' "
                 "font-family='sans-serif' font-size='11'>\n<rect width='100%%' height='100%%' "
                 "fill='white'/>\n<text x='%d' y='17' font-size='13' font-weight='bold'>%s</text>\n",
-            WIDTH, height, LEFT, s->name);
+            WIDTH, height, LEFT, s->text);
     for (size_t i = 0; i < n; i++)
         fprintf(to, "<text x='%zu' y='34' fill='%s' font-weight='bold'>%s</text>\n", LEFT + 75 * i,
-                colours[i % EK_COUNT(colours)], r[i]->policy);
-    for (size_t p = 0; p < shown; p++) {
-        int y0 = TOP + (int)p * (PANEL + GAP) + 6;
+                colour_of(i, n), r[i]->policy);
+    for (size_t p = 0, at = 0; p < EK_COUNT(panels); p++) {
+        if (flat(&panels[p], r, n)) continue;
+        int y0 = TOP + (int)at++ * (PANEL + GAP) + 6;
         double most = 0;
         for (size_t i = 0; i < n; i++) most = fmax(most, columns(r[i], &panels[p], span_s, value));
         double top = nice_top(most);
         axes(to, &panels[p], y0, top, span_s);
         for (size_t i = 0; i < n; i++) {
             columns(r[i], &panels[p], span_s, value);
-            line(to, value, y0, top, colours[i % EK_COUNT(colours)], i + 1 == n);
+            line(to, value, y0, top, colour_of(i, n), i + 1 == n);
         }
     }
     fputs("</svg>\n", to);

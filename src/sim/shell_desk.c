@@ -136,6 +136,8 @@ static struct ek_desk_options desk_options(struct shell *s)
             .waiting_max = o->tier[t].waiting_max,
             .account_running_max = o->tier[t].account_running_max,
             .account_waiting_max = o->tier[t].account_waiting_max,
+            /* People's own patience ends their waiting here; the desk knows of it where it may shed. */
+            .patience_ns = o->shed ? (uint64_t)(o->tier[t].patience_s * 1e9) : 0,
             .delay_target_ns = (uint64_t)(o->tier[t].delay_target_s * 1e9)};
     for (uint32_t e = 0; e < o->engines; e++) slots += o->slots[e] + 1;
     if (o->mute) slots = o->engines * (uint64_t)EK_LEARN_LIMIT_MAX;

@@ -149,6 +149,7 @@ static void sample(struct ek_sim_world *w)
     }
     w->contended = all;
     ek_sim_fair_tick(&w->fair, (double)w->now_ns * 1e-9);
+    w->point.apart = fmax(w->point.apart, w->fair.apart);
     close_point(w);
     ek_sim_moment_set(w, &w->sample_node, w->now_ns + SAMPLE_NS);
 }
