@@ -40,7 +40,7 @@ static void obey(const struct ek_action *a)
     case EK_DESK_REFUSE: {
         struct ek_error e = ek_door_error_of(a);
         r->ticket = 0;
-        r->door->counters.refused[r->tier]++;
+        r->door->counters.refused[r->tier] += r->http != NULL;
         if (r->http) ek_door_refuse(r, &e);
         else ek_door_place_forget(r, a->reason);
         break;
