@@ -74,6 +74,7 @@ static void streaming(struct rig *rig)
     struct client c;
     client_open(rig, &c, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
     client_expect(&c, "Transfer-Encoding: chunked\r\n\r\n");
+    assert_true(ek_str_eq(ek_http_peer(rig->last), EK_STR("127.0.0.1")));
     struct iovec parts[3] = {{"id: 7\n", 6}, {"data: ", 6}, {"0123456789\n\n", 12}};
     assert_int_equal(ek_http_writev(rig->last, parts, 3), EK_OK);
     assert_int_equal(ek_http_write(rig->last, EK_STR("")), EK_OK);
