@@ -65,5 +65,6 @@ uint64_t ek_prefix_conversation(const struct ek_request_reader *reader, struct e
     uint32_t end = reader->first_user_end;
     if (!end) return 0;
     MUST(end > span.start && end <= span.end && span.end <= body.len);
-    return ek_hash(ek_str_make(body.data + span.start, end - span.start), seed);
+    uint32_t bytes = end - span.start < BYTES_MAX ? end - span.start : BYTES_MAX;
+    return ek_hash(ek_str_make(body.data + span.start, bytes), seed);
 }
