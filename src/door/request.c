@@ -10,7 +10,8 @@
  *   HEAD      has no struct: route.c decides on the headers alone
  *   BODY      bytes come, are kept and read in one pass
  *   PRICED    model, cost and prompt are known; nobody has been asked yet
- *   WAITING   at the desk. Keeps its body and nothing else; comments are waiting.c's business
+ *   WAITING   at the desk. Keeps its body and nothing else; comments are waiting.c's business. Without a
+ *             connection its place is kept (place.c)
  *   SENT      an upstream has it, no token yet
  *   STREAMING tokens flow (stream.c)
  *   again     the engine died or refused for now: back before all that came later. What was delivered
