@@ -43,7 +43,11 @@ enum ek_status ek_ledger_open(const struct ek_ledger_options *o, struct ek_ledge
     *out = NULL;
     MUST(o->lease_ns > 0 && *o->door);
     enum ek_status s = ek_sql_open(o->url, &db, why, cap);
-    if (s == EK_OK) s = ek_migrate(db, why, cap);
+    if (s == EK_OK) {
+        ek_sql_patience(db, EK_SQL_PATIENCE_LONG_MS);
+        s = ek_migrate(db, why, cap);
+        ek_sql_patience(db, EK_SQL_PATIENCE_MS);
+    }
     int64_t clock_ns = s == EK_OK ? ek_sql_clock_ns(db) : 0;
     if (s == EK_OK && clock_ns == 0) {
         snprintf(why, cap, "%s", ek_sql_why(db));

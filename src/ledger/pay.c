@@ -269,5 +269,8 @@ static enum ek_status audit_body(struct ek_ledger *l, void *arg)
 
 enum ek_status ek_ledger_audit(struct ek_ledger *l, struct ek_audit *out)
 {
-    return ek_ledger_in_transaction(l, audit_body, out);
+    ek_sql_patience(l->db, EK_SQL_PATIENCE_LONG_MS);
+    enum ek_status s = ek_ledger_in_transaction(l, audit_body, out);
+    ek_sql_patience(l->db, EK_SQL_PATIENCE_MS);
+    return s;
 }

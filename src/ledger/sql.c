@@ -12,6 +12,7 @@ enum ek_status ek_sql_open(const char *url, struct ek_sql **out, char *why, size
     MUST(db);
     MUST(cap > 0);
     db->magic = EK_SQL_MAGIC;
+    db->patience_ms = EK_SQL_PATIENCE_MS;
     db->is_postgres = ek_str_starts(u, EK_STR("postgres://")) || ek_str_starts(u,
                                                                                EK_STR("postgresql://"));
     enum ek_status s = EK_INVALID;
@@ -121,6 +122,12 @@ void ek_sql_rollback(struct ek_sql *db)
     db->in_transaction = false;
     db->again = again; /* the caller wants to know about the failure, not about the undoing */
     snprintf(db->why, sizeof db->why, "%s", why);
+}
+
+void ek_sql_patience(struct ek_sql *db, int64_t ms)
+{
+    MUST(ms > 0);
+    db->patience_ms = ms;
 }
 
 const char *ek_sql_why(const struct ek_sql *db) { return db->why; }

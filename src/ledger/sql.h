@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* One connection to a database, SQLite or PostgreSQL, behind one small synchronous interface, so that every
- * statement of the ledger is written once. Both take $1, $2, ... as parameters, RETURNING and ON CONFLICT;
- * columns are BIGINT, TEXT and BYTEA and nothing else. Used by one thread at a time; may block (up to
- * EK_SQL_PATIENCE_MS on a server that has gone quiet), so never on a loop.
+/* One connection to a database, SQLite or PostgreSQL, behind one small synchronous interface, so
+ * that every statement of the ledger is written once. Both take $1, $2, ... as parameters,
+ * RETURNING and ON CONFLICT; columns are BIGINT, TEXT and BYTEA and nothing else. Used by one
+ * thread at a time; may block (up to EK_SQL_PATIENCE_MS on a server that has gone quiet), so never
+ * on a loop.
  *
  * Statements are string constants: they are prepared once a connection, and found again by address.
  * Text from outside only ever travels as a parameter.
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #define EK_SQL_PATIENCE_MS 10000
+#define EK_SQL_PATIENCE_LONG_MS (3600 * 1000)
 #define EK_SQL_ARGS_MAX 24u
 #define EK_SQL_STATEMENTS_MAX 96u
 #define EK_SQL_EACH_MAX 512u /* rows of arguments in one ek_sql_each */
@@ -48,7 +50,8 @@ static inline struct ek_sql_value ek_sql_cstr(const char *s) { return ek_sql_tex
 
 typedef void ek_sql_row_fn(void *arg, const struct ek_sql_value *column, size_t count);
 
-/* url: postgres://..., postgresql://..., a path, sqlite:PATH, or ":memory:". Creates a SQLite file with mode
+/* url: postgres://..., postgresql://..., a path, sqlite:PATH, or ":memory:". Creates a SQLite file
+ * with mode
  * 0600. EK_INVALID: no such kind of URL. */
 EK_CHECKED enum ek_status ek_sql_open(const char *url, struct ek_sql **out, char *why, size_t cap);
 void ek_sql_close(struct ek_sql **db);
@@ -58,8 +61,8 @@ EK_CHECKED enum ek_status ek_sql_run(struct ek_sql *db, const char *text,
                                      const struct ek_sql_value *arg,
                                      size_t args, ek_sql_row_fn *row, void *row_arg);
 
-/* Run one statement for each of `rows` rows of arguments (arg[r * args + i]), without results but the number
- * of rows each changed. One round trip, however many. */
+/* Run one statement for each of `rows` rows of arguments (arg[r * args + i]), without results but
+ * the number of rows each changed. One round trip, however many. */
 EK_CHECKED enum ek_status ek_sql_each(struct ek_sql *db, const char *text,
                                       const struct ek_sql_value *arg,
                                       size_t args, size_t rows, int32_t *changed);
@@ -72,6 +75,9 @@ EK_CHECKED enum ek_status ek_sql_begin(struct ek_sql *db);
 EK_CHECKED enum ek_status ek_sql_commit(struct ek_sql *db);
 void ek_sql_rollback(struct ek_sql *db);
 
+/* How long a server may be silent within one statement: EK_SQL_PATIENCE_MS at first. More for those
+ * that read or rewrite a whole table (the audit, migrations). */
+void ek_sql_patience(struct ek_sql *db, int64_t ms);
 const char *ek_sql_why(const struct ek_sql *db); /* of the last failure; never NULL */
 bool ek_sql_lost(const struct ek_sql *db);       /* nothing will work until it is opened again */
 bool ek_sql_again(const struct ek_sql *db);      /* the last failure was a clash with another writer */

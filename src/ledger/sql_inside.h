@@ -24,6 +24,7 @@ struct ek_sql {
     void *prepared[EK_SQL_STATEMENTS_MAX];  /* SQLite's statements */
     const char *text[EK_SQL_STATEMENTS_MAX];
     size_t statements;
+    int64_t patience_ms;
     bool in_transaction, lost, again, is_postgres;
     char why[256];
 };

@@ -53,14 +53,14 @@ static enum ek_status failed(struct ek_sql *db, const PGresult *r)
 static bool await(struct ek_sql *db)
 {
     PGconn *c = db->handle;
-    int64_t until = mono_ms() + EK_SQL_PATIENCE_MS;
+    int64_t until = mono_ms() + db->patience_ms;
     for (;;) {
         int left = PQflush(c);
         if (left < 0) break;
         if (left == 0 && !PQisBusy(c)) return true;
         struct pollfd p = {.fd = PQsocket(c), .events = (short)(POLLIN | (left ? POLLOUT : 0))};
         int64_t wait = until - mono_ms();
-        if (wait <= 0 || poll(&p, 1, (int)wait) == 0) break;
+        if (wait <= 0 || poll(&p, 1, (int)(wait < INT32_MAX ? wait : INT32_MAX)) == 0) break;
         if ((p.revents & (POLLIN | POLLHUP | POLLERR)) && !PQconsumeInput(c)) break;
     }
     lost(db, "the server does not answer");

@@ -247,7 +247,9 @@ static void recover(const struct place *p, struct tally *y)
     ek_loop_free(&loop);
 
     struct ek_ledger *l = open_ledger(p);
-    assert_int_equal(ek_ledger_audit(l, &a), EK_OK);
+    enum ek_status audited = ek_ledger_audit(l, &a);
+    if (audited != EK_OK) printf("the audit: %s\n", ek_ledger_why(l));
+    assert_int_equal(audited, EK_OK);
     if (a.wrong) printf("%s\n", a.first);
     assert_int_equal(a.wrong, 0);
     assert_int_equal(a.leases, 0);
