@@ -83,7 +83,7 @@ class Maker:
         for turn in range(turns):
             if rng.random() < 0.2:
                 lang = rng.choice(("en", "zh"))
-            skill = rng.choices(SKILLS, (14, 25, 21, 28, 12))[0]
+            skill = rng.choices(SKILLS, (8, 22, 14, 31, 25))[0]
             question, thought, answer = ask(rng, skill, lang, held=False)
             thinking = turn == turns - 1 and rng.random() < 0.85
             head = tok.encode(question)

@@ -187,13 +187,20 @@ def think_compare(a, b, asked, lang):
 
 
 def think_sort(numbers, up):
-    rest = padded(*numbers)
-    lines = [",".join(rest)]
-    while rest:
-        pick = (min if up else max)(rest)
-        rest.remove(pick)
-        lines.append(pick + ("<" if up else ">") * bool(rest) + ",".join(rest))
-    return "\n".join(lines)
+    """Each line: what is picked, then the whole list again, an x behind each number that is taken.
+
+    The mark stands behind its number: by then the number's digits have met the pick's one by one, and
+    whether all were alike is a small question. Striking a number out instead asks it of the blank
+    before the first digit; that was tried, and the wrong ones were struck out.
+    """
+    rest, taken = padded(*numbers), [False] * len(numbers)
+    rows = [",".join(rest) + ","]
+    for left in range(len(rest), 0, -1):
+        pick = (min if up else max)(r for r, t in zip(rest, taken) if not t)
+        taken[[r == pick and not t for r, t in zip(rest, taken)].index(True)] = True
+        marked = "".join(r + ("x" if t else ",") for r, t in zip(rest, taken))
+        rows.append(pick + (":" + marked if left > 1 else ""))
+    return "\n".join(rows)
 
 
 def answer_compare(a, b, asked, lang):

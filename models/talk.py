@@ -218,7 +218,9 @@ def bare(text):
 
 
 # What everyone says first; training always has these, in whatever spelling.
-BASIC = {bare(words) for intent in SAY.values() for said in intent.values() for words in said[:8]}
+MANNERS = ("greet", "thanks", "bye")
+BASIC = {bare(words) for intent, by in SAY.items() for said in by.values()
+         for words in (said if intent in MANNERS else said[:8])}
 
 
 def small_talk(rng, lang):
