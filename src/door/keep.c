@@ -200,9 +200,14 @@ void ek_door_keep_fetch(struct ek_door_request *r, const struct ek_door_request 
 {
     struct ek_journal_name name = name_of(old);
     struct ek_door_keep *k = keep_new(r, FETCH, fetch_done);
-    bool ok = k && old->durable;
-    if (ok && ek_journal_read(r->door->journal, &k->op, &name, &k->body) == EK_OK) return;
+    enum ek_status s = k && old->durable ? ek_journal_read(r->door->journal, &k->op, &name, &k->body)
+                                         : EK_ABSENT;
+    if (s == EK_OK) return;
     if (k) keep_free(k);
+    if (s == EK_FULL) { /* too much is being read at once: the place stays */
+        ek_door_refuse_reason(r, EK_REASON_BODY_BUDGET, NULL);
+        return;
+    }
     ek_door_return_fetched(r, ek_str_make(NULL, 0));
 }
 

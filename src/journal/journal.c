@@ -178,7 +178,8 @@ enum ek_status ek_journal_put(struct ek_journal *j, struct ek_journal_op *op, co
     op->payload_bytes = payload;
     op->payload[0] = (struct iovec){(void *)(uintptr_t)p->first.data, p->first.len};
     op->payload[1] = (struct iovec){(void *)(uintptr_t)p->second.data, p->second.len};
-    j->pending_bytes += ek_record_bytes(payload);
+    op->reserved = ek_record_bytes(payload);
+    j->pending_bytes += op->reserved;
     j->counters.live++;
     j->counters.live_bytes += payload;
     ek_journal_submit(j, op, EK_JOURNAL_PUT, e);
@@ -210,6 +211,7 @@ enum ek_status ek_journal_use(struct ek_journal *j, struct ek_journal_op *op,
     MUST_OBJ(j, EK_JOURNAL_MAGIC);
     struct ek_journal_entry *e = living(j, name);
     if (!e) return EK_ABSENT;
+    op->reserved = 0;
     no_longer_live(j, e);
     e->used = true;
     e->state = ENTRY_USING;
@@ -239,7 +241,11 @@ enum ek_status ek_journal_read(struct ek_journal *j, struct ek_journal_op *op,
     MUST_OBJ(j, EK_JOURNAL_MAGIC);
     struct ek_journal_entry *e = living(j, name);
     if (!e) return EK_ABSENT;
+    uint64_t bytes = ek_record_bytes(e->payload_bytes); /* readers may not take all memory, either */
+    if (j->pending_bytes + bytes > EK_JOURNAL_PENDING_BYTES_MAX) return EK_FULL;
     if (!ek_buf_reserve(into, e->payload_bytes + EK_RECORD_HEAD_BYTES)) return EK_FULL;
+    op->reserved = bytes;
+    j->pending_bytes += bytes;
     op->into = into;
     op->payload_bytes = e->payload_bytes;
     ek_journal_submit(j, op, EK_JOURNAL_READ, e);
@@ -251,8 +257,6 @@ enum ek_status ek_journal_read(struct ek_journal *j, struct ek_journal_op *op,
 static void put_ended(struct ek_journal *j, struct ek_journal_op *op)
 {
     struct ek_journal_entry *e = op->entry;
-    MUST(j->pending_bytes >= ek_record_bytes(op->payload_bytes));
-    j->pending_bytes -= ek_record_bytes(op->payload_bytes);
     if (!op->error) {
         j->counters.puts++;
         j->counters.put_bytes += op->payload_bytes;
@@ -286,6 +290,9 @@ void ek_journal_op_ended(struct ek_journal *j, struct ek_journal_op *op)
 {
     struct ek_journal_entry *e = op->entry;
     bool use = op->what == EK_JOURNAL_USE;
+    MUST(j->pending_bytes >= op->reserved);
+    j->pending_bytes -= op->reserved;
+    op->reserved = 0;
     if (op->error && op->error != ECANCELED && op->what != EK_JOURNAL_NOTHING) j->counters.failures++;
     switch ((enum ek_journal_what)op->what) {
     case EK_JOURNAL_PUT: put_ended(j, op); break;

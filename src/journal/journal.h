@@ -28,7 +28,7 @@
 #include "journal/options.h"
 
 #define EK_JOURNAL_PENDING_MAX 8192u             /* operations not yet done; beyond: puts are EK_FULL */
-#define EK_JOURNAL_PENDING_BYTES_MAX (64u << 20) /* of payloads not yet written; beyond: the same */
+#define EK_JOURNAL_PENDING_BYTES_MAX (64u << 20) /* of payloads not yet written or read; beyond: EK_FULL */
 
 struct ek_journal;
 
@@ -48,6 +48,7 @@ struct ek_journal_op {
     struct iovec payload[2];
     struct ek_buf *into;
     uint64_t at, to_at;
+    uint64_t reserved; /* of EK_JOURNAL_PENDING_BYTES_MAX */
     uint32_t payload_bytes;
     int error; /* errno; 0: it went well */
     uint8_t what;

@@ -107,7 +107,7 @@ struct ek_journal {
     struct ek_journal_piece *piece; /* what was found, until it was visited */
     size_t piece_count, piece_cap;
     struct ek_list pending;
-    uint64_t pending_bytes;  /* of puts in pending and in the batch */
+    uint64_t pending_bytes;  /* of puts and reads in pending and in the batch */
     uint32_t in_batch;
     struct ek_journal_job *batch, *sync;
     struct ek_timer tick;

@@ -323,6 +323,19 @@ static void bounded(void **state)
     assert_int_equal(o.status, EK_OK);
     struct ek_journal_put too = {.name = name_of(10), .first = {large, (size_t)EK_RECORD_PAYLOAD_MAX + 1}};
     assert_int_equal(ek_journal_put(r->j, &o.op, &too), EK_INVALID);
+    struct op reads[80]; /* readers are bounded, too: 64 MiB at once */
+    static struct ek_buf into[80];
+    uint32_t accepted = 0;
+    struct ek_journal_name nine = name_of(9);
+    for (uint32_t i = 0; i < EK_COUNT(reads); i++) {
+        reads[i] = (struct op){.op = {.done = ended}};
+        into[i] = ek_buf_make(4 << 20);
+        accepted += ek_journal_read(r->j, &reads[i].op, &nine, &into[i]) == EK_OK;
+    }
+    assert_int_equal(accepted, 31);
+    ek_virtual_settle(r->loop);
+    for (uint32_t i = 0; i < EK_COUNT(reads); i++) ek_buf_free(&into[i]);
+    assert_int_equal(r->j->pending_bytes, 0);
     erase(r, 9);
     rig_free(r);
 }
