@@ -23,8 +23,7 @@ struct cell {
     uint64_t thoughts; /* on that day */
     struct pair requests, tokens;
     uint64_t running, others_running;
-    int64_t unsent_requests, unsent_tokens; /* of `minute` */
-    uint64_t sent_running;
+    bool unsent;          /* something has changed, or is running on into a new minute */
 };
 
 struct ek_windows {
@@ -79,7 +78,7 @@ static void roll(struct cell *c, struct ek_now now)
         roll_pair(&c->requests, minute - c->minute);
         roll_pair(&c->tokens, minute - c->minute);
         c->minute = minute;
-        c->unsent_requests = c->unsent_tokens = 0; /* of a minute that is over: too late to matter */
+        c->unsent = c->running > 0; /* what was left of the old minute is too late to matter */
     }
     if (day > c->day) {
         c->day = day;
@@ -244,8 +243,7 @@ struct ek_window_answer ek_windows_begin(struct ek_windows *w, uint64_t account,
     if (a.reason == EK_REASON_NONE) {
         c->requests.own[1]++;
         c->tokens.own[1] += n;
-        c->unsent_requests++;
-        c->unsent_tokens += n;
+        c->unsent = true;
         c->running++;
         c->thoughts += thinks;
     }
@@ -266,7 +264,7 @@ void ek_windows_end(struct ek_windows *w, uint64_t account, uint64_t estimated_t
     int64_t more = real - est;
     if (more < 0 && c->tokens.own[1] + more < 0) more = -(c->tokens.own[1] > 0 ? c->tokens.own[1] : 0);
     c->tokens.own[1] += more;
-    c->unsent_tokens += more;
+    c->unsent = true;
 }
 
 /* ---- several doors ---------------------------------------------------------------------------- */
@@ -279,11 +277,12 @@ size_t ek_windows_unsent(struct ek_windows *w, struct ek_window_delta *out, size
         struct cell *c = &w->cell[w->sweep++ & w->mask];
         if (c->account == 0) continue;
         roll(c, now);
-        if (c->unsent_requests == 0 && c->unsent_tokens == 0 && c->running == c->sent_running) continue;
+        if (!c->unsent) continue;
+        c->unsent = false;
+        int64_t tokens = c->tokens.own[1];
         out[n++] = (struct ek_window_delta){.account = c->account, .minute = c->minute, .running = c->running,
-                                            .requests = c->unsent_requests, .tokens = c->unsent_tokens};
-        c->unsent_requests = c->unsent_tokens = 0;
-        c->sent_running = c->running;
+                                            .requests = (uint64_t)c->requests.own[1],
+                                            .tokens = tokens > 0 ? (uint64_t)tokens : 0};
     }
     return n;
 }

@@ -61,11 +61,11 @@ void ek_windows_end(struct ek_windows *w, uint64_t account, uint64_t estimated_t
 
 /* ---- several doors ---------------------------------------------------------------------------- */
 
-/* What this door has counted of a minute (minutes since 1970) and not yet sent. */
+/* What this door has counted of a minute (minutes since 1970), where it has changed. */
 struct ek_window_delta {
     uint64_t account, minute;
-    int64_t requests, tokens; /* tokens may fall: an estimate was too high */
-    uint64_t running;         /* now */
+    uint64_t requests, tokens; /* of this door in that minute, in all */
+    uint64_t running;          /* now */
 };
 
 /* Up to `max` accounts with something new; they count as sent. */

@@ -120,7 +120,7 @@ static void doors_that_talk_and_do_not(void **state)
     assert_int_equal(begin(w, &l, 0, 3).reason, EK_REASON_RATE_REQUESTS); /* 3 here and 3 there */
     ek_windows_end(w, 7, 30, 10, at(3));
     assert_int_equal(ek_windows_unsent(w, d, 4, at(4)), 1);
-    assert_true(d[0].requests == 1 && d[0].tokens == -20 && d[0].running == 2);
+    assert_true(d[0].requests == 3 && d[0].tokens == 40 && d[0].running == 2);
     ek_windows_alone(w, 2); /* half of 6 is used up here, half of 4 runs */
     assert_int_equal(begin(w, &l, 0, 5).reason, EK_REASON_RATE_REQUESTS);
     l.minute_requests = 8;
