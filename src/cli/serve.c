@@ -71,7 +71,8 @@ static void on_hangup(void *arg, int signo)
         log_lines(s, EK_LOG_ERROR, &why);
         ek_error(&s->log, "the configuration is wrong and was not taken; the old one stays in force");
     } else if (!ek_door_reload(s->door, fresh)) {
-        ek_error(&s->log, "the queue cannot grow or lose tiers that far without a restart");
+        ek_error(&s->log, "queue.waiting_max cannot grow that far without a restart; the old configuration "
+                          "stays in force");
         ek_config_unref(&fresh);
     } else {
         log_lines(s, EK_LOG_WARN, &why);

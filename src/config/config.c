@@ -191,16 +191,52 @@ static void keep_fixed(struct ek_config *fresh, const struct ek_config *old, str
     fresh->engine.model_path = fresh->model.file;
 }
 
+static const struct ek_tier_options *tier_named(const struct ek_tier_list *tiers, const char *name)
+{
+    for (size_t i = 0; i < tiers->count; i++)
+        if (strcmp(tiers->item[i].name, name) == 0) return &tiers->item[i];
+    return NULL;
+}
+
+/* Who waits is remembered by the place of its tier in the list. So the old tiers keep their places,
+ * whatever the order in the file, and new ones come behind; none may go. */
+static bool keep_tiers(struct ek_config *fresh, const struct ek_config *old, struct ek_buf *why)
+{
+    struct ek_tier_options *item =
+        ek_config_alloc(&fresh->memory->arena, fresh->tiers.count * sizeof *item);
+    size_t count = 0, missing = 0;
+    for (size_t i = 0; i < old->tiers.count; i++) {
+        const char *name = old->tiers.item[i].name;
+        const struct ek_tier_options *t = tier_named(&fresh->tiers, name);
+        if (t && count < fresh->tiers.count) item[count++] = *t;
+        if (t) continue;
+        ek_buf_printf(why, "tiers: \"%s\" is gone; a tier goes, or changes its name, at a restart only\n",
+                      name);
+        missing++;
+    }
+    if (missing) return false;
+    for (size_t i = 0; i < fresh->tiers.count; i++) {
+        const struct ek_tier_options *t = &fresh->tiers.item[i];
+        if (!tier_named(&old->tiers, t->name)) item[count++] = *t;
+    }
+    MUST(count == fresh->tiers.count);
+    fresh->tiers.item = item;
+    return true;
+}
+
 enum ek_status ek_config_reload(const struct ek_config *old, struct ek_config **out,
                                 struct ek_buf *why)
 {
     MUST_OBJ(old, EK_CONFIG_MAGIC);
     enum ek_status s = ek_config_load(&old->memory->source, out, why);
     MUST(s != EK_ABSENT); /* the old one would not exist */
-    if (s == EK_OK) {
-        keep_fixed(*out, old, why);
+    if (s != EK_OK) return s;
+    if (!keep_tiers(*out, old, why)) {
+        ek_config_unref(out);
+        return EK_INVALID;
     }
-    return s;
+    keep_fixed(*out, old, why);
+    return EK_OK;
 }
 
 struct ek_config *ek_config_ref(struct ek_config *c)

@@ -67,8 +67,8 @@ EK_CHECKED enum ek_status ek_config_load(const struct ek_config_source *source,
 
 /* Read the same source again. EK_OK: *out is a new snapshot for the owner to swap in; what cannot
  * change at run time kept its old value there, and `why` has one line "NAME needs a restart" for each
- * such option that differs (it is empty when there is none). EK_INVALID: as ek_config_load; the old
- * snapshot stays good. */
+ * such option that differs (it is empty when there is none). Tiers keep their places in the list by name,
+ * new ones come behind. EK_INVALID: as ek_config_load, or a tier is gone; the old snapshot stays good. */
 EK_CHECKED enum ek_status ek_config_reload(const struct ek_config *old, struct ek_config **out,
                                            struct ek_buf *why);
 

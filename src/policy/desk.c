@@ -261,8 +261,7 @@ bool ek_desk_reload(struct ek_policy *p, const struct ek_desk_options *o)
     MUST_OBJ(p, EK_POLICY_MAGIC);
     if (!options_fit(o)) return false;
     if (o->queue.waiting_max + o->running_max > p->entries) return false;
-    if (o->tiers.count < p->tiers && p->counts.waiting + p->counts.absent + p->counts.running > 0)
-        return false;
+    if (o->tiers.count < p->tiers) return false;
     take_options(p, o);
     for (uint32_t i = 0; i < p->order.flows_made; i++) { /* caps may have changed */
         const struct ek_order_flow *f = &p->order.flow[i];

@@ -180,8 +180,9 @@ struct ek_action {
 struct ek_policy *ek_desk_new(const struct ek_desk_options *o, struct ek_now now);
 void ek_desk_free(struct ek_policy **p);
 
-/* Change bounds and tiers in place (reload). The number of tiers may not shrink below one in use:
- * false, and nothing changed, when it would, or when a bound exceeds what was allocated. */
+/* Change bounds and tiers in place (reload). A tier is its place in the list: there may come more behind,
+ * never fewer, for a shell may hold requests that have not arrived yet. false, and nothing changed, when
+ * there are fewer or a bound exceeds what was allocated. */
 bool ek_desk_reload(struct ek_policy *p, const struct ek_desk_options *o);
 
 /* A pool is a set of upstreams (bit i = upstream i, not 0) that can serve the same model. Returns its

@@ -462,6 +462,40 @@ static void test_reload(void **state)
     rmdir(dir);
 }
 
+/* Whoever waits is known by the place of its tier: a file in another order must not move it. */
+static void test_reload_keeps_tiers(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/ek-config-XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/e.yaml", dir);
+    write_file(path, "tiers: [{name: paid, weight: 4}, {name: free}]\n");
+    char *argv[] = {"--config", path};
+    struct ek_config_source s = {.argc = 2, .argv = argv};
+    struct ek_config *old = NULL, *fresh = NULL;
+    why_clear();
+    assert_int_equal(ek_config_load(&s, &old, &why), EK_OK);
+    assert_int_equal(old->tiers.count, 3); /* "default" is always there */
+    write_file(path, "tiers: [{name: a}, {name: free, weight: 2}, {name: b}, {name: paid, weight: 5}]\n");
+    assert_int_equal(ek_config_reload(old, &fresh, &why), EK_OK);
+    assert_int_equal(fresh->tiers.count, 5);
+    for (size_t i = 0; i < old->tiers.count; i++)
+        assert_string_equal(fresh->tiers.item[i].name, old->tiers.item[i].name);
+    assert_int_equal(fresh->tiers.item[0].weight, 5);
+    assert_int_equal(fresh->tiers.item[1].weight, 2);
+    assert_string_equal(fresh->tiers.item[3].name, "a");
+    assert_string_equal(fresh->tiers.item[4].name, "b");
+    ek_config_unref(&fresh);
+    write_file(path, "tiers: [{name: free}]\n");
+    why_clear();
+    assert_int_equal(ek_config_reload(old, &fresh, &why), EK_INVALID);
+    assert_null(fresh);
+    assert_non_null(strstr(ek_buf_cstr(&why), "\"paid\" is gone"));
+    ek_config_unref(&old);
+    unlink(path);
+    rmdir(dir);
+}
+
 /* Anchors may be used, even tied into a ring, without harm. */
 static void test_anchors(void **state)
 {
@@ -543,7 +577,8 @@ int main(void)
         cmocka_unit_test(test_values),         cmocka_unit_test(test_one_error_each),
         cmocka_unit_test(test_all_errors_at_once), cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_flags),          cmocka_unit_test(test_engine_flags),
-        cmocka_unit_test(test_reload),         cmocka_unit_test(test_anchors),
+        cmocka_unit_test(test_reload),         cmocka_unit_test(test_reload_keeps_tiers),
+        cmocka_unit_test(test_anchors),
         cmocka_unit_test(test_manuals),        cmocka_unit_test(test_example),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
