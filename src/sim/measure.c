@@ -6,7 +6,7 @@
 
 #define LEAST_S 1e-4
 #define STEP 1.02
-#define SMOOTH_S 60.0 /* queues are looked at through a window this wide */
+#define SMOOTH_S 20.0 /* queues are looked at through a window this wide */
 
 void ek_sim_sketch_add(struct ek_sim_sketch *s, double seconds)
 {
@@ -61,6 +61,7 @@ static void add_truth(struct ek_sim_truth *to, const struct ek_sim_truth *from)
     to->deep += from->deep;
     to->wait_s += from->wait_s;
     to->error_s += from->error_s;
+    to->raised += from->raised;
     add_sketch(&to->deep_error, &from->deep_error);
 }
 
@@ -109,35 +110,41 @@ static double depth_at(const struct ek_sim_result *r, uint32_t i, double wide_s)
     return sum / n;
 }
 
-static double mean_depth(const struct ek_sim_result *r, double from_s, double until_s)
+/* Means over a part of the series: who waits (anywhere), and who is in the house at all. */
+static double mean_depth(const struct ek_sim_result *r, double from_s, double until_s, double *inside)
 {
     double sum = 0;
     uint32_t n = 0;
+    *inside = 0;
     for (uint32_t i = 0; i < r->points; i++) {
-        if (r->series[i].at_s < from_s || r->series[i].at_s >= until_s) continue;
-        sum += r->series[i].waiting + r->series[i].queued;
+        const struct ek_sim_point *p = &r->series[i];
+        if (p->at_s < from_s || p->at_s >= until_s) continue;
+        sum += p->waiting + p->queued;
+        *inside += p->waiting + p->running;
         n++;
     }
+    *inside = n ? *inside / n : 0;
     return n ? sum / n : 0;
 }
 
 void ek_sim_result_settle(struct ek_sim_result *r, double step_at_s, double step_until_s)
 {
     double span_s = step_until_s - step_at_s;
-    double final = mean_depth(r, step_until_s - span_s / 3, step_until_s);
-    double before = mean_depth(r, step_at_s / 2, step_at_s);
-    double margin = fmax(0.2 * final, 10); /* a handful of requests is no queue */
-    double top = 0;
+    double inside, before_inside, top = 0;
+    double final = mean_depth(r, step_until_s - span_s / 3, step_until_s, &inside);
+    double before = mean_depth(r, step_at_s / 2, step_at_s, &before_inside);
+    double margin = fmax(0.2 * final, fmax(0.1 * inside, 10)); /* a handful of requests is no queue */
     r->settle_s = r->overshoot = r->back_s = -1;
     if (span_s <= 0 || r->points == 0 || step_until_s >= r->series[r->points - 1].at_s) return;
+    r->settle_s = r->back_s = 0;
     for (uint32_t i = 0; i < r->points; i++) {
         double at_s = r->series[i].at_s;
         double depth = depth_at(r, i, SMOOTH_S);
-        bool whole = at_s >= step_at_s + SMOOTH_S / 2 && at_s <= step_until_s - SMOOTH_S / 2;
-        if (whole && r->settle_s < 0 && fabs(depth - final) <= margin) r->settle_s = at_s - step_at_s;
-        if (whole && at_s < step_at_s + span_s / 2) top = fmax(top, depth);
-        if (at_s > step_until_s && r->back_s < 0 && depth <= before + fmax(0.1 * final, 10))
-            r->back_s = at_s - step_until_s;
+        bool first_half = at_s >= step_at_s && at_s < step_at_s + span_s / 2;
+        if (first_half && fabs(depth - final) > margin) r->settle_s = at_s - step_at_s;
+        if (first_half) top = fmax(top, depth);
+        bool after = at_s > step_until_s && at_s < step_until_s + span_s / 2;
+        if (after && depth > before + margin) r->back_s = at_s - step_until_s;
     }
-    r->overshoot = final > 10 ? fmax(0, top / final - 1) : 0;
+    r->overshoot = inside > 0 ? fmax(0, top - final) / inside : 0;
 }

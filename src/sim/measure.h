@@ -35,6 +35,7 @@ struct ek_sim_truth {
     uint64_t shown;      /* had an estimate, and its end is known */
     uint64_t within_p50, within_p90;
     uint64_t deep;       /* of them: first shown a place beyond 50 */
+    uint64_t raised;     /* times a shown p90 was taken back for a later one */
     double wait_s, error_s;
     struct ek_sim_sketch deep_error; /* |wait - p50| / wait */
 };
@@ -105,9 +106,10 @@ double ek_sim_result_amplification(const struct ek_sim_tier_result *t); /* attem
 /* Share of a tier's first-shown estimates that held; -1 when none were shown. */
 double ek_sim_coverage(const struct ek_sim_truth *t, bool p90);
 void ek_sim_result_sum(struct ek_sim_result *r); /* fills .all */
-/* The queue after the step at step_at_s ... step_until_s, from the series, seen through a window of a
- * minute: when it first comes within a fifth of its level in the last third of the step; how far it was
- * above that in the first half; when it is back where it was once the step is over. */
+/* The queue after the step at step_at_s ... step_until_s, from the series, seen through a window of 20 s:
+ * since when it stays, for the first half of the step, within a fifth of its level in the last third (or a
+ * tenth of all who are in the house, if that is more); how far it was above that level, as a part of all who
+ * are in the house; since when it stays where it was before, once the step is over. 0: it never left. */
 void ek_sim_result_settle(struct ek_sim_result *r, double step_at_s, double step_until_s);
 
 #endif

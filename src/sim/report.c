@@ -45,6 +45,7 @@
     X(coverage_p50, 4, ek_sim_coverage(&t->truth, false)) \
     X(coverage_p90, 4, ek_sim_coverage(&t->truth, true)) \
     X(bias_s, 3, PART(t->truth.error_s, t->truth.shown)) \
+    X(raised, 0, (double)t->truth.raised) \
     X(deep_estimates, 0, (double)t->truth.deep) \
     X(deep_error_p50, 4, ek_sim_sketch_quantile(&t->truth.deep_error, 0.5)) \
     X(service, 4, t->service) \

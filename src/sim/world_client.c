@@ -190,6 +190,7 @@ void ek_sim_client_refused(struct ek_sim_world *w, struct ek_sim_request *r, con
 void ek_sim_client_told(struct ek_sim_world *w, struct ek_sim_request *r, const struct ek_action *a)
 {
     MUST(r->state == EK_SIM_WAITING);
+    tier_of(w, r)->truth.raised += a->raised;
     if (r->told_ns != 0 || a->eta_ms < 0) return;
     r->told_ns = w->now_ns;
     r->told_eta_ms = a->eta_ms;

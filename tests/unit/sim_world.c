@@ -107,6 +107,46 @@ static void test_desk_serves_paid(void **state)
     free(cap);
 }
 
+/* Ten minutes in which the line fills from nothing: nine of ten first p90 hold, and are seldom taken back. */
+static void test_estimates_are_true(void **state)
+{
+    struct ek_sim_scenario s;
+    (void)state;
+    read_scenario(&s, "day-sample.yaml");
+    struct ek_sim_result *r = run(&s, "desk");
+    const struct ek_sim_truth *t = &r->all.truth;
+    double raised = (double)t->raised / (double)t->shown;
+    print_message("p50 %.3f, p90 %.3f of %.0f; %.3f raises each\n", ek_sim_coverage(t, false),
+                  ek_sim_coverage(t, true), (double)t->shown, raised);
+    assert_true(t->shown > 1000);
+    assert_true(fabs(ek_sim_coverage(t, false) - 0.5) < 0.06);
+    assert_true(ek_sim_coverage(t, true) > 0.86 && ek_sim_coverage(t, true) < 0.94);
+    assert_true(raised < 0.25);
+    free(r);
+}
+
+/* 1.4 times the load, to 119 % of what the engines can do: settled within two mean service times. */
+static void test_a_step_settles(void **state)
+{
+    struct ek_sim_scenario s;
+    struct ek_sim_plan plan;
+    char why[700] = "";
+    (void)state;
+    read_scenario(&s, "step.yaml");
+    assert_true(ek_sim_plan_make(&plan, &s, why, sizeof why));
+    struct ek_sim_result *r = ek_sim_run(&s, &plan, "desk", NULL, why, sizeof why);
+    assert_non_null(r);
+    print_message("settles in %.0f s (a request takes %.0f), overshoot %.2f, back in %.0f s; p90 %.3f of "
+                  "%.0f\n", r->settle_s, plan.mean_service_s, r->overshoot, r->back_s,
+                  ek_sim_coverage(&r->after_step, true), (double)r->after_step.shown);
+    assert_true(r->settle_s >= 0 && r->settle_s <= 2 * plan.mean_service_s); /* and stays so */
+    assert_true(r->overshoot < 0.2);
+    assert_true(r->back_s >= 0 && r->back_s <= 2 * plan.mean_service_s);
+    assert_true(ek_sim_coverage(&r->after_step, true) >= 0.8);
+    free(r);
+    ek_sim_plan_free(&plan);
+}
+
 static void test_mistakes_are_named(void **state)
 {
     static const struct { const char *text, *wanted; } cases[] = {
@@ -177,6 +217,8 @@ int main(void)
         cmocka_unit_test(test_same_seed_same_bytes),
         cmocka_unit_test(test_every_policy_adds_up),
         cmocka_unit_test(test_desk_serves_paid),
+        cmocka_unit_test(test_estimates_are_true),
+        cmocka_unit_test(test_a_step_settles),
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_day_has_the_published_statistics),
         cmocka_unit_test(test_real_day_is_read),
