@@ -115,7 +115,8 @@ static const struct ek_option relay_options[] = {
 
 static const struct ek_option queue_options[] = {
     {"waiting_max", "queue", EK_OPTION_COUNT, FIELD(ek_queue_options, waiting_max), 0, 100000,
-     "400", .text = "Requests that may wait, all tiers together; more are refused with 429."},
+     "400", .text = "Requests that may wait, all tiers together; more are refused with 429. "
+             "Half of a heavier tier's share by weight is kept for it."},
     {"brownout", NULL, EK_OPTION_BOOL, FIELD(ek_queue_options, brownout), 0, 0, "true",
      .text = "Thoughts are shortened before lines grow, in tiers with a delay_target."},
     {"shed", NULL, EK_OPTION_BOOL, FIELD(ek_queue_options, shed), 0, 0, "false",

@@ -100,6 +100,24 @@ static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_a
     price(p, e, a);
 }
 
+/* Places of the line that a tier may not take: half of the share that each heavier tier's weight gives it, as
+ * far as that tier does not fill it. So a crowd of free callers cannot fill the line before those who
+ * pay, and what is kept empty for others is never more than half of it. Only evicting who was let in
+ * would need no empty places, and that would break a promise. */
+static uint64_t kept_for_others(const struct ek_policy *p, uint32_t tier)
+{
+    uint64_t weights = 0, kept = 0;
+    MUST(tier < p->tiers);
+    for (uint32_t t = 0; t < p->tiers; t++) weights += p->tier[t].weight;
+    for (uint32_t t = 0; t < p->tiers; t++) {
+        if (p->tier[t].weight <= p->tier[tier].weight) continue;
+        uint64_t half = p->waiting_max * p->tier[t].weight / (2 * weights);
+        if (half > p->tier_waiting[t]) kept += half - p->tier_waiting[t];
+    }
+    MUST(kept <= p->waiting_max / 2);
+    return kept;
+}
+
 static enum ek_reason why_refused(const struct ek_policy *p, const struct ek_arrival *a, uint64_t now_ns)
 {
     const struct ek_desk_pool *pool = &p->pool[a->pool];
@@ -113,6 +131,7 @@ static enum ek_reason why_refused(const struct ek_policy *p, const struct ek_arr
     if (p->free.count == 0 && p->made == p->entries) return EK_REASON_QUEUE_FULL; /* many came back */
     if (can_start) return EK_REASON_NONE;
     if (p->counts.waiting >= p->waiting_max) return EK_REASON_QUEUE_FULL;
+    if (p->counts.waiting + kept_for_others(p, a->tier) >= p->waiting_max) return EK_REASON_TIER_QUEUE_FULL;
     if (tier->waiting_max && p->tier_waiting[a->tier] >= tier->waiting_max)
         return EK_REASON_TIER_QUEUE_FULL;
     if (tier->account_waiting_max && mine.waiting >= tier->account_waiting_max)

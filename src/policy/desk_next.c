@@ -204,7 +204,8 @@ static uint32_t visits_of(const struct ek_policy *p)
 static uint64_t revisit_ns(const struct ek_policy *p)
 {
     uint32_t visits = visits_of(p);
-    return EK_DESK_ROUND_NS * (p->counts.waiting / visits + 2); /* one more if the line grows shorter */
+    uint32_t rounds = p->counts.waiting / visits;
+    return EK_DESK_ROUND_NS * (rounds + rounds / 4 + 3); /* the line may grow by then */
 }
 
 static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *e,

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #define LEAD_S 120.0        /* the memory of leads */
+#define BEFORE_S 30.0       /* without anybody, before the first one came: a burst at the opening is no rate */
 #define LOOK_NS (EK_S_NS / 10)
 #define SPENT_MAX_S 20000.0 /* of people's waiting: a bucket that holds more forgets half */
 #define SPENT_LITTLE_S 60.0 /* less says little: taken as if nobody had left in that long */
@@ -53,7 +54,7 @@ void ek_flux_waits(struct ek_flux *f, double lead, uint64_t now_ns)
 static double stands_for_s(const struct ek_flux *f, double memory_s, uint64_t now_ns)
 {
     double age_s = (double)ek_ns_since(now_ns, f->born_ns) * 1e-9;
-    return fmax(memory_s * (1 - faded(age_s, memory_s)), 1);
+    return memory_s * (1 - faded(age_s + BEFORE_S, memory_s));
 }
 
 static void look(struct ek_flux *f, uint64_t now_ns)

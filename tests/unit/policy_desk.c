@@ -388,6 +388,31 @@ static void retry_after_is_personal_and_spreads_the_turned_away(void **state)
     ek_desk_free(&p);
 }
 
+static void a_crowd_of_the_light_leaves_room_for_the_heavy(void **state)
+{
+    (void)state;
+    static const struct ek_tier_options tiers[] = {{.name = "free", .weight = 1}, {.name = "paid", .weight = 4}};
+    struct ek_desk_options o = usual(4);
+    o.queue.waiting_max = 50;
+    o.tiers = (struct ek_tier_list){tiers, 2};
+    struct ek_policy *p = ek_desk_new(&o, at_ms(1));
+    ek_desk_pool(p, 1);
+    ek_desk_load(p, at_ms(1), 0, &(struct ek_load){.up = true, .slots = 0});
+    uint32_t in[2] = {0, 0}, ticket;
+    for (uint64_t i = 0; i < 200; i++) { /* first a flood of the free, then one of the paid */
+        struct ek_arrival a = {.id = 1 + i, .account = i, .tier = i >= 100, .deadline_ns = UINT64_MAX};
+        struct ek_action refusal;
+        bool let_in = ek_desk_arrive(p, at_ms(2), &a, &ticket, &refusal);
+        in[a.tier] += let_in;
+        if (let_in) continue;
+        assert_int_equal(refusal.reason, a.tier ? EK_REASON_QUEUE_FULL : EK_REASON_TIER_QUEUE_FULL);
+    }
+    assert_int_equal(in[1], 50 * 4 / (2 * 5)); /* half of its share was kept */
+    assert_int_equal(in[0] + in[1], 50);
+    ek_desk_check(p);
+    ek_desk_free(&p);
+}
+
 static void accounts_agree_with_a_plain_array(void **state)
 {
     (void)state;
@@ -423,6 +448,7 @@ int main(void)
         cmocka_unit_test(a_request_that_lost_its_engine_goes_before_those_after_it),
         cmocka_unit_test(nobody_waits_long_for_an_engine_that_is_not_there),
         cmocka_unit_test(retry_after_is_personal_and_spreads_the_turned_away),
+        cmocka_unit_test(a_crowd_of_the_light_leaves_room_for_the_heavy),
         cmocka_unit_test(accounts_agree_with_a_plain_array),
         cmocka_unit_test(a_random_crowd_is_served_refused_or_gone_each_exactly_once),
         cmocka_unit_test(the_same_seed_gives_the_same_actions),
