@@ -211,7 +211,7 @@ static uint64_t revisit_ns(const struct ek_policy *p)
 static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *e,
                          const struct ek_action *a, uint64_t now_ns)
 {
-    uint64_t silent_ns = ek_ns_since(now_ns, e->told_ns);
+    uint64_t silent_ns = ek_desk_ms_since(now_ns, e->told_ms) * EK_MS_NS;
     if (silent_ns < p->tell_min_ns) return false;
     if (silent_ns + revisit_ns(p) >= p->tell_max_ns) return true; /* the last look that is not too late */
     if (e->told_why != (uint8_t)a->why || a->raised) return true;
@@ -223,7 +223,7 @@ static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *
  * beyond it; before, forecasts still swing, and p50 must be far beyond. */
 static bool broken(const struct ek_desk_entry *e, int64_t p50_ms, int64_t left_ms, uint64_t now_ns)
 {
-    int64_t waited_ms = e->first_ns ? (int64_t)(ek_ns_since(now_ns, e->first_ns) / EK_MS_NS) : 0;
+    int64_t waited_ms = e->first_kind == EK_DESK_NOT_SHOWN ? 0 : ek_desk_ms_since(now_ns, e->first_ms);
     if (p50_ms <= left_ms + RAISE_MIN_MS) return false;
     return left_ms < waited_ms / 4 || p50_ms > 3 * left_ms;
 }
@@ -235,8 +235,8 @@ static bool broken(const struct ek_desk_entry *e, int64_t p50_ms, int64_t left_m
 static void keep_promise(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
                          struct ek_action *a)
 {
-    if (e->told_ns == 0 || e->told_p90_ms < 0 || a->eta_p90_ms < 0) return;
-    int64_t left_ms = e->told_p90_ms - (int64_t)(ek_ns_since(now_ns, e->told_ns) / EK_MS_NS);
+    if (e->fresh || e->told_p90_ms < 0 || a->eta_p90_ms < 0) return;
+    int64_t left_ms = e->told_p90_ms - (int64_t)ek_desk_ms_since(now_ns, e->told_ms);
     if (a->eta_p90_ms < left_ms / 2) return; /* much better news are told */
     if (left_ms >= 0 && !broken(e, a->eta_ms, left_ms, now_ns)) {
         a->eta_p90_ms = left_ms;
@@ -270,14 +270,14 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
     struct ek_desk_pool *pool = &p->pool[e->pool];
     MUST(e->state == ENTRY_WAITING);
     ek_desk_set_fresh(p, e, false);
-    e->told_ns = now_ns;
+    e->told_ms = (uint32_t)ek_desk_ms(now_ns);
     e->told_position = a->position & 0xffffffu;
     e->told_eta_ms = (int32_t)a->eta_ms;
     e->told_p90_ms = (int32_t)a->eta_p90_ms;
-    e->told_why = (uint8_t)a->why;
+    e->told_why = a->why & 15u;
     e->told_rate = (float)ek_pace_rate(&pool->pace, ek_desk_pool_slots(p, pool));
     p->stats.truth[e->tier].raised += a->raised;
-    if (e->first_ns || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
+    if (e->first_kind != EK_DESK_NOT_SHOWN || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
     ek_desk_show(p, e, w, a, now_ns);
 }
 

@@ -76,8 +76,8 @@ struct ek_desk_entry {
     uint64_t repeat;
     union {
         struct { /* WAITING: what its caller was told */
-            uint64_t told_ns;
-            uint64_t first_ns; /* when an estimate was shown first; 0: never, or it was scored */
+            uint32_t told_ms;  /* the clock's low 32 bits (ek_desk_ms): nobody waits 24 days */
+            uint32_t first_ms; /* when an estimate was shown first */
             int32_t told_eta_ms;
             int32_t told_p90_ms;
             int32_t first_p50_ms;
@@ -86,7 +86,9 @@ struct ek_desk_entry {
             float first_spread;
             float told_rate; /* of the pool when p90 was shown, nano-units a second */
             uint32_t told_position : 24;
-            uint32_t told_why : 8;
+            uint32_t told_why : 4;
+            uint32_t first_kind : 4; /* of wait (struct ek_desk_wait): the one that was shown first; or
+                                      * EK_DESK_NOT_SHOWN: none yet, or it was scored */
         };
         struct { /* ABSENT: what it enters the order with when it is back */
             uint64_t payer;
@@ -114,12 +116,22 @@ struct ek_desk_entry {
     uint8_t tier;
     uint16_t generation;
     uint8_t pool;
-    uint8_t first_kind; /* of wait (struct ek_desk_wait): the one that was shown first */
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
     uint8_t step;     /* of brownout it was predicted, or started, at */
 };
-_Static_assert(sizeof(struct ek_desk_entry) <= 184,
+_Static_assert(sizeof(struct ek_desk_entry) <= 176,
                "a waiting request may cost 1 kB beyond its body, and 830 bytes of it are spoken for");
+#define EK_DESK_NOT_SHOWN 15u
+_Static_assert(2 * EK_CONFORM_DEPTHS <= EK_DESK_NOT_SHOWN && EK_WHY_COUNT <= 16, "four bits hold them");
+/* A time of the entry: rounded up, so that what has passed since is never told as more than it is. */
+static inline uint64_t ek_desk_ms(uint64_t now_ns) { return (now_ns + EK_MS_NS - 1) / EK_MS_NS; }
+
+static inline uint32_t ek_desk_ms_since(uint64_t now_ns, uint32_t then_ms)
+{
+    uint32_t passed = (uint32_t)(now_ns / EK_MS_NS) - then_ms;
+    return passed > INT32_MAX ? 0 : passed; /* the millisecond that was rounded up is not over */
+}
+
 _Static_assert(EK_DESK_WAITING_MAX < 1u << 24, "told_position holds every place there is");
 
 struct ek_desk_upstream {

@@ -103,15 +103,15 @@ void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_
                   const struct ek_action *shown, uint64_t now_ns)
 {
     struct ek_desk_pool *pool = &p->pool[e->pool];
-    MUST(e->state == ENTRY_WAITING && e->first_ns == 0);
-    e->first_ns = now_ns;
+    MUST(e->state == ENTRY_WAITING && e->first_kind == EK_DESK_NOT_SHOWN);
+    e->first_ms = (uint32_t)ek_desk_ms(now_ns);
     e->first_p50_ms = (int32_t)shown->eta_ms;
     e->first_p90_ms = (int32_t)shown->eta_p90_ms;
     e->first_raw_s = (float)w->raw_s;
     e->first_spread = (float)w->spread;
-    e->first_kind = (uint8_t)w->kind;
+    e->first_kind = w->kind & 15u;
     pool->told[e->tier]++;
-    pool->told_ms[e->tier] += now_ns / EK_MS_NS;
+    pool->told_ms[e->tier] += ek_desk_ms(now_ns);
     ek_flux_waits(&pool->flux[e->tier], w->lead, now_ns);
 }
 
@@ -120,15 +120,17 @@ void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns
     struct ek_desk_pool *pool = &p->pool[e->pool];
     MUST(e->state == ENTRY_WAITING && e->tier < EK_DESK_TIERS_MAX);
     struct ek_desk_truth *t = &p->stats.truth[e->tier];
-    if (!e->first_ns) return;
-    MUST(pool->told[e->tier] > 0);
+    if (e->first_kind == EK_DESK_NOT_SHOWN) return;
+    uint64_t now_ms = ek_desk_ms(now_ns), shown_ms = now_ms - (uint32_t)((uint32_t)now_ms - e->first_ms);
+    MUST(pool->told[e->tier] > 0 && pool->told_ms[e->tier] >= shown_ms);
     pool->told[e->tier]--;
-    pool->told_ms[e->tier] -= e->first_ns / EK_MS_NS;
-    double wait_s = (double)ek_ns_since(now_ns, e->first_ns) * 1e-9;
+    pool->told_ms[e->tier] -= shown_ms;
+    double wait_s = ek_desk_ms_since(now_ns, e->first_ms) * 1e-3;
+    uint32_t kind = e->first_kind;
     double error_s = wait_s - (double)e->first_p50_ms * 1e-3;
     bool held90 = wait_s <= (double)e->first_p90_ms * 1e-3;
     bool held50 = error_s <= 0;
-    e->first_ns = 0; /* should it come back, it was scored */
+    e->first_kind = EK_DESK_NOT_SHOWN; /* should it come back, it was scored */
     ek_leaving_end(&p->leaving[e->tier], wait_s, left);
     if (left && held90) return; /* gone before the time was up: nobody knows */
     t->shown++;
@@ -137,7 +139,7 @@ void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns
     t->wait_s += wait_s;
     t->error_s += error_s;
     t->error_abs_s += fabs(error_s);
-    ek_conform_add(&p->conform[e->tier][e->first_kind],
+    ek_conform_add(&p->conform[e->tier][kind],
                    ek_conform_score(e->first_raw_s, e->first_spread, wait_s), held50, held90, wait_s,
                    now_ns);
 }

@@ -8,7 +8,7 @@
 #include <math.h>
 
 #define LEAD_S 120.0        /* the memory of leads */
-#define BEFORE_S 30.0       /* without anybody, before the first one came: a burst at the opening is no rate */
+#define BEFORE_S 30.0 /* without anybody, before the first one came: a burst at the opening is no rate */
 #define LOOK_NS (EK_S_NS / 10)
 #define SPENT_MAX_S 20000.0 /* of people's waiting: a bucket that holds more forgets half */
 #define SPENT_LITTLE_S 60.0 /* less says little: taken as if nobody had left in that long */

@@ -391,7 +391,8 @@ static void retry_after_is_personal_and_spreads_the_turned_away(void **state)
 static void a_crowd_of_the_light_leaves_room_for_the_heavy(void **state)
 {
     (void)state;
-    static const struct ek_tier_options tiers[] = {{.name = "free", .weight = 1}, {.name = "paid", .weight = 4}};
+    static const struct ek_tier_options tiers[] = {
+        {.name = "free", .weight = 1}, {.name = "paid", .weight = 4}};
     struct ek_desk_options o = usual(4);
     o.queue.waiting_max = 50;
     o.tiers = (struct ek_tier_list){tiers, 2};
