@@ -40,7 +40,7 @@ async function one(door, r) {
 test(`${ROUND} mixed requests, three times (seed ${SEED})`, { skip: needDoor }, async (t) => {
   const up = await startFaulty();
   const door = await startDoor({ upstream: [{ url: up.url, slots: 24 }], config: { relay: { first_token: '2s', stall: '1s', attempts: 2 },
-    queue: { waiting_max: 40 } } });
+    queue: { waiting_max: 40 }, tiers: [{ name: 'default', return_grace: '0s' }] } }); // who leaves is let go
   t.after(async () => { await door.stop(); await up.close(); });
   const r = rng();
   const seen = [];

@@ -43,7 +43,12 @@ static void pg_exec(const struct pg_cluster *c, const char *const argv[])
     prctl(PR_SET_PDEATHSIG, SIGQUIT); /* an immediate shutdown */
     if (chdir(c->dir) != 0) _exit(126);
     snprintf(path, sizeof path, "%s/%s", c->bin, argv[0]);
-    execv(path, (char *const *)(uintptr_t)argv);
+    const char *whole[24] = {path}; /* initdb finds its fellows beside argv[0] */
+    for (size_t i = 1; argv[i]; i++) {
+        MUST(i + 1 < sizeof whole / sizeof *whole);
+        whole[i] = argv[i];
+    }
+    execv(path, (char *const *)(uintptr_t)whole);
     _exit(127);
 }
 
