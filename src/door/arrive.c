@@ -165,6 +165,7 @@ static bool rejoin(struct ek_door_request *r, const struct ek_arrival *a)
     MUST(ticket && old_id == (uint64_t)(uintptr_t)old);
     d->counters.rejoins++;
     ek_door_take_place(r, old, ticket);
+    if (a->deadline_ns != UINT64_MAX) ek_desk_deadline(d->desk, ticket, a->deadline_ns);
     return true;
 }
 

@@ -173,10 +173,12 @@ static void stand_in(struct ek_door_request *r, struct ek_door_request *old)
         old->body = ek_buf_make(r->body.max);
         old->charged = false;
     }
+    uint64_t deadline_ns = r->wishes->deadline_ns;
     free(r->wishes);
     r->wishes = NULL;
     ek_desk_present(d->desk, ek_door_now(d), old->ticket, (uint64_t)(uintptr_t)r);
     ek_door_take_place(r, old, old->ticket);
+    if (deadline_ns != UINT64_MAX) ek_desk_deadline(d->desk, r->ticket, deadline_ns);
     ek_door_move(r, EK_DOOR_WAITING);
     ek_door_watch_silence(r);
     ek_door_pump(d);

@@ -244,6 +244,8 @@ bool ek_desk_absent(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
 /* It is back, under this id: it stands where it stood, before all of its account that came after it, and is
  * told its place at once. Also for a place that is not absent: the old client has been sent away. */
 void ek_desk_present(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t id);
+/* The caller of a waiting one has said another deadline (monotonic): of its first token, as in an arrival. */
+void ek_desk_deadline(struct ek_policy *p, uint32_t ticket, uint64_t deadline_ns);
 
 /* Nothing starts before until_ns (monotonic), unless no place is absent any more: after a restart, so that
  * those who come back are served in their old order and not in the order in which they dialled. */

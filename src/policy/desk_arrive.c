@@ -185,6 +185,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     MUST(a->tier < p->tiers);
     MUST(a->pool < p->pools);
     p->counts.arrived++;
+    uint64_t payer = a->owner ? a->owner : a->account;
     struct ek_desk_pool *pool = &p->pool[a->pool];
     ek_desk_tick_pool(p, pool, now.mono_ns);
     enum ek_reason reason = why_refused(p, a, now.mono_ns);
@@ -192,16 +193,16 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     bool hurried = reason == EK_REASON_NONE && a->deadline_ns != UINT64_MAX;
     bool waits = pool->waiting > 0 || !ek_desk_has_room(p, pool);
     if (reason != EK_REASON_NONE || (hurried && waits))
-        w = ek_desk_wait_of_new(p, a->tier, a->pool, now.mono_ns);
+        w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, now.mono_ns);
     if (hurried && first_token_ns(p, a, &w, now.mono_ns) > a->deadline_ns) { /* before any work is spent */
         reason = EK_REASON_DEADLINE;
         p->stats.late++;
     }
-    uint64_t who = ek_index_mix(a->account, a->user);
+    uint64_t person = ek_index_mix(a->account, a->user);
     if (reason == EK_REASON_NONE && p->shed_on &&
-        !ek_shed_admits(&p->shed, a->tier, who, now.unix_ns / (3600 * EK_S_NS), a->retries > 0)) {
+        !ek_shed_admits(&p->shed, a->tier, person, now.unix_ns / (3600 * EK_S_NS), a->retries > 0)) {
         reason = EK_REASON_TIER_QUEUE_FULL;
-        w = ek_desk_wait_of_new(p, a->tier, a->pool, now.mono_ns);
+        w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, now.mono_ns);
         p->stats.shed++;
     }
     *ticket = 0;
@@ -215,8 +216,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     bool mine = ek_desk_reclaim_place(p, now, e);
     ek_flux_came(&pool->flux[e->tier], now.mono_ns);
     ek_desk_saw_arrival(p, e, whole_nano(p, e, a));
-    ek_order_put(&p->order, &e->item, a->tier, a->pool, a->owner ? a->owner : a->account,
-                 a->owner ? a->account : a->user, mine);
+    ek_order_put(&p->order, &e->item, a->tier, a->pool, payer, a->owner ? a->account : a->user, mine);
     ek_desk_move(p, e, ENTRY_WAITING);
     uint64_t patience_ns = p->tier[a->tier].patience_ns;
     bool patient = a->deadline_ns == UINT64_MAX && patience_ns;

@@ -235,7 +235,7 @@ static bool broken(const struct ek_desk_entry *e, int64_t p50_ms, int64_t left_m
 static void keep_promise(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
                          struct ek_action *a)
 {
-    if (e->fresh || e->told_p90_ms < 0 || a->eta_p90_ms < 0) return;
+    if (e->told_p90_ms < 0 || a->eta_p90_ms < 0) return;
     int64_t left_ms = e->told_p90_ms - (int64_t)ek_desk_ms_since(now_ns, e->told_ms);
     if (a->eta_p90_ms < left_ms / 2) return; /* much better news are told */
     if (left_ms >= 0 && !broken(e, a->eta_ms, left_ms, now_ns)) {

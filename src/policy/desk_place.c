@@ -62,6 +62,16 @@ void ek_desk_present(struct ek_policy *p, struct ek_now now, uint32_t ticket, ui
     ek_desk_set_deadline(p, e, deadline_ns);
 }
 
+void ek_desk_deadline(struct ek_policy *p, uint32_t ticket, uint64_t deadline_ns)
+{
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
+    MUST(e->state == ENTRY_WAITING && deadline_ns != UINT64_MAX);
+    if (e->timed) ek_heap_remove(&p->deadlines, &p->deadline[ek_desk_index(p, e)]);
+    e->timed = false;
+    e->hurried = true;
+    ek_desk_set_deadline(p, e, deadline_ns);
+}
+
 void ek_desk_hold(struct ek_policy *p, struct ek_now now, uint64_t until_ns)
 {
     MUST_OBJ(p, EK_POLICY_MAGIC);

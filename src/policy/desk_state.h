@@ -326,7 +326,8 @@ struct ek_desk_wait {
     uint32_t kind; /* of its errors: depth, and whether it waits behind others of its own account */
 };
 struct ek_desk_wait ek_desk_wait_of(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns);
-struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool,
+/* Of one more request of `who`; 0: of somebody new. */
+struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool, uint64_t who,
                                         uint64_t now_ns);
 /* An estimate is shown to it for the first time. */
 void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_wait *w,

@@ -79,10 +79,10 @@ struct ek_desk_wait ek_desk_wait_of(struct ek_policy *p, const struct ek_desk_en
     return wait_behind(p, e->tier, e->pool, &a, now_ns);
 }
 
-struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool,
+struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool, uint64_t who,
                                         uint64_t now_ns)
 {
-    struct ek_order_ahead a = ek_order_ahead_of_new(&p->order, tier, pool);
+    struct ek_order_ahead a = ek_order_ahead_of_new(&p->order, tier, pool, who);
     return wait_behind(p, tier, pool, &a, now_ns);
 }
 
@@ -93,7 +93,7 @@ void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, uint32_t tier, u
     MUST(tier < p->tiers && pool < p->pools);
     *out = (struct ek_action){.act = EK_DESK_TELL};
     if (p->pool[pool].waiting == 0 && ek_desk_has_room(p, &p->pool[pool])) return;
-    struct ek_desk_wait w = ek_desk_wait_of_new(p, tier, pool, now.mono_ns);
+    struct ek_desk_wait w = ek_desk_wait_of_new(p, tier, pool, 0, now.mono_ns);
     out->position = w.position;
     out->eta_ms = w.eta_ms;
     out->eta_p90_ms = w.eta_p90_ms;

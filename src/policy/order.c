@@ -99,6 +99,14 @@ static struct ek_order_flow *flow_of(struct ek_order *o, uint32_t tier, uint32_t
     return f;
 }
 
+const struct ek_order_flow *ek_order_flow_known(const struct ek_order *o, uint32_t tier, uint32_t pool,
+                                                uint64_t who)
+{
+    uint32_t at = who ? ek_index_find(&o->flow_index, flow_key(tier, pool, who)) : EK_INDEX_NONE;
+    MUST(at == EK_INDEX_NONE || at < o->flows_made);
+    return at == EK_INDEX_NONE ? NULL : &o->flow[at];
+}
+
 static struct ek_order_user *user_of(struct ek_order *o, struct ek_order_flow *f, uint64_t user)
 {
     uint64_t key = ek_index_mix(f->key, user);

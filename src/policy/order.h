@@ -190,8 +190,12 @@ struct ek_order_ahead {
 
 /* What is served before this waiting one, of all tiers of its pool. */
 struct ek_order_ahead ek_order_ahead(const struct ek_order *o, const struct ek_order_item *it);
-/* What would be served before a new request of a new account. */
-struct ek_order_ahead ek_order_ahead_of_new(const struct ek_order *o, uint32_t tier, uint32_t pool);
+/* What would be served before a new request of `who` (0: of a new account), all of its own included. */
+struct ek_order_ahead ek_order_ahead_of_new(const struct ek_order *o, uint32_t tier, uint32_t pool,
+                                            uint64_t who);
+/* The flow of one who is remembered here; NULL: it is not. */
+const struct ek_order_flow *ek_order_flow_known(const struct ek_order *o, uint32_t tier, uint32_t pool,
+                                                uint64_t who);
 /* The share of the pool that this tier is sure of while others wait. */
 double ek_order_share(const struct ek_order *o, uint32_t tier, uint32_t pool);
 void ek_order_check(const struct ek_order *o);

@@ -167,13 +167,26 @@ struct ek_order_ahead ek_order_ahead(const struct ek_order *o, const struct ek_o
     return a;
 }
 
-struct ek_order_ahead ek_order_ahead_of_new(const struct ek_order *o, uint32_t tier, uint32_t pool)
+struct ek_order_ahead ek_order_ahead_of_new(const struct ek_order *o, uint32_t tier, uint32_t pool,
+                                            uint64_t who)
 {
     const struct ek_fair *f = &o->class[pool][tier].flows;
+    const struct ek_order_flow *known = ek_order_flow_known(o, tier, pool, who);
     MUST(tier < o->tiers && pool < o->pools);
     struct ek_fair_node fresh = {.counter = (int64_t)f->floor, .seq = UINT64_MAX};
-    struct ek_fair_ahead flows = ek_fair_ahead(f, &fresh, 0);
-    struct ek_order_ahead a = {.count = flows.count, .work = flows.work};
+    const struct ek_fair_node *node = &fresh;
+    struct ek_order_ahead a = {0};
+    if (known && known->node.counter > fresh.counter) fresh.counter = known->node.counter;
+    if (known && known->node.count > 0) { /* it has others in line */
+        node = &known->node;
+        a.count = node->count;
+        a.own = (double)node->work;
+    }
+    struct ek_fair_ahead flows = ek_fair_ahead(f, node, (int64_t)a.own);
+    a.count += flows.count;
+    a.work = a.own + flows.work;
+    a.lead = fmax(0, (double)node->counter + a.own - f->floor);
+    a.members = ek_tree_count(&f->head);
     add_tiers(o, tier, pool, &a);
     return a;
 }

@@ -220,6 +220,26 @@ static void the_same_request_needs_no_ticket(void **state)
     end_world(w, all, 4);
 }
 
+static void back_in_a_hurry(void **state)
+{
+    (void)state;
+    struct world *w = world_new(UP, 1);
+    struct client *busy[2];
+    char ticket[80], hurried[120];
+    make_busy(w, busy);
+    struct client *mine = client_post(w, ASK_OF("mine"));
+    ticket_of(mine, ticket);
+    client_free(w, mine);
+    snprintf(hurried, sizeof hurried, "%s\r\nX-Deadline-Ms: 300", ticket);
+    mine = post_back(w, hurried, "");
+    world_pass(w, 400);
+    expect_has(mine, "\"deadline\""); /* nothing starts in 300 ms: both slots are busy */
+    serve(w, 0);
+    serve(w, 1);
+    struct client *all[] = {busy[0], busy[1], mine};
+    end_world(w, all, 3);
+}
+
 /* Who is away takes nothing from who is here: at most a quarter of the room for bodies. */
 static void bodies_of_the_absent(void **state)
 {
@@ -495,6 +515,7 @@ int main(void)
         cmocka_unit_test(back_without_a_body), cmocka_unit_test(back_with_a_body),
         cmocka_unit_test(another_account_learns_nothing), cmocka_unit_test(a_second_connection_takes_over),
         cmocka_unit_test(the_same_request_needs_no_ticket), cmocka_unit_test(bodies_of_the_absent),
+        cmocka_unit_test(back_in_a_hurry),
         cmocka_unit_test(time_ends),
         cmocka_unit_test(whole_answers_too), cmocka_unit_test(after_a_kill),
         cmocka_unit_test(the_same_request_after_a_kill), cmocka_unit_test(nobody_comes_back),

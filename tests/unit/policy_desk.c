@@ -414,6 +414,30 @@ static void a_crowd_of_the_light_leaves_room_for_the_heavy(void **state)
     ek_desk_free(&p);
 }
 
+static void who_is_turned_away_hears_the_place_it_would_have_had(void **state)
+{
+    (void)state;
+    struct ek_desk_options o = usual(4);
+    o.queue.waiting_max = 8;
+    struct ek_policy *p = ek_desk_new(&o, at_ms(1));
+    ek_desk_pool(p, 1);
+    ek_desk_load(p, at_ms(1), 0, &(struct ek_load){.up = true, .slots = 0});
+    struct ek_arrival a = {.id = 1, .account = 7, .tier = 1, .deadline_ns = UINT64_MAX};
+    struct ek_action action;
+    uint32_t ticket;
+    for (; a.id <= 9; a.id++) {
+        assert_true(ek_desk_arrive(p, at_ms(1 + a.id), &a, &ticket, &action));
+        while (ek_desk_next(p, at_ms(1 + a.id), &action) != EK_DESK_IDLE) assert_int_equal(action.id, a.id);
+    }
+    assert_false(ek_desk_arrive(p, at_ms(20), &a, &ticket, &action));
+    assert_int_equal(action.position, 9); /* behind its own eight */
+    a.account = 8;
+    assert_false(ek_desk_arrive(p, at_ms(20), &a, &ticket, &action));
+    assert_int_equal(action.position, 2); /* a new account takes turns with it */
+    ek_desk_check(p);
+    ek_desk_free(&p);
+}
+
 static void accounts_agree_with_a_plain_array(void **state)
 {
     (void)state;
@@ -450,6 +474,7 @@ int main(void)
         cmocka_unit_test(nobody_waits_long_for_an_engine_that_is_not_there),
         cmocka_unit_test(retry_after_is_personal_and_spreads_the_turned_away),
         cmocka_unit_test(a_crowd_of_the_light_leaves_room_for_the_heavy),
+        cmocka_unit_test(who_is_turned_away_hears_the_place_it_would_have_had),
         cmocka_unit_test(accounts_agree_with_a_plain_array),
         cmocka_unit_test(a_random_crowd_is_served_refused_or_gone_each_exactly_once),
         cmocka_unit_test(the_same_seed_gives_the_same_actions),
