@@ -225,11 +225,16 @@ static void print_people(const struct ek_loading *l)
     for (uint32_t t = 0; t < l->s.tiers; t++) print_row(l->s.tier[t].name, &l->r->tier[t]);
     printf("first: first token, thought or answer; answ: first token of the answer, s; %llu answers broke "
            "off\n", (unsigned long long)l->failed);
+    if (l->unreached) printf("%llu attempts reached nobody\n", (unsigned long long)l->unreached);
 }
 
 static int report(struct ek_loading *l, const struct flags *f)
 {
     bool ok = true;
+    if (l->heads == 0 && l->unreached > 0) { /* a table of nothing would say that all were refused */
+        fprintf(stderr, "evenkeel load: nobody answers at %s\n", f->url);
+        return 1;
+    }
     ek_sim_result_sum(l->r);
     printf("%s, live at %s: %llu requests in %.0f s\n\n", l->s.name, f->url,
            (unsigned long long)l->r->all.arrived, l->plan.span_s);

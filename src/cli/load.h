@@ -51,6 +51,7 @@ struct ek_loading {
     struct ek_load_questions *questions; /* NULL: words at random, as many as the scenario says */
     FILE *answers; /* NULL: not kept */
     uint64_t failed; /* answers that broke off, counted as refused too */
+    uint64_t heads, unreached; /* attempts that got a status line, and those that got nothing at all */
     struct ek_sim_result *r;
 };
 

@@ -211,6 +211,7 @@ static enum ek_reason reason_of(const struct ek_call *c)
         snprintf(code, sizeof code, "(%s)", ek_reason_code((enum ek_reason)k));
         if (strstr(c->sentence, code)) return (enum ek_reason)k;
     }
+    if (c->status == 0) return EK_REASON_UPSTREAM_CONNECT;
     return c->status == 429 ? EK_REASON_QUEUE_FULL : EK_REASON_UPSTREAM_STATUS;
 }
 
@@ -276,6 +277,8 @@ static void call_ended(struct ek_post *post)
     enum ek_call_end end = p->call.end;
     MUST(end != EK_CALL_RUNNING && p->calling);
     no_longer_calling(p);
+    p->load->heads += p->call.status != 0;
+    p->load->unreached += p->call.status == 0;
     if (end == EK_CALL_DONE && p->token_ns) {
         finished(p);
         return;
