@@ -93,7 +93,7 @@ test('a minute of clients, live and simulated', { skip: needDoor }, async (t) =>
 
 test('load against nobody says so, and fails', { skip: needDoor }, async () => {
   const p = await evenkeel('load', LIVE, '--url', 'http://127.0.0.1:1', '--set', 'until_s=1', '--drain', '1');
-  assert.equal(p.code, 1);
+  assert.equal((await p.exited).code, 1);
   assert.match(p.err, /nobody answers at http:\/\/127\.0\.0\.1:1/);
   assert.equal(p.out, '');
 });
