@@ -77,10 +77,18 @@ static void pg_up(struct pg_cluster *c)
     pg_await(c);
 }
 
-/* SIGKILL to the server and, since they notice at once, its children. */
+/* SIGKILL to the server and to its children: one that lives on for a moment may still commit. */
 static inline void pg_kill(struct pg_cluster *c)
 {
+    char path[64], children[1024] = "";
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)c->server, (int)c->server);
+    FILE *f = fopen(path, "r");
+    MUST(f);
+    if (!fgets(children, sizeof children, f)) children[0] = '\0';
+    fclose(f);
     kill(c->server, SIGKILL);
+    char *at = children;
+    for (long pid; (pid = strtol(at, &at, 10)) > 0;) kill((pid_t)pid, SIGKILL);
     MUST(waitpid(c->server, NULL, 0) == c->server);
     c->server = 0;
     for (int i = 0; i < 1000 && PQping(c->url) == PQPING_OK; i++)
