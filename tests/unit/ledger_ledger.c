@@ -220,6 +220,14 @@ static void a_whole_batch(void **state)
     clear(p);
 }
 
+/* Two doors read the store's clock each for itself, and may differ by a millisecond: a lease of a nanosecond
+ * is over for the one a little before it is for the other. */
+static void lease_when_over(struct ek_ledger *l, uint64_t id, int64_t nano, struct ek_lease *out)
+{
+    do assert_int_equal(ek_ledger_lease(l, id, nano, out), EK_OK);
+    while (ek_money_sum(out->part) == 0);
+}
+
 static void two_doors(void **state)
 {
     struct place *p = *state;
@@ -230,7 +238,7 @@ static void two_doors(void **state)
     struct ek_lease la, lb;
     assert_int_equal(ek_ledger_lease(a, id, 1000, &la), EK_OK);
     assert_int_equal(la.part.topped_nano, 100);
-    assert_int_equal(ek_ledger_lease(b, id, 60, &lb), EK_OK); /* a is frozen: its lease is taken over */
+    lease_when_over(b, id, 60, &lb); /* a is frozen: its lease is taken over */
     assert_int_equal(lb.part.topped_nano, 60);
     assert_true(lb.fence > la.fence);
     bool valid;
@@ -247,7 +255,7 @@ static void two_doors(void **state)
     assert_int_equal(ek_ledger_balance(a, id, &bal), EK_OK);
     assert_int_equal(bal.forgiven_nano, 30);
     assert_int_equal(ek_money_sum(bal.free), 0);
-    assert_int_equal(ek_ledger_lease(a, id, 10, &la), EK_OK); /* b expired in its turn */
+    lease_when_over(a, id, 10, &la); /* b expired in its turn */
     assert_int_equal(la.part.topped_nano, 10);
     ek_ledger_close(&b);
     b = open_as(p, "a", 60 * EK_S_NS); /* a's next life */
