@@ -29,17 +29,8 @@ static const char *const flags[] = {"--tier", "--grant", "--topup", "--name", "-
 
 static int failed(const struct ek_books *b, enum ek_status s, const char *what)
 {
-    const char *why = s == EK_ABSENT ? "there is none of that name"
-                      : s == EK_INVALID ? "that is not allowed, or exists already"
-                                        : ek_ledger_why(b->ledger);
-    fprintf(stderr, "evenkeel: %s: %s\n", what, why);
-    return 1;
-}
-
-static int refused(const char *flag, const char *value)
-{
-    fprintf(stderr, "evenkeel: %s: what is \"%.100s\"?\n", flag, value);
-    return EK_EXIT_USAGE;
+    return ek_books_failed(b, s, what, "there is none of that name",
+                           "that is not allowed, or exists already");
 }
 
 /* Who did it: the login name, for the table of acts. */
@@ -71,9 +62,10 @@ static int pay(struct ek_books *b, uint64_t account, const char *amount, bool gi
     struct ek_id name;
     char text[EK_AMOUNT_BYTES], what[EK_LEDGER_NOTE_MAX];
     const char *note = ek_books_flag(b, "--note");
-    if (!ek_amount_parse(amount, true, &nano)) return refused("amount", amount);
-    if (!payment_name(b, &name)) return refused("--name", "");
-    if (note && strlen(note) >= EK_LEDGER_NOTE_MAX) return refused("--note", "a note of more than 255 bytes");
+    if (!ek_amount_parse(amount, true, &nano)) return ek_books_refused("amount", amount);
+    if (!payment_name(b, &name)) return ek_books_refused("--name", "");
+    if (note && strlen(note) >= EK_LEDGER_NOTE_MAX)
+        return ek_books_refused("--note", "a note of more than 255 bytes");
     struct ek_money m = {gift ? nano : 0, gift ? 0 : nano};
     enum ek_status s = ek_ledger_pay(b->ledger, name, account, m, note ? note : "", &before);
     if (s != EK_OK) return failed(b, s, gift ? "grant" : "topup");
@@ -87,7 +79,7 @@ static bool flag_number(const struct ek_books *b, const char *flag, uint64_t *ou
 {
     const char *v = ek_books_flag(b, flag);
     if (!v || (ek_str_u64(ek_str_of(v), out) && *out <= INT32_MAX)) return true;
-    *code = refused(flag, v);
+    *code = ek_books_refused(flag, v);
     return false;
 }
 
@@ -95,7 +87,7 @@ static bool flag_amount(const struct ek_books *b, const char *flag, int64_t *out
 {
     const char *v = ek_books_flag(b, flag);
     if (!v || ek_amount_parse(v, false, out)) return true;
-    *code = refused(flag, v);
+    *code = ek_books_refused(flag, v);
     return false;
 }
 
@@ -104,7 +96,7 @@ static bool flag_text(const struct ek_books *b, const char *flag, char *out, siz
     const char *v = ek_books_flag(b, flag);
     if (!v) return true;
     if (strlen(v) >= cap) {
-        *code = refused(flag, v);
+        *code = ek_books_refused(flag, v);
         return false;
     }
     snprintf(out, cap, "%s", v);
@@ -121,7 +113,7 @@ static bool flag_expires(const struct ek_books *b, uint64_t *unix_ns, int *code)
     } else if (ek_span_parse(v, &ns)) {
         *unix_ns = ek_ledger_now_ns(b->ledger) + ns;
     } else {
-        *code = refused("--expires", v);
+        *code = ek_books_refused("--expires", v);
         return false;
     }
     return true;
@@ -144,7 +136,8 @@ static int limits_of(const struct ek_books *b, struct ek_account_row *row)
                 flag_text(b, "--addresses", row->addresses, sizeof row->addresses, &code) &&
                 flag_expires(b, &l->expires_unix_ns, &code);
     if (!good) return code;
-    if (borrow && strcmp(borrow, "yes") != 0 && strcmp(borrow, "no") != 0) return refused("--borrow", borrow);
+    if (borrow && strcmp(borrow, "yes") != 0 && strcmp(borrow, "no") != 0)
+        return ek_books_refused("--borrow", borrow);
     if (borrow) l->borrow = *borrow == 'y';
     return 0;
 }
@@ -165,8 +158,8 @@ static int add(struct ek_books *b, const char *name)
     const char *tier = ek_books_flag(b, "--tier"), *grant = ek_books_flag(b, "--grant");
     const char *topup = ek_books_flag(b, "--topup");
     int64_t nano;
-    if (grant && !ek_amount_parse(grant, false, &nano)) return refused("--grant", grant);
-    if (topup && !ek_amount_parse(topup, false, &nano)) return refused("--topup", topup);
+    if (grant && !ek_amount_parse(grant, false, &nano)) return ek_books_refused("--grant", grant);
+    if (topup && !ek_amount_parse(topup, false, &nano)) return ek_books_refused("--topup", topup);
     enum ek_status s = ek_ledger_account_add(b->ledger, name, tier ? tier : "default", &id);
     if (s == EK_OK) s = ek_people_account(b->ledger, name, &row);
     if (s != EK_OK) return failed(b, s, name);
@@ -245,7 +238,7 @@ static int redeem(struct ek_books *b, const char *code, const char *name)
     uint64_t account;
     char token[EK_TOKEN_BYTES], line[EK_TOKEN_BYTES + 2] = "";
     if (strcmp(code, "-") == 0) {
-        if (!fgets(line, sizeof line, stdin)) return refused("the code", "");
+        if (!fgets(line, sizeof line, stdin)) return ek_books_refused("the code", "");
         line[strcspn(line, "\r\n")] = '\0';
         code = line;
     }

@@ -2,6 +2,8 @@
 /* Opening the ledger for a subcommand, and reading what people write. */
 #include "cli/books.h"
 
+#include "cli/cli.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -79,6 +81,21 @@ void ek_books_close(struct ek_books *b)
 }
 
 /* ---- what people write ----------------------------------------------------------------------- */
+
+int ek_books_failed(const struct ek_books *b, enum ek_status s, const char *what, const char *absent,
+                    const char *invalid)
+{
+    MUST(s != EK_OK);
+    const char *why = s == EK_ABSENT ? absent : s == EK_INVALID ? invalid : ek_ledger_why(b->ledger);
+    fprintf(stderr, "evenkeel: %.100s: %s\n", what, why);
+    return 1;
+}
+
+int ek_books_refused(const char *flag, const char *value)
+{
+    fprintf(stderr, "evenkeel: %s: what is \"%.100s\"?\n", flag, value);
+    return EK_EXIT_USAGE;
+}
 
 bool ek_amount_parse(const char *text, bool sign, int64_t *nano)
 {

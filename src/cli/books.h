@@ -28,6 +28,13 @@ bool ek_books_open(struct ek_books *b, bool need_secret);
 void ek_books_close(struct ek_books *b);
 const char *ek_books_flag(const struct ek_books *b, const char *flag); /* its value, or NULL */
 
+/* Says on standard error why `what` failed, in the words given for EK_ABSENT and EK_INVALID, else in the
+ * ledger's own. 1. */
+int ek_books_failed(const struct ek_books *b, enum ek_status s, const char *what, const char *absent,
+                    const char *invalid);
+/* Says that the value of a flag was not understood. EK_EXIT_USAGE. */
+int ek_books_refused(const char *flag, const char *value);
+
 /* "12.5" as nano-units: digits, at most nine of them behind the point; exact, never through a float. A minus
  * sign only where `sign`. */
 bool ek_amount_parse(const char *text, bool sign, int64_t *nano);

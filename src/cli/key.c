@@ -49,17 +49,7 @@ static int key_for_file(const char *word)
 
 static int failed(const struct ek_books *b, enum ek_status s, const char *what)
 {
-    const char *why = s == EK_ABSENT ? "there is none, or it has ended"
-                      : s == EK_INVALID ? "that is no name"
-                                        : ek_ledger_why(b->ledger);
-    fprintf(stderr, "evenkeel: %.100s: %s\n", what, why);
-    return 1;
-}
-
-static int refused(const char *what, const char *value)
-{
-    fprintf(stderr, "evenkeel: %s: what is \"%.100s\"?\n", what, value);
-    return EK_EXIT_USAGE;
+    return ek_books_failed(b, s, what, "there is none, or it has ended", "that is no name");
 }
 
 static int key_add(struct ek_books *b, uint64_t account)
@@ -67,7 +57,7 @@ static int key_add(struct ek_books *b, uint64_t account)
     uint64_t ns, expires = 0, id;
     char token[EK_TOKEN_BYTES];
     const char *span = ek_books_flag(b, "--expires"), *user = ek_books_flag(b, "--user");
-    if (span && !ek_span_parse(span, &ns)) return refused("--expires", span);
+    if (span && !ek_span_parse(span, &ns)) return ek_books_refused("--expires", span);
     if (span) expires = ek_ledger_now_ns(b->ledger) + ns;
     enum ek_status s = ek_people_key_add(b->ledger, &b->secret, account, b->word[2], user ? user : "",
                                          expires, token, &id);
@@ -111,8 +101,8 @@ static int key_end(struct ek_books *b, uint64_t account, bool rotate)
     struct ek_key_row row;
     char token[EK_TOKEN_BYTES] = "";
     const char *span = ek_books_flag(b, "--overlap");
-    if (!ek_str_u64(ek_str_of(b->word[2]), &id)) return refused("the key's id", b->word[2]);
-    if (span && !ek_span_parse(span, &overlap)) return refused("--overlap", span);
+    if (!ek_str_u64(ek_str_of(b->word[2]), &id)) return ek_books_refused("the key's id", b->word[2]);
+    if (span && !ek_span_parse(span, &overlap)) return ek_books_refused("--overlap", span);
     enum ek_status s = ek_people_key(b->ledger, id, &row);
     if (s == EK_OK && row.account != account) s = EK_ABSENT;
     if (s == EK_OK && !rotate) s = ek_people_key_revoke(b->ledger, id);

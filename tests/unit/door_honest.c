@@ -7,30 +7,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ONE "upstreams:\n  - url: http://u:1\n    dialect: openai\n    slots: 1\n    models: [m]\n"
-
-/* slots 1 lets two be sent; both stay open until the test plays them. */
-static struct world *busy_world(const char *yaml, struct client *busy[2])
-{
-    struct world *w = world_new(yaml, 1);
-    for (int i = 0; i < 2; i++) busy[i] = client_post(w, ASK_STREAM);
-    assert_int_equal(w->calls, 2);
-    return w;
-}
-
-static void leave(struct world *w, struct client *busy[2])
-{
-    for (int i = 0; i < 2; i++) client_free(w, busy[i]);
-    world_free(w);
-}
-
-static void play_all(struct call *up)
-{
-    play_head(up, 200);
-    play(up, ROLE SAY("42") FINISH USAGE DONE);
-    play_end(up);
-}
-
 /* A post with more lines in its head. */
 static struct client *post_with(struct world *w, const char *headers, const char *body)
 {
