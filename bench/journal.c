@@ -2,6 +2,8 @@
 /* What the journal costs: bench_journal DIR [RECORDS] [BYTES] [IN_FLIGHT]
  * Prints appends a second with so many in flight, the time of one put and of one use alone (what a first word
  * and a START wait for), and how long a door takes to read so many places at its start. */
+#include "../tests/unit/journal_names.h"
+
 #include "base/loop.h"
 #include "journal/journal.h"
 
@@ -27,15 +29,6 @@ struct bench {
     uint64_t *took_ns;
     bool use;
 };
-
-static struct ek_journal_name name_of(uint32_t n)
-{
-    struct ek_journal_name name = {.part = 0};
-    uint64_t h = (n + 1) * 0x9e3779b97f4a7c15ull;
-    memcpy(name.key, &h, sizeof h);
-    memcpy(name.key + 8, &n, sizeof n);
-    return name;
-}
 
 static void go(struct op *o);
 

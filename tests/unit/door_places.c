@@ -52,6 +52,15 @@ static void ticket_of(struct client *c, char out[80])
     if (strstr(client_text(c), ": queue ")) expect_has(c, in_comment);
 }
 
+/* Everything is busy, and one more waits with its ticket. */
+static struct client *in_line(struct world *w, struct client *busy[2], char ticket[80])
+{
+    make_busy(w, busy);
+    struct client *mine = client_post(w, ASK_OF("mine"));
+    ticket_of(mine, ticket);
+    return mine;
+}
+
 static void serve(struct world *w, size_t index)
 {
     struct call *c = the_call(w, index);
@@ -123,9 +132,7 @@ static void back_with_a_body(void **state)
     struct world *w = world_new(UP, 1);
     struct client *busy[2];
     char ticket[80];
-    make_busy(w, busy);
-    struct client *mine = client_post(w, ASK_OF("mine"));
-    ticket_of(mine, ticket);
+    struct client *mine = in_line(w, busy, ticket);
     client_free(w, mine);
     struct client *wrong = post_back(w, ticket, ASK_OF("other"));
     expect_has(wrong, "409");
@@ -183,9 +190,7 @@ static void a_second_connection_takes_over(void **state)
     struct world *w = world_new(UP, 1);
     struct client *busy[2];
     char ticket[80];
-    make_busy(w, busy);
-    struct client *first = client_post(w, ASK_OF("mine"));
-    ticket_of(first, ticket);
+    struct client *first = in_line(w, busy, ticket);
     struct client *second = post_back(w, ticket, ""); /* the first still seems open */
     expect_has(first, "superseded");
     expect_has(second, "\"position\":1,");
@@ -271,9 +276,7 @@ static void time_ends(void **state)
     struct world *w = world_new(UP "tiers:\n  - {name: default, return_grace: 5s}\n", 1);
     struct client *busy[2];
     char ticket[80];
-    make_busy(w, busy);
-    struct client *mine = client_post(w, ASK_OF("mine"));
-    ticket_of(mine, ticket);
+    struct client *mine = in_line(w, busy, ticket);
     client_free(w, mine);
     world_pass(w, 4000);
     assert_int_equal(ek_desk_counts(w->door->desk).absent, 1);

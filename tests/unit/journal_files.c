@@ -2,6 +2,7 @@
 /* The journal on a real directory and a virtual loop: what lives survives a restart in its order, what was
  * used or erased does not come back, bounds hold, a disk that is full or damaged loses nothing in silence. */
 #include "cm.h"
+#include "journal_names.h"
 
 #include "base/loop_virtual.h"
 #include "base/random.h"
@@ -41,15 +42,6 @@ static void ended(struct ek_journal_op *op, enum ek_status s)
     struct op *o = (struct op *)op;
     o->status = s;
     o->calls++;
-}
-
-static struct ek_journal_name name_of(uint32_t n)
-{
-    struct ek_journal_name name = {.part = 0};
-    uint64_t h = (n + 1) * 0x9e3779b97f4a7c15ull;
-    memcpy(name.key, &h, sizeof h);
-    memcpy(name.key + 8, &n, sizeof n);
-    return name;
 }
 
 static void text_of(uint32_t n, size_t len, char *out)

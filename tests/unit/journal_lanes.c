@@ -2,6 +2,7 @@
 /* The journal on the real loop, with real helper threads: many operations at once, in every order, and a
  * close in the middle of them. Also run under TSan. Nothing sleeps: the loop ends when a counter says so. */
 #include "cm.h"
+#include "journal_names.h"
 
 #include "base/random.h"
 #include "journal/journal.h"
@@ -32,12 +33,10 @@ struct op {
     uint32_t step;
 };
 
-static struct ek_journal_name name_of(uint32_t n)
+static struct ek_journal_name name_in_part(uint32_t n)
 {
-    struct ek_journal_name name = {.part = n % 2};
-    uint64_t h = (n + 1) * 0x9e3779b97f4a7c15ull;
-    memcpy(name.key, &h, sizeof h);
-    memcpy(name.key + 8, &n, sizeof n);
+    struct ek_journal_name name = name_of(n);
+    name.part = n % 2;
     return name;
 }
 
@@ -94,7 +93,7 @@ static void step(struct ek_journal_op *p, enum ek_status s)
 {
     struct op *o = (struct op *)p;
     struct rig *r = o->rig;
-    struct ek_journal_name name = name_of(o->n);
+    struct ek_journal_name name = name_in_part(o->n);
     r->ended++;
     if (s == EK_OK && o->step == 0) {
         r->put++;
@@ -120,7 +119,7 @@ static void start_all(struct rig *r)
     for (uint32_t n = 0; n < RECORDS; n++) {
         struct op *o = calloc(1, sizeof *o);
         *o = (struct op){.op = {.done = step}, .rig = r, .n = n};
-        struct ek_journal_put p = {.name = name_of(n), .owner = 1, .kind = 2,
+        struct ek_journal_put p = {.name = name_in_part(n), .owner = 1, .kind = 2,
                                    .first = ek_str_of(r->text[n]), .second = {0}};
         assert_int_equal(ek_journal_put(r->j, &o->op, &p), EK_OK);
     }
