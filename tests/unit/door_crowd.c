@@ -116,7 +116,7 @@ static void come(struct crowd *c)
     g->client = client_post(c->w, body);
 }
 
-static void leave(struct crowd *c)
+static void quit(struct crowd *c)
 {
     if (c->guests == 0) return;
     struct guest *g = &c->guest[below(c, c->guests)];
@@ -189,7 +189,7 @@ static void run_crowd(uint64_t seed, bool ours)
     for (int step = 0; step < STEPS; step++) {
         unsigned dice = below(c, 100);
         if (dice < 8) come(c);
-        else if (dice < 9) leave(c);
+        else if (dice < 9) quit(c);
         else if (dice < 10) c->w->answering = below(c, 3) != 0;
         else if (dice < 70) act_all(c, false);
         else world_pass(c->w, below(c, 400));
