@@ -204,6 +204,7 @@ void ek_model_write(struct ek_buf *out, const struct ek_model_entry *model)
     ek_buf_i64(out, model->created_s);
     ek_buf_lit(out, ",\"owned_by\":");
     ek_json_put_string(out, model->owned_by);
+    ek_buf_str(out, model->extra);
     ek_buf_char(out, '}');
 }
 

@@ -98,6 +98,7 @@ struct ek_model_entry {
     struct ek_str id;       /* text */
     struct ek_str owned_by; /* text */
     int64_t created_s;
+    struct ek_str extra;    /* further members, as JSON: ,"pricing":{...} */
 };
 
 /* GET /v1/models */

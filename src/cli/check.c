@@ -2,10 +2,13 @@
 /* evenkeel check: read a file as the server would and say what is wrong with it, or what is in it. */
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "engine/model.h"
+#include "policy/cost.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A model file says so in its first four bytes, whatever it is called; and what is called one is judged
@@ -49,6 +52,29 @@ static int check_model(const char *path)
     return good ? 0 : 1;
 }
 
+/* Which prices hold at this moment, as comments, so that what is printed stays a configuration file. */
+static void put_prices_now(const struct ek_config *c, struct ek_buf *out)
+{
+    uint64_t now_ns = ek_clock_read().unix_ns;
+    if (!c->hours.count) return;
+    for (size_t i = 0; i < c->prices.count; i++) {
+        const char *model = c->prices.item[i].model;
+        if (c->prices.item[i].when) continue; /* once a model */
+        const struct ek_price_options *p = ek_cost_price(&c->prices, model, now_ns);
+        int64_t until_s = ek_cost_price_until_s(&c->prices, model, now_ns);
+        ek_buf_printf(out, "# now: %s: cached %.10g, prompt %.10g, output %.10g (%s%s", model,
+                      (double)p->cached_pico / 1e6, (double)p->prompt_pico / 1e6,
+                      (double)p->output_pico / 1e6, p->when ? "when " : "no hours", p->when ? p->when : "");
+        time_t until = (time_t)until_s;
+        struct tm tm;
+        char when[40];
+        if (until_s != EK_ZONE_NEVER && gmtime_r(&until, &tm) &&
+            strftime(when, sizeof(when), ", until %Y-%m-%d %H:%M UTC", &tm))
+            ek_buf_lit(out, when);
+        ek_buf_lit(out, ")\n");
+    }
+}
+
 static int check_yaml(const char *path, bool show)
 {
     struct ek_buf why = ek_buf_make(1 << 18), text = ek_buf_make(1 << 20);
@@ -62,6 +88,7 @@ static int check_yaml(const char *path, bool show)
         fprintf(stderr, "%s: model.file: %s: %s\n", path, config->model.file, strerror(errno));
     } else if (show) {
         ek_config_print(config, &text);
+        put_prices_now(config, &text);
         fputs(ek_buf_cstr(&text), stdout);
         code = 0;
     } else {

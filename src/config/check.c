@@ -25,8 +25,8 @@ static size_t row_of(const struct ek_load *l, size_t g, const char *name)
 }
 
 /* Where "section.option" of an element was set, or its element when it was not set. */
-static struct ek_place place_of(const struct ek_load *l, const char *group, size_t index,
-                                const char *option)
+struct ek_place ek_load_place_of(const struct ek_load *l, const char *group, size_t index,
+                                 const char *option)
 {
     size_t g = group_of(l, group);
     struct ek_place p = *ek_load_place(l, g, index, row_of(l, g, option));
@@ -66,7 +66,7 @@ static void check_unique(struct ek_load *l, const char *group, const char *optio
             if (!b || strcmp(a, b) != 0) {
                 continue;
             }
-            ek_load_complain(l, place_of(l, group, i, option), "%s \"%s\" is already that of %s[%zu]",
+            ek_load_complain(l, ek_load_place_of(l, group, i, option), "%s \"%s\" is already that of %s[%zu]",
                              ek_load_name(l, g, i, r), a, group, j);
             break;
         }
@@ -113,7 +113,7 @@ static bool is_numeric(struct ek_str host)
 static void check_listen(struct ek_load *l)
 {
     const struct ek_strlist *list = &l->config->listen;
-    struct ek_place place = place_of(l, "", 0, "listen");
+    struct ek_place place = ek_load_place_of(l, "", 0, "listen");
     for (size_t i = 0; i < list->count; i++) {
         struct ek_str s = ek_str_of(list->item[i]), host, port;
         bool is_unix = ek_str_starts(s, EK_STR("unix:"));
@@ -144,7 +144,7 @@ static void check_upstream(struct ek_load *l, size_t index, struct ek_upstream_o
 {
     if (!u->url) return; /* complained about already */
     struct ek_str rest = ek_str_of(u->url), host, port;
-    struct ek_place place = place_of(l, "upstreams", index, "url");
+    struct ek_place place = ek_load_place_of(l, "upstreams", index, "url");
 
     if (cut_front(&rest, EK_STR("unix:"))) {
         if (rest.len == 0 || rest.len > 107) {
@@ -211,11 +211,11 @@ static void check_keys(struct ek_load *l)
         if (!k->account) {
             k->account = k->name;
         }
-        check_tier(l, k->tier, place_of(l, "keys", i, "tier"),
+        check_tier(l, k->tier, ek_load_place_of(l, "keys", i, "tier"),
                    ek_load_name(l, g, i, row_of(l, g, "tier")));
         for (size_t j = 0; plain != hashed && j < i; j++) {
             if (memcmp(k->hash, l->config->keys.item[j].hash, sizeof(k->hash)) == 0) {
-                ek_load_complain(l, place_of(l, "keys", i, plain ? "key" : "sha256"),
+                ek_load_complain(l, ek_load_place_of(l, "keys", i, plain ? "key" : "sha256"),
                                  "keys[%zu] is the same key as keys[%zu]", i, j);
                 break;
             }
@@ -234,6 +234,19 @@ static void ensure_element(struct ek_load *l, const char *group, const char *opt
     }
     size_t index = ek_load_append(l, g, (struct ek_place){"default", 0, 0});
     ek_load_set(l, g, index, r, ek_str_of(name), (struct ek_place){"default", 0, 0}, true);
+}
+
+/* A price for all models and all times. Hours before it in the list do not hide it: those come first
+ * anyway. */
+static void ensure_price(struct ek_load *l)
+{
+    size_t g = group_of(l, "prices");
+    for (size_t i = 0; i < l->config->prices.count; i++) {
+        const struct ek_price_options *p = &l->config->prices.item[i];
+        if (p->model && strcmp(p->model, "*") == 0 && !p->when) return;
+    }
+    size_t index = ek_load_append(l, g, (struct ek_place){"default", 0, 0});
+    ek_load_set(l, g, index, row_of(l, g, "model"), EK_STR("*"), (struct ek_place){"default", 0, 0}, true);
 }
 
 /* File, flags and what was added by default together. */
@@ -259,7 +272,7 @@ static void name_model(struct ek_load *l)
         base.len -= 5;
     }
     if (base.len == 0 || base.len > 128) {
-        ek_load_complain(l, place_of(l, "model", 0, "file"), base.len
+        ek_load_complain(l, ek_load_place_of(l, "model", 0, "file"), base.len
                          ? "model.name must be given: the file's name is longer than 128 bytes"
                          : "model.file ends with a slash: it must name a file");
         return;
@@ -271,8 +284,8 @@ static void check_order(struct ek_load *l, const char *group, const char *less, 
                         const char *more, uint64_t b)
 {
     if (a <= b) return;
-    struct ek_place place = is_set(l, group, 0, less) ? place_of(l, group, 0, less)
-                                                      : place_of(l, group, 0, more);
+    struct ek_place place = is_set(l, group, 0, less) ? ek_load_place_of(l, group, 0, less)
+                                                      : ek_load_place_of(l, group, 0, more);
     ek_load_complain(l, place, "%s.%s is more than %s.%s", group, less, group, more);
 }
 
@@ -283,7 +296,7 @@ void ek_load_check(struct ek_load *l)
     check_required(l);
     check_listen(l);
     ensure_element(l, "tiers", "name", "default");
-    ensure_element(l, "prices", "model", "*");
+    ensure_price(l);
     check_counts(l);
     for (size_t i = 0; i < c->upstreams.count; i++) {
         check_upstream(l, i, ek_load_struct(l, group_of(l, "upstreams"), i));
@@ -291,9 +304,10 @@ void ek_load_check(struct ek_load *l)
     check_unique(l, "upstreams", "name");
     check_unique(l, "tiers", "name");
     check_unique(l, "keys", "name");
-    check_unique(l, "prices", "model");
+    check_unique(l, "hours", "name");
+    ek_load_check_times(l);
     check_keys(l);
-    check_tier(l, c->access.open_tier, place_of(l, "access", 0, "open_tier"), "access.open_tier");
+    check_tier(l, c->access.open_tier, ek_load_place_of(l, "access", 0, "open_tier"), "access.open_tier");
     check_order(l, "waiting", "comment_min", c->waiting.comment_min_ns, "comment", c->waiting.comment_ns);
     check_order(l, "relay", "restart_min", c->relay.restart_min_ns, "restart_max", c->relay.restart_max_ns);
     check_order(l, "limits", "body_bytes", c->limits.body_bytes_max, "bodies_bytes",

@@ -43,6 +43,7 @@ struct ek_config {
     struct ek_access_options access;
     struct ek_tier_list tiers;   /* one named "default" is always among them */
     struct ek_key_list keys;
+    struct ek_hours_list hours;
     struct ek_price_list prices; /* one for "*" is always among them */
     enum ek_log_level log_level;
 };

@@ -74,6 +74,12 @@ void ek_load_flags(struct ek_load *l, enum ek_program program, int argc, char *c
 /* The value of --config, NULL without; *help when -h or --help is there. Looks only. */
 const char *ek_flags_config(int argc, char *const *argv, bool *help);
 
+/* times.c: hours, and the prices that are bound to them. Part of ek_load_check. */
+void ek_load_check_times(struct ek_load *l);
+/* Where "group.option" of an element was set, or its element when it was not set. (check.c) */
+struct ek_place ek_load_place_of(const struct ek_load *l, const char *group, size_t index,
+                                 const char *option);
+
 /* check.c: what no single row of the table can say; fills in derived values. */
 void ek_load_check(struct ek_load *l);
 

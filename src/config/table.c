@@ -241,11 +241,27 @@ static const struct ek_option keys_options[] = {
      .text = "false: a young account that never paid; all of those at one address share one account's part."},
 };
 
+static const struct ek_option hours_options[] = {
+    {"name", NULL, EK_OPTION_STRING, FIELD(ek_hours_options, name), 1, 64, NULL, .required = true,
+     .text = "Their name, for `when`."},
+    {"zone", NULL, EK_OPTION_STRING, FIELD(ek_hours_options, zone), 1, 64, "UTC",
+     .text = "Whose wall clock: a zone of the system's tzdata (Asia/Shanghai), UTC, or UTC+5:30."},
+    {"days", NULL, EK_OPTION_LIST, FIELD(ek_hours_options, days), 1, 7, "mon-sun",
+     .text = "Days on which the times begin: mon, or mon-fri."},
+    {"times", NULL, EK_OPTION_LIST, FIELD(ek_hours_options, times), 1, 16, "00:00-24:00",
+     .text = "HH:MM-HH:MM each; one that passes midnight belongs to the day on which it begins."},
+    {"except", NULL, EK_OPTION_LIST, FIELD(ek_hours_options, except), 0, 128, NULL,
+     .text = "Holidays, on which no time begins: 2026-10-01, or 2026-10-01..2026-10-07."},
+};
+
 /* The default price list is the proportion of a large model's public off-peak prices (DeepSeek, flash,
  * November 2026): an answer's token is the work of four prompt tokens, a cached one nearly free. */
 static const struct ek_option prices_options[] = {
     {"model", NULL, EK_OPTION_STRING, FIELD(ek_price_options, model), 1, 128, NULL,
      .required = true, .text = "The model's public name, or \"*\" for all others."},
+    {"when", NULL, EK_OPTION_STRING, FIELD(ek_price_options, when), 1, 64, NULL,
+     .text = "Only during these hours (by name); of several that hold the first counts. Unset: at all "
+             "other times."},
     {"cached", NULL, EK_OPTION_PRICE, FIELD(ek_price_options, cached_pico), 0, PRICE_MAX, "0.003",
      .text = "Prompt tokens found in the cache."},
     {"prompt", NULL, EK_OPTION_PRICE, FIELD(ek_price_options, prompt_pico), 0, PRICE_MAX, "0.15",
@@ -285,6 +301,8 @@ static const struct ek_option_group groups[] = {
     {"access", "Who needs a key.", ROWS(access_options), AT(access), 0, 0, EK_FOR_SERVE},
     {"keys", "The keys of callers. Each element has either key or sha256.", ROWS(keys_options),
      AT(keys), sizeof(struct ek_key_options), 2000, EK_FOR_SERVE},
+    {"hours", "Hours of the week that prices can be bound to.", ROWS(hours_options), AT(hours),
+     sizeof(struct ek_hours_options), 16, EK_FOR_SERVE},
     {"prices", "Prices in currency per million tokens: the measure of work, even where nobody is "
      "billed. One for \"*\" is added when the list has none.",
      ROWS(prices_options), AT(prices), sizeof(struct ek_price_options), 64, EK_FOR_SERVE},

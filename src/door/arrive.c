@@ -109,6 +109,18 @@ static bool can_be_shortened(const struct ek_door *d, const struct ek_pool_model
     return true;
 }
 
+uint64_t ek_door_arrived_unix_ns(const struct ek_door_request *r)
+{
+    struct ek_now now = ek_door_now(r->door);
+    return now.unix_ns - ek_ns_since(now.mono_ns, r->arrived_ns);
+}
+
+const struct ek_price_options *ek_door_price(const struct ek_door_request *r)
+{
+    const struct ek_pool_model *model = ek_pool_model(r->door->pool, r->model);
+    return ek_cost_price(&r->door->config->prices, model->name, ek_door_arrived_unix_ns(r));
+}
+
 static struct ek_arrival describe(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
@@ -122,7 +134,7 @@ static struct ek_arrival describe(struct ek_door_request *r)
     uint64_t output = q->n > 1 ? OUTPUT_TOKENS_GUESS * (uint64_t)q->n : 0;
     uint64_t limit = q->max_tokens > 0 && q->max_tokens < UINT32_MAX ? (uint64_t)q->max_tokens : 0;
     if (limit && output > limit * q->n) output = limit * q->n;
-    const struct ek_price_options *p = ek_cost_price(&d->config->prices, model->name);
+    const struct ek_price_options *p = ek_door_price(r);
     struct ek_arrival a = {
         .id = (uint64_t)(uintptr_t)r, .tier = r->tier,
         .pool = ek_desk_pool(d->desk, model->upstream_mask),
@@ -176,11 +188,13 @@ static const struct ek_pool_model *cheaper(struct ek_door *d, const struct ek_ar
                                            const struct ek_action *refusal)
 {
     const struct ek_pool_model *best = NULL;
+    struct ek_now now = ek_door_now(d);
     int64_t best_ms = refusal->reason == EK_REASON_DEADLINE ? refusal->eta_ms : 1;
     for (uint32_t i = 0; i < ek_pool_models(d->pool); i++) {
         const struct ek_pool_model *m = ek_pool_model(d->pool, i);
-        if (m->alias || ek_cost_price(&d->config->prices, m->name)->output_pico >= a->price.output_pico)
-            continue;
+        if (m->alias) continue;
+        const struct ek_price_options *p = ek_cost_price(&d->config->prices, m->name, now.unix_ns);
+        if (p->output_pico >= a->price.output_pico) continue;
         uint32_t pool = m->upstream_mask ? ek_desk_pool(d->desk, m->upstream_mask) : a->pool;
         struct ek_action w;
         if (pool == a->pool || pool == EK_DESK_POOLS_MAX) continue;

@@ -270,6 +270,10 @@ bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING *
 /* False, and *error filled, when a header says what it cannot mean. */
 bool ek_door_read_wishes(const struct ek_http_head *head, struct ek_now now, struct ek_door_wishes *out,
                          struct ek_error *error);
+/* When it came, by the clock of people and ledgers; that of the place it took over. */
+uint64_t ek_door_arrived_unix_ns(const struct ek_door_request *r);
+/* What its tokens cost: decided by the time of its arrival, however long it waits or runs. */
+const struct ek_price_options *ek_door_price(const struct ek_door_request *r);
 /* PRICED with its model known: on to WAITING, or refused. */
 void ek_door_arrive(struct ek_door_request *r);
 

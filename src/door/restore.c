@@ -194,7 +194,7 @@ static bool enter(struct ek_door_restored *s)
     uint32_t index = ek_pool_find_model(d->pool, ek_str_of(s->model));
     if (index == EK_POOL_MODELS_MAX || !ek_pool_model(d->pool, index)->upstream_mask) return false;
     const struct ek_pool_model *model = ek_pool_model(d->pool, index);
-    const struct ek_price_options *p = ek_cost_price(&d->config->prices, model->name);
+    const struct ek_price_options *p = ek_door_price(r);
     uint64_t grace_ns = d->config->tiers.item[r->tier].return_grace_ns;
     r->model = (uint16_t)index;
     s->a.pool = ek_desk_pool(d->desk, model->upstream_mask);

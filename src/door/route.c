@@ -3,6 +3,9 @@
  * struct: lists of models, health, metrics, refusals. Nothing here looks at a body. */
 #include "door/door_state.h"
 
+#include "base/json_write.h"
+#include "policy/cost.h"
+
 enum endpoint {
     AT_NOTHING,
     AT_CHAT,
@@ -68,17 +71,41 @@ static struct ek_model_entry entry_of(const struct ek_door *d, const struct ek_p
                                    .created_s = (int64_t)d->born_unix_s};
 }
 
+/* What a request that comes now would cost, and until when that is so. */
+static void put_pricing(const struct ek_door *d, const char *model, struct ek_buf *out)
+{
+    uint64_t now_ns = ek_door_now(d).unix_ns;
+    const struct ek_price_options *p = ek_cost_price(&d->config->prices, model, now_ns);
+    int64_t until_s = ek_cost_price_until_s(&d->config->prices, model, now_ns);
+    ek_buf_printf(out, ",\"pricing\":{\"tokens\":1000000,\"cached\":%.10g,\"prompt\":%.10g,\"output\":%.10g",
+                  (double)p->cached_pico / 1e6, (double)p->prompt_pico / 1e6, (double)p->output_pico / 1e6);
+    ek_buf_lit(out, ",\"when\":");
+    if (p->when) ek_json_put_string(out, ek_str_of(p->when));
+    else ek_buf_lit(out, "null");
+    ek_buf_lit(out, ",\"until\":");
+    if (until_s != EK_ZONE_NEVER) ek_buf_i64(out, until_s);
+    else ek_buf_lit(out, "null");
+    ek_buf_char(out, '}');
+}
+
 static void reply_models(struct ek_door *d, struct ek_http_req *http)
 {
     struct ek_model_entry entry[EK_POOL_MODELS_MAX];
-    size_t count = 0;
+    size_t end[EK_POOL_MODELS_MAX], count = 0;
+    struct ek_buf pricing = ek_buf_make(EK_POOL_MODELS_MAX * 512u);
     for (uint32_t m = 0; m < ek_pool_models(d->pool); m++) {
         const struct ek_pool_model *model = ek_pool_model(d->pool, m);
-        if (!model->alias) entry[count++] = entry_of(d, model);
+        if (model->alias) continue;
+        put_pricing(d, model->name, &pricing);
+        entry[count] = entry_of(d, model);
+        end[count++] = pricing.len;
     }
+    for (size_t i = 0; i < count && !pricing.failed; i++) /* now that it moves no more */
+        entry[i].extra = ek_str_make(pricing.data + (i ? end[i - 1] : 0), end[i] - (i ? end[i - 1] : 0));
     MUST(d->text.len == 0);
     ek_models_write(&d->text, entry, count);
     reply_json(d, http, 200);
+    ek_buf_free(&pricing);
 }
 
 static unsigned hex_value(char c)
@@ -124,9 +151,13 @@ static void reply_model(struct ek_door *d, struct ek_http_req *http, struct ek_s
         return;
     }
     struct ek_model_entry entry = entry_of(d, ek_pool_model(d->pool, m));
+    struct ek_buf pricing = ek_buf_make(1024);
+    put_pricing(d, ek_pool_model(d->pool, m)->name, &pricing);
+    entry.extra = ek_buf_view(&pricing);
     MUST(d->text.len == 0);
     ek_model_write(&d->text, &entry);
     reply_json(d, http, 200);
+    ek_buf_free(&pricing);
 }
 
 static void reply_ready(struct ek_door *d, struct ek_http_req *http)

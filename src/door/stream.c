@@ -268,8 +268,7 @@ static void settle_usage(struct ek_door_request *r)
     d->counters.thought_tokens += thought;
     d->counters.answer_tokens += u->completion_tokens - thought;
     const char *model = ek_pool_model(d->pool, r->model)->name;
-    int64_t cost = ek_cost_nano(ek_cost_price(&d->config->prices, model), cached,
-                                u->prompt_tokens - cached, u->completion_tokens);
+    int64_t cost = ek_cost_nano(ek_door_price(r), cached, u->prompt_tokens - cached, u->completion_tokens);
     d->counters.cost_nano += (uint64_t)cost;
     char hex[33];
     ek_door_id_hex(r, hex);

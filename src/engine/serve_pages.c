@@ -9,7 +9,8 @@
 
 static struct ek_model_entry entry(const struct ek_serve *s, const char *id)
 {
-    return (struct ek_model_entry){ek_str_of(id), EK_STR("evenkeel"), s->started_s};
+    return (struct ek_model_entry){.id = ek_str_of(id), .owned_by = EK_STR("evenkeel"),
+                                   .created_s = s->started_s};
 }
 
 /* The model by its own name first, then by the others it answers to. */

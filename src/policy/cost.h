@@ -6,8 +6,13 @@
 
 #include "policy/options.h"
 
-/* The price of `model`; the entry "*" when it has none of its own. */
-const struct ek_price_options *ek_cost_price(const struct ek_price_list *l, const char *model);
+/* The price of `model` for a request that arrives at that instant; those of "*" when it has none of its
+ * own. */
+const struct ek_price_options *ek_cost_price(const struct ek_price_list *l, const char *model,
+                                             uint64_t unix_ns);
+/* The first instant (seconds since 1970) after this one at which that answer is another, which may be sooner
+ * than the hours of the price itself end; EK_ZONE_NEVER: not within forty days. */
+int64_t ek_cost_price_until_s(const struct ek_price_list *l, const char *model, uint64_t unix_ns);
 
 /* Nano-units, at most INT64_MAX (saturating: no count of tokens makes it wrap). */
 int64_t ek_cost_nano(const struct ek_price_options *price, uint64_t cached_tokens,

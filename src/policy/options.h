@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What the desk is told by the YAML file: sections `queue`, `tiers` and `prices`. Plain data, filled by
- * config (defaults, ranges, texts: config/table.c). Money is int64 pico-units of the configured
- * currency per token, the one unit of work in the whole house; a price in the file is written in
- * currency per million tokens, so 0.28 there is 280000 here, exactly. */
+/* What the desk is told by the YAML file: sections `queue`, `tiers`, `hours` and `prices`. Plain data,
+ * filled by config (defaults, ranges, texts: config/table.c). Money is int64 pico-units of the configured
+ * currency per token, the one unit of work in the whole house; a price in the file is written in currency
+ * per million tokens, so 0.28 there is 280000 here, exactly. */
 #ifndef EK_POLICY_OPTIONS_H
 #define EK_POLICY_OPTIONS_H
+
+#include "base/hours.h"
+#include "base/strlist.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,10 +36,21 @@ struct ek_tier_options {
     uint64_t delay_target_ns;     /* thinking is shortened when the wait is longer; 0: never */
 };
 
+/* Hours that a price can be bound to. */
+struct ek_hours_options {
+    const char *name;
+    const char *zone; /* never NULL: "UTC" */
+    struct ek_strlist days, times, except;
+    const struct ek_hours *hours; /* made by config of all that; never NULL */
+};
+
 /* The price of one model's tokens. `model` is a public model name or "*" for all others; the entry "*"
- * always exists (config adds a default: it is the measure of work for those who bill nobody). */
+ * always exists (config adds a default: it is the measure of work for those who bill nobody). A model may
+ * have several entries: the first whose hours hold counts, else the one without, which it always has. */
 struct ek_price_options {
     const char *model;
+    const char *when;             /* name of its hours; NULL: always */
+    const struct ek_hours *hours; /* those; NULL: always */
     int64_t cached_pico; /* prompt token found in the cache */
     int64_t prompt_pico; /* prompt token computed */
     int64_t output_pico; /* token generated, thinking included */
@@ -45,6 +59,11 @@ struct ek_price_options {
 struct ek_tier_list {
     const struct ek_tier_options *item;
     size_t count; /* >= 1 */
+};
+
+struct ek_hours_list {
+    const struct ek_hours_options *item;
+    size_t count;
 };
 
 struct ek_price_list {

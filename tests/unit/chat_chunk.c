@@ -112,12 +112,12 @@ static void writes_whole_answers(void **state)
 static void writes_models(void **state)
 {
     (void)state;
-    const struct ek_model_entry models[] = {{EK_STR("a"), EK_STR("me"), 5}, {EK_STR("b"), EK_STR("me"),
-        6}};
+    const struct ek_model_entry models[] = {{EK_STR("a"), EK_STR("me"), 5, EK_STR("")},
+                                            {EK_STR("b"), EK_STR("me"), 6, EK_STR(",\"x\":1")}};
     ek_models_write(&out, models, 2);
     wrote("{\"object\":\"list\",\"data\":[{\"id\":\"a\",\"object\":\"model\",\"created\":5,"
         "\"owned_by\":\"me\"},"
-          "{\"id\":\"b\",\"object\":\"model\",\"created\":6,\"owned_by\":\"me\"}]}");
+          "{\"id\":\"b\",\"object\":\"model\",\"created\":6,\"owned_by\":\"me\",\"x\":1}]}");
     ek_models_write(&out, NULL, 0);
     wrote("{\"object\":\"list\",\"data\":[]}");
 }

@@ -85,7 +85,10 @@ static void test_round_trip(void **state)
         "listen: [\"[::1]:80\", unix:/tmp/s, 0.0.0.0:0]\nmodel: {file: /m/Demo.gguf, aliases: [a, b]}\n"
         "upstreams:\n  - {url: http://h:1, models: [x=y, z], slots: 3}\n  - url: https://api/v1\n"
         "engine: {slots: 3, kv_type: f32, isa: avx2}\nwaiting: {change: 12.5%, comment: 1.5s}\n"
-        "tiers: [{name: pro, weight: 10}]\nprices: [{model: m, prompt: 0.28, output: 1.000001}]\n",
+        "tiers: [{name: pro, weight: 10}]\nprices: [{model: m, prompt: 0.28, output: 1.000001}, {model: "
+        "m, when: h}]\n"
+        "hours: [{name: h, zone: UTC+8, days: mon-fri, times: [09:00-12:00, '14:00-18:00'], except: "
+        "2026-10-01}]\n",
     };
     for (size_t i = 0; i < 2; i++) {
         struct ek_config *c = good(texts[i]);
