@@ -10,6 +10,8 @@
  * may serve several threads, each with a matcher of its own. Schemes and where they come from:
  *   deepseek-v3   tokenizer.json of DeepSeek-V3 (pre_tokenizer.Sequence)
  *   deepseek-llm  tokenizer.json of DeepSeek-LLM and DeepSeek-V2
+ *   deepseek-coder  tokenizer.json of DeepSeek-Coder
+ *   gpt-2         the pattern of GPT-2's encoder.py
  *   qwen2, deepseek-r1-qwen, llama-bpe: tokenizer.json of Qwen2 and Llama 3 */
 #ifndef EK_ENGINE_PRETOK_H
 #define EK_ENGINE_PRETOK_H

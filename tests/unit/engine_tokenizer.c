@@ -5,7 +5,9 @@
 
 #include "engine_vocab.h"
 
+#include "base/buf.h"
 #include "engine/bpe.h"
+#include "engine/pretok.h"
 #include "engine/tokenizer_file.h"
 
 #include <time.h>
@@ -231,13 +233,50 @@ static void hostile_runs(const struct ek_tokenizer *t)
 static void tiny_round_trips_and_hostile_runs(void **state)
 {
     (void)state;
-    static const char *const schemes[] = {"deepseek-v3", "deepseek-llm", "qwen2", "llama-bpe"};
+    static const char *const schemes[] = {"deepseek-v3", "deepseek-llm", "deepseek-coder", "qwen2",
+                                          "llama-bpe", "gpt-2"};
     for (size_t i = 0; i < EK_COUNT(schemes); i++) {
         struct ek_tokenizer *t = tiny_make(schemes[i], merges, deepseek_markers, EK_TOKEN_CONTROL);
         round_trips(t, 1000);
         if (i < 2) hostile_runs(t);
         ek_tokenizer_free(&t);
     }
+}
+
+static bool bar_behind(void *ctx, struct ek_str piece)
+{
+    struct ek_buf *out = ctx;
+    ek_buf_str(out, piece);
+    ek_buf_lit(out, "|");
+    return true;
+}
+
+/* Of two schemes no vocabulary is at hand, so their cuts are shown as such. */
+static void cuts_as_the_scheme_says(void **state)
+{
+    (void)state;
+    static const struct { const char *scheme, *text, *pieces; } cases[] = {
+        {"gpt-2", "I've 2024  apples,\n don't!", "I|'ve| 2024| | apples|,|\n| don|'t|!|"},
+        {"gpt-2", "THEY'RE \t x", "THEY|'|RE| \t| x|"},
+        {"gpt-2", "\n\n\u4f60\u597d\uff0c\u00e9t\u00e9", "\n|\n|\u4f60\u597d|\uff0c|\u00e9t\u00e9|"},
+        {"deepseek-coder", "def f(x):\r\n  return 42", "def| f|(|x|):|\r|\n| | return| |4|2|"},
+        {"deepseek-coder", "\u4f60\u597d\uff0cworld 3.14", "\u4f60\u597d|\uff0c|world| |3|.|1|4|"},
+    };
+    struct ek_matcher *m = ek_matcher_new();
+    for (size_t i = 0; i < EK_COUNT(cases); i++) {
+        struct ek_buf out = ek_buf_make(1000);
+        struct ek_pretok *p = NULL;
+        uint64_t misses = 0;
+        assert_int_equal(ek_pretok_new(&p, ek_str_of(cases[i].scheme)), EK_OK);
+        assert_true(ek_pretok_cut(p, m, ek_str_of(cases[i].text), bar_behind, &out, &misses));
+        ek_buf_put(&out, "", 1);
+        assert_false(out.failed);
+        assert_string_equal(out.data, cases[i].pieces);
+        assert_int_equal(misses, 0);
+        ek_pretok_free(&p);
+        ek_buf_free(&out);
+    }
+    ek_matcher_free(&m);
 }
 
 static void utf8_steps(void **state)
@@ -425,6 +464,7 @@ int main(void)
         cmocka_unit_test(markers_only_where_asked),
         cmocka_unit_test(refuses_what_it_cannot_use),
         cmocka_unit_test(scan_and_heap_agree),
+        cmocka_unit_test(cuts_as_the_scheme_says),
         cmocka_unit_test(utf8_steps),
         cmocka_unit_test(tiny_round_trips_and_hostile_runs),
         cmocka_unit_test(real_ranks),
