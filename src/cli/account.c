@@ -3,6 +3,8 @@
  * door that is running sees what changed at its next refresh. Every act is written down (table act). */
 #include "cli/books.h"
 #include "cli/cli.h"
+#include "ledger/codes.h"
+#include "ledger/records.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -219,13 +221,14 @@ static int invite(struct ek_books *b)
     int64_t grant = 0;
     uint64_t uses = 1, expires = 0;
     int code = 0;
-    char token[EK_TOKEN_BYTES];
+    char token[EK_CODE_BYTES];
     const char *tier = ek_books_flag(b, "--tier");
     if (!flag_amount(b, "--grant", &grant, &code) || !flag_number(b, "--uses", &uses, &code) ||
         !flag_expires(b, &expires, &code))
         return code;
-    enum ek_status s = ek_people_invite(b->ledger, &b->secret, tier ? tier : "default", grant, uses, expires,
-                                        token);
+    struct ek_code code_wanted = {.amount = {grant, 0}, .uses = uses, .expires_unix_ns = expires};
+    snprintf(code_wanted.tier, sizeof code_wanted.tier, "%s", tier ? tier : "default");
+    enum ek_status s = ek_code_add(b->ledger, &b->secret, &code_wanted, token);
     if (s == EK_OK) s = written(b, "invite", 0);
     if (s != EK_OK) return failed(b, s, "invite");
     printf("%s\n", token);
@@ -235,16 +238,16 @@ static int invite(struct ek_books *b)
 /* A code of "-" is read from standard input: what stands in a command line, others can see. */
 static int redeem(struct ek_books *b, const char *code, const char *name)
 {
-    uint64_t account;
-    char token[EK_TOKEN_BYTES], line[EK_TOKEN_BYTES + 2] = "";
+    struct ek_redeemed got;
+    char line[EK_CODE_BYTES + 2] = "";
     if (strcmp(code, "-") == 0) {
         if (!fgets(line, sizeof line, stdin)) return ek_books_refused("the code", "");
         line[strcspn(line, "\r\n")] = '\0';
         code = line;
     }
-    enum ek_status s = ek_people_redeem(b->ledger, &b->secret, ek_str_of(code), name, &account, token);
+    enum ek_status s = ek_code_join(b->ledger, &b->secret, ek_str_of(code), name, &got);
     if (s != EK_OK) return failed(b, s, "redeem");
-    printf("%s\n", token);
+    printf("%s\n", got.token);
     return 0;
 }
 

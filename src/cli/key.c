@@ -3,6 +3,7 @@
  * which needs its hash only; otherwise keys of an account in the ledger. */
 #include "cli/books.h"
 #include "cli/cli.h"
+#include "ledger/records.h"
 
 #include <sodium.h>
 #include <stdio.h>

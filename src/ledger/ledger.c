@@ -97,6 +97,7 @@ enum ek_status ek_ledger_in_transaction(struct ek_ledger *l,
 {
     enum ek_status s = EK_IO;
     MUST_OBJ(l, EK_LEDGER_MAGIC);
+    if (ek_sql_in_transaction(l->db)) return body(l, arg);
     for (int i = 0; i < TRIES_MAX; i++) {
         s = ek_sql_begin(l->db);
         if (s == EK_OK) s = body(l, arg);
@@ -106,6 +107,11 @@ enum ek_status ek_ledger_in_transaction(struct ek_ledger *l,
         if (!ek_sql_again(l->db)) return s;
     }
     return s;
+}
+
+enum ek_status ek_ledger_together(struct ek_ledger *l, ek_ledger_body_fn *body, void *arg)
+{
+    return ek_ledger_in_transaction(l, body, arg);
 }
 
 void ek_numbers_row(void *arg, const struct ek_sql_value *column, size_t count)

@@ -51,6 +51,10 @@ EK_CHECKED enum ek_status ek_ledger_open(const struct ek_ledger_options *o, stru
 void ek_ledger_close(struct ek_ledger **l);
 const char *ek_ledger_why(const struct ek_ledger *l);
 bool ek_ledger_lost(const struct ek_ledger *l);
+/* Several functions of this room as one transaction: all of them, or none. `body` calls them, returns the
+ * first status that is not EK_OK, and may be run again after a clash with another writer. */
+typedef enum ek_status ek_ledger_body_fn(struct ek_ledger *l, void *arg);
+EK_CHECKED enum ek_status ek_ledger_together(struct ek_ledger *l, ek_ledger_body_fn *body, void *arg);
 struct ek_sql *ek_ledger_sql(struct ek_ledger *l); /* for the other files of this room */
 uint64_t ek_ledger_now_ns(struct ek_ledger *l);    /* the database's clock: one for all doors */
 

@@ -4,6 +4,7 @@
 #define EK_LEDGER_LEDGER_INSIDE_H
 
 #include "ledger/ledger.h"
+#include "ledger/people.h"
 #include "ledger/sql.h"
 
 #define EK_LEDGER_MAGIC 0x1ed6e5u
@@ -18,7 +19,8 @@ struct ek_ledger {
 };
 
 /* One transaction around `body`: begin, body, commit; rolled back on any failure, tried again (up to four
- * times) on a clash with another writer. */
+ * times) on a clash with another writer. Within another one's body it is a part of that one, which must
+ * then fail when the part does. */
 enum ek_status ek_ledger_in_transaction(struct ek_ledger *l,
                                         enum ek_status (*body)(struct ek_ledger *l, void *arg),
                                         void *arg);
@@ -42,6 +44,14 @@ enum ek_status ek_ledger_version(struct ek_ledger *l, int64_t *version);
 
 /* ek_ledger_account_add inside a transaction. */
 enum ek_status ek_ledger_account_put(struct ek_ledger *l, const char *name, const char *tier, uint64_t *id);
+
+/* A fresh token, and the row that remembers it; and that row into the database, inside a transaction. */
+void ek_people_key_make(const struct ek_secret *secret, struct ek_key_row *k, char token[EK_TOKEN_BYTES]);
+enum ek_status ek_people_key_put(struct ek_ledger *l, const struct ek_key_row *k);
+uint64_t ek_people_id(void);                     /* random, positive in every language */
+bool ek_people_list_is_good(const char *list);
+/* A column's text into a C string, cut at cap. */
+void ek_column_text(const struct ek_sql_value *column, char *out, size_t cap);
 
 /* Rows of numbers: into arg, an array of `max` int64 that begins with how many it holds. */
 struct ek_numbers {

@@ -57,6 +57,25 @@ static const char *const steps[] = {
     "  uses BIGINT NOT NULL CHECK (uses >= 0), expires_ns BIGINT NOT NULL, created_ns BIGINT NOT NULL);"
     "CREATE TABLE act (at_ns BIGINT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,"
     "  account BIGINT NOT NULL)",
+
+    /* 3: codes (an invitation makes an account, a voucher tops one up); acts in one order; and answers that
+     * were given under a name of the asker's, to be given again. */
+    "CREATE TABLE code (hash BYTEA PRIMARY KEY, id BIGINT NOT NULL UNIQUE, kind BIGINT NOT NULL,"
+    "  tier TEXT NOT NULL, granted_nano BIGINT NOT NULL, topped_nano BIGINT NOT NULL,"
+    "  uses BIGINT NOT NULL CHECK (uses >= 0), expires_ns BIGINT NOT NULL, created_ns BIGINT NOT NULL,"
+    "  note TEXT NOT NULL);"
+    "INSERT INTO code SELECT hash, created_ns, 0, tier, granted_nano, 0, uses, expires_ns, created_ns, ''"
+    "  FROM invite;"
+    "DROP TABLE invite;"
+    "CREATE TABLE redemption (code BYTEA NOT NULL, account BIGINT NOT NULL, at_ns BIGINT NOT NULL,"
+    "  PRIMARY KEY (code, account));"
+    "ALTER TABLE act ADD COLUMN seq BIGINT NOT NULL DEFAULT 0;"
+    "UPDATE act SET seq = (SELECT COUNT(*) FROM act b WHERE b.at_ns <= act.at_ns);"
+    "UPDATE ledger_clock SET version = version + (SELECT COUNT(*) FROM act);"
+    "CREATE INDEX act_seq ON act (seq);"
+    "CREATE TABLE answer (name BYTEA PRIMARY KEY, asked BYTEA NOT NULL, status BIGINT NOT NULL,"
+    "  said TEXT NOT NULL, at_ns BIGINT NOT NULL);"
+    "CREATE INDEX answer_at ON answer (at_ns)",
 };
 
 int64_t ek_migrate_newest(void) { return (int64_t)EK_COUNT(steps); }

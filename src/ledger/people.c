@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Statements about accounts, keys and invitations. */
+/* Statements about accounts and keys. */
 #include "ledger/people.h"
 
 #include "base/utf8.h"
@@ -17,7 +17,7 @@ bool ek_name_is_good(struct ek_str name)
     return good;
 }
 
-static bool list_is_good(const char *list)
+bool ek_people_list_is_good(const char *list)
 {
     size_t len = strlen(list);
     bool good = len <= EK_PEOPLE_LIST_MAX;
@@ -25,7 +25,7 @@ static bool list_is_good(const char *list)
     return good;
 }
 
-static uint64_t random_id(void)
+uint64_t ek_people_id(void)
 {
     uint64_t random;
     randombytes_buf(&random, sizeof random);
@@ -37,6 +37,11 @@ static void copy_text(char *out, size_t cap, struct ek_str s)
     size_t len = s.len < cap - 1 ? s.len : cap - 1;
     if (len) memcpy(out, s.data, len);
     out[len] = '\0';
+}
+
+void ek_column_text(const struct ek_sql_value *column, char *out, size_t cap)
+{
+    copy_text(out, cap, column->bytes);
 }
 
 /* ---- accounts -------------------------------------------------------------------------------- */
@@ -93,6 +98,15 @@ enum ek_status ek_people_accounts(struct ek_ledger *l, uint64_t version, uint64_
                       " ORDER BY version LIMIT $2", v, 2, account_row, &r);
 }
 
+enum ek_status ek_people_accounts_named(struct ek_ledger *l, const char *after, uint64_t max,
+                                        ek_account_row_fn *fn, void *arg)
+{
+    struct account_rows r = {fn, arg, 0};
+    struct ek_sql_value v[] = {ek_sql_cstr(after), ek_sql_number((int64_t)max)};
+    return ek_sql_run(l->db, "SELECT " ACCOUNT_COLUMNS " FROM account WHERE name > $1"
+                      " ORDER BY name LIMIT $2", v, 2, account_row, &r);
+}
+
 static enum ek_status change_body(struct ek_ledger *l, void *arg)
 {
     const struct ek_account_row *r = arg;
@@ -116,8 +130,9 @@ static enum ek_status change_body(struct ek_ledger *l, void *arg)
 
 enum ek_status ek_people_change(struct ek_ledger *l, const struct ek_account_row *row)
 {
-    if (!ek_name_is_good(ek_str_of(row->tier)) || !list_is_good(row->models) ||
-        !list_is_good(row->addresses) || row->limits.budget_day_nano < 0 || row->limits.budget_month_nano < 0)
+    if (!ek_name_is_good(ek_str_of(row->tier)) || !ek_people_list_is_good(row->models) ||
+        !ek_people_list_is_good(row->addresses) || row->limits.budget_day_nano < 0 ||
+        row->limits.budget_month_nano < 0)
         return EK_INVALID;
     struct ek_account_row copy = *row;
     return ek_ledger_in_transaction(l, change_body, &copy);
@@ -171,8 +186,18 @@ enum ek_status ek_people_keys(struct ek_ledger *l, uint64_t version, uint64_t ma
                       " ORDER BY version LIMIT $2", v, 2, key_row, &r);
 }
 
+enum ek_status ek_people_keys_of(struct ek_ledger *l, uint64_t account, uint64_t after, uint64_t max,
+                                 ek_key_row_fn *fn, void *arg)
+{
+    struct key_rows r = {fn, arg, 0};
+    struct ek_sql_value v[] = {ek_sql_number((int64_t)account), ek_sql_number((int64_t)after),
+                               ek_sql_number((int64_t)max)};
+    return ek_sql_run(l->db, "SELECT " KEY_COLUMNS " FROM api_key WHERE account = $1 AND id > $2"
+                      " ORDER BY id LIMIT $3", v, 3, key_row, &r);
+}
+
 /* Inside a transaction. */
-static enum ek_status put_key(struct ek_ledger *l, const struct ek_key_row *k)
+enum ek_status ek_people_key_put(struct ek_ledger *l, const struct ek_key_row *k)
 {
     int64_t version = 0;
     enum ek_status s = ek_ledger_version(l, &version);
@@ -189,15 +214,15 @@ static enum ek_status put_key(struct ek_ledger *l, const struct ek_key_row *k)
 
 static enum ek_status add_body(struct ek_ledger *l, void *arg)
 {
-    return put_key(l, arg);
+    return ek_people_key_put(l, arg);
 }
 
 /* A fresh token and the row that remembers it. */
-static void make_key(const struct ek_secret *secret, struct ek_key_row *k, char token[EK_TOKEN_BYTES])
+void ek_people_key_make(const struct ek_secret *secret, struct ek_key_row *k, char token[EK_TOKEN_BYTES])
 {
     ek_token_make("sk-ek-", token);
     ek_token_hash(secret, ek_str_of(token), k->hash);
-    k->id = random_id();
+    k->id = ek_people_id();
 }
 
 enum ek_status ek_people_key_add(struct ek_ledger *l, const struct ek_secret *secret, uint64_t account,
@@ -209,7 +234,7 @@ enum ek_status ek_people_key_add(struct ek_ledger *l, const struct ek_secret *se
     if (*end_user && !ek_name_is_good(ek_str_of(end_user))) return EK_INVALID;
     copy_text(k.name, sizeof k.name, ek_str_of(name));
     copy_text(k.end_user, sizeof k.end_user, ek_str_of(end_user));
-    make_key(secret, &k, token);
+    ek_people_key_make(secret, &k, token);
     *id = k.id;
     return ek_ledger_in_transaction(l, add_body, &k);
 }
@@ -264,7 +289,7 @@ static enum ek_status rotate_body(struct ek_ledger *l, void *arg)
     memcpy(fresh.end_user, old.end_user, sizeof fresh.end_user);
     a->old.expires_unix_ns = now + a->overlap_ns;
     s = end_body(l, &a->old);
-    return s == EK_OK ? put_key(l, &fresh) : s;
+    return s == EK_OK ? ek_people_key_put(l, &fresh) : s;
 }
 
 enum ek_status ek_people_key_rotate(struct ek_ledger *l, const struct ek_secret *secret, uint64_t id,
@@ -272,86 +297,7 @@ enum ek_status ek_people_key_rotate(struct ek_ledger *l, const struct ek_secret 
 {
     struct rotate_ask ask = {.old = {.id = id}, .overlap_ns = overlap_ns};
     MUST(overlap_ns < UINT64_C(1) << 62);
-    make_key(secret, &ask.fresh, token);
+    ek_people_key_make(secret, &ask.fresh, token);
     *new_id = ask.fresh.id;
     return ek_ledger_in_transaction(l, rotate_body, &ask);
-}
-
-/* ---- invitations ------------------------------------------------------------------------------ */
-
-enum ek_status ek_people_invite(struct ek_ledger *l, const struct ek_secret *secret, const char *tier,
-                                int64_t granted_nano, uint64_t uses, uint64_t expires_unix_ns,
-                                char code[EK_TOKEN_BYTES])
-{
-    uint8_t hash[EK_TOKEN_HASH_BYTES];
-    if (!ek_name_is_good(ek_str_of(tier)) || granted_nano < 0 || granted_nano > EK_MONEY_MAX || uses == 0)
-        return EK_INVALID;
-    ek_token_make("ek-invite-", code);
-    ek_token_hash(secret, ek_str_of(code), hash);
-    struct ek_sql_value v[] = {ek_sql_bytes(hash, sizeof hash), ek_sql_cstr(tier),
-                               ek_sql_number(granted_nano),
-                               ek_sql_number((int64_t)(uses < INT32_MAX ? uses : INT32_MAX)),
-                               ek_sql_number((int64_t)expires_unix_ns),
-                               ek_sql_number((int64_t)ek_ledger_now_ns(l))};
-    return ek_sql_run(l->db, "INSERT INTO invite VALUES ($1, $2, $3, $4, $5, $6)", v, EK_COUNT(v), NULL,
-                      NULL);
-}
-
-struct redeem_ask {
-    uint8_t hash[EK_TOKEN_HASH_BYTES];
-    const char *name;
-    struct ek_key_row key;
-    char tier[EK_LEDGER_NAME_MAX + 1];
-    int64_t granted_nano;
-    bool found;
-};
-
-static void invite_row(void *arg, const struct ek_sql_value *c, size_t count)
-{
-    struct redeem_ask *a = arg;
-    MUST(count == 2);
-    copy_text(a->tier, sizeof a->tier, c[0].bytes);
-    a->granted_nano = c[1].number;
-    a->found = true;
-}
-
-static enum ek_status redeem_body(struct ek_ledger *l, void *arg)
-{
-    struct redeem_ask *a = arg;
-    struct ek_sql_value v[] = {ek_sql_bytes(a->hash, sizeof a->hash),
-                               ek_sql_number((int64_t)ek_ledger_now_ns(l))};
-    a->found = false;
-    enum ek_status s = ek_sql_run(l->db, "UPDATE invite SET uses = uses - 1 WHERE hash = $1 AND uses > 0"
-                                  " AND (expires_ns = 0 OR expires_ns > $2) RETURNING tier, granted_nano",
-                                  v, 2, invite_row, a);
-    if (s == EK_OK && !a->found) return EK_ABSENT;
-    if (s == EK_OK) s = ek_ledger_account_put(l, a->name, a->tier, &a->key.account);
-    if (s == EK_OK) s = put_key(l, &a->key);
-    struct ek_money gift = {a->granted_nano, 0};
-    if (s == EK_OK && a->granted_nano > 0) {
-        s = ek_ledger_entry(l, ek_id_random(), a->key.account, "pay", 0, NULL, gift, "invitation");
-        if (s == EK_OK) s = ek_ledger_add(l, a->key.account, gift, a->granted_nano, 0, 0);
-    }
-    return s;
-}
-
-enum ek_status ek_people_redeem(struct ek_ledger *l, const struct ek_secret *secret, struct ek_str code,
-                                const char *name, uint64_t *account, char token[EK_TOKEN_BYTES])
-{
-    struct redeem_ask ask = {.name = name};
-    if (!ek_name_is_good(ek_str_of(name))) return EK_INVALID;
-    ek_token_hash(secret, code, ask.hash);
-    make_key(secret, &ask.key, token);
-    copy_text(ask.key.name, sizeof ask.key.name, EK_STR("first"));
-    enum ek_status s = ek_ledger_in_transaction(l, redeem_body, &ask);
-    *account = ask.key.account;
-    if (s != EK_OK) sodium_memzero(token, EK_TOKEN_BYTES);
-    return s;
-}
-
-enum ek_status ek_people_act(struct ek_ledger *l, const char *who, const char *what, uint64_t account)
-{
-    struct ek_sql_value v[] = {ek_sql_number((int64_t)ek_ledger_now_ns(l)), ek_sql_cstr(who),
-                               ek_sql_cstr(what), ek_sql_number((int64_t)account)};
-    return ek_sql_run(l->db, "INSERT INTO act VALUES ($1, $2, $3, $4)", v, EK_COUNT(v), NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Accounts with their limits, keys and invitations, as stored. Synchronous, like ledger.h, and with its
+/* Accounts with their limits, and keys, as stored. Synchronous, like ledger.h, and with its
  * statuses. A door does not look here for each request: it holds a keyring (keyring.h) and asks for changes.
  *
  * Names (of accounts, keys, tiers) are 1 to 64 printable ASCII characters without blanks, quotes, backslash,
@@ -59,6 +59,13 @@ EK_CHECKED enum ek_status ek_people_accounts(struct ek_ledger *l, uint64_t versi
 EK_CHECKED enum ek_status ek_people_keys(struct ek_ledger *l, uint64_t version, uint64_t max,
                                          ek_key_row_fn *fn, void *arg);
 
+/* In the order of their names, behind the name `after` ("": from the beginning). */
+EK_CHECKED enum ek_status ek_people_accounts_named(struct ek_ledger *l, const char *after, uint64_t max,
+                                                   ek_account_row_fn *fn, void *arg);
+/* Keys of one account in the order of their ids, behind the id `after`, the ended ones too. */
+EK_CHECKED enum ek_status ek_people_keys_of(struct ek_ledger *l, uint64_t account, uint64_t after,
+                                            uint64_t max, ek_key_row_fn *fn, void *arg);
+
 /* ---- keys ------------------------------------------------------------------------------------ */
 
 /* A new key; `token` is shown to whoever asked and kept nowhere. expires_unix_ns 0: never. */
@@ -73,22 +80,5 @@ EK_CHECKED enum ek_status ek_people_key_rotate(struct ek_ledger *l, const struct
                                                uint64_t id, uint64_t overlap_ns, char token[EK_TOKEN_BYTES],
                                                uint64_t *new_id);
 EK_CHECKED enum ek_status ek_people_key(struct ek_ledger *l, uint64_t id, struct ek_key_row *out);
-
-/* ---- invitations ------------------------------------------------------------------------------ */
-
-/* A code that makes up to `uses` accounts of a tier, each with a gift. */
-EK_CHECKED enum ek_status ek_people_invite(struct ek_ledger *l, const struct ek_secret *secret,
-                                           const char *tier, int64_t granted_nano, uint64_t uses,
-                                           uint64_t expires_unix_ns, char code[EK_TOKEN_BYTES]);
-/* Redeem one: an account of that name with its first key, in one transaction. EK_ABSENT: no such code, used
- * up, or expired (which of them is not said); EK_INVALID: the name exists or is none. */
-EK_CHECKED enum ek_status ek_people_redeem(struct ek_ledger *l, const struct ek_secret *secret,
-                                           struct ek_str code, const char *name, uint64_t *account,
-                                           char token[EK_TOKEN_BYTES]);
-
-/* ---- what administrators did ------------------------------------------------------------------ */
-
-EK_CHECKED enum ek_status ek_people_act(struct ek_ledger *l, const char *who, const char *what,
-                                        uint64_t account);
 
 #endif

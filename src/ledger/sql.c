@@ -133,6 +133,7 @@ void ek_sql_patience(struct ek_sql *db, int64_t ms)
 const char *ek_sql_why(const struct ek_sql *db) { return db->why; }
 bool ek_sql_lost(const struct ek_sql *db) { return db->lost; }
 bool ek_sql_again(const struct ek_sql *db) { return db->again; }
+bool ek_sql_in_transaction(const struct ek_sql *db) { return db->in_transaction; }
 bool ek_sql_is_postgres(const struct ek_sql *db) { return db->is_postgres; }
 
 static void take_number(void *arg, const struct ek_sql_value *column, size_t count)

@@ -21,7 +21,7 @@
 #define EK_SQL_PATIENCE_MS 10000
 #define EK_SQL_PATIENCE_LONG_MS (3600 * 1000)
 #define EK_SQL_ARGS_MAX 24u
-#define EK_SQL_STATEMENTS_MAX 96u
+#define EK_SQL_STATEMENTS_MAX 128u
 #define EK_SQL_EACH_MAX 512u /* rows of arguments in one ek_sql_each */
 
 struct ek_sql;
@@ -81,6 +81,7 @@ void ek_sql_patience(struct ek_sql *db, int64_t ms);
 const char *ek_sql_why(const struct ek_sql *db); /* of the last failure; never NULL */
 bool ek_sql_lost(const struct ek_sql *db);       /* nothing will work until it is opened again */
 bool ek_sql_again(const struct ek_sql *db);      /* the last failure was a clash with another writer */
+bool ek_sql_in_transaction(const struct ek_sql *db);
 bool ek_sql_is_postgres(const struct ek_sql *db);
 int64_t ek_sql_clock_ns(struct ek_sql *db);      /* the database's own clock, unix_ns; 0: it is away */
 

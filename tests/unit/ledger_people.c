@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Accounts, keys and invitations, on both databases, and the keyring that a door asks. */
+/* Accounts and keys, on both databases, and the keyring that a door asks. */
 #include "cm.h"
 
 #include "ledger/keyring.h"
+#include "ledger/records.h"
 #include "pg_cluster.h"
 
 #include <sodium.h>
@@ -143,36 +144,6 @@ static void limits_of_accounts(bool postgres)
     ek_ledger_close(&l);
 }
 
-static void invitations(bool postgres)
-{
-    struct ek_ledger *l = open_fresh(postgres);
-    struct ek_keyring *k = ek_keyring_new(&secret, 3);
-    char code[EK_TOKEN_BYTES], token[EK_TOKEN_BYTES];
-    uint64_t account;
-    struct ek_balance b;
-    assert_int_equal(ek_people_invite(l, &secret, "free", 500, 2, 0, code), EK_OK);
-    struct ek_str c = ek_str_of(code);
-    assert_int_equal(ek_people_redeem(l, &secret, EK_STR("ek-invite-no"), "bob", &account, token), EK_ABSENT);
-    assert_int_equal(ek_people_redeem(l, &secret, c, "bob", &account, token), EK_OK);
-    assert_int_equal(ek_ledger_balance(l, account, &b), EK_OK);
-    assert_int_equal(b.free.granted_nano, 500);
-    refresh(l, k);
-    assert_int_equal(ask(l, k, token), EK_REASON_NONE);
-    /* A name that is taken does not use the code up. */
-    assert_int_equal(ek_people_redeem(l, &secret, c, "bob", &account, token), EK_INVALID);
-    assert_int_equal(token[0], '\0');
-    assert_int_equal(ek_people_redeem(l, &secret, c, "cleo", &account, token), EK_OK);
-    assert_int_equal(ek_people_redeem(l, &secret, c, "dan", &account, token), EK_ABSENT);
-    assert_int_equal(ek_people_invite(l, &secret, "free", 500, 2, ek_ledger_now_ns(l) - 1, code), EK_OK);
-    assert_int_equal(ek_people_redeem(l, &secret, ek_str_of(code), "eve", &account, token), EK_ABSENT);
-    struct ek_audit a;
-    assert_int_equal(ek_ledger_audit(l, &a), EK_OK);
-    assert_int_equal(a.wrong, 0);
-    assert_int_equal(a.accounts, 2);
-    ek_keyring_free(&k);
-    ek_ledger_close(&l);
-}
-
 #define BOTH(f) \
     static void f##_sqlite(void **state) \
     { \
@@ -188,7 +159,6 @@ static void invitations(bool postgres)
 
 BOTH(lives_of_keys)
 BOTH(limits_of_accounts)
-BOTH(invitations)
 
 static void lists(void **state)
 {
@@ -272,7 +242,6 @@ int main(void)
         cmocka_unit_test(lists), cmocka_unit_test(secrets), cmocka_unit_test(many_keys),
         cmocka_unit_test(lives_of_keys_sqlite), cmocka_unit_test(lives_of_keys_postgres),
         cmocka_unit_test(limits_of_accounts_sqlite), cmocka_unit_test(limits_of_accounts_postgres),
-        cmocka_unit_test(invitations_sqlite), cmocka_unit_test(invitations_postgres),
     };
     MUST(sodium_init() >= 0);
     randombytes_buf(&secret, sizeof secret);
