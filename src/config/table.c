@@ -71,7 +71,7 @@ static const struct ek_option engine_options[] = {
      .restart = RESTART, .text = "Threads that compute; 0: the CPUs there are, at most 8."},
     {"activations", NULL, EK_OPTION_ENUM, FIELD(ek_engine_options, activation), 0, 0, "q8",
      activations, .restart = RESTART,
-     .text = "Number format of what meets Q8_0 weights; f32 is slower and exact."},
+     .text = "Number format of what meets quantised feed-forward weights; f32 is slower and exact."},
     {"isa", NULL, EK_OPTION_STRING, FIELD(ek_engine_options, isa), 1, 16, "auto", isas,
      .restart = RESTART, .text = "Instruction set of the kernels; auto: the best this machine has."},
 };

@@ -63,7 +63,7 @@ static void own_experts(struct ek_forward *f)
     bool all_rounded = f->rounding && s->embd % EK_Q8_BLOCK == 0;
     for (uint32_t l = s->dense_layers; l < s->layers; l++) {
         const struct ek_ffn *e = &f->model->layers[l].experts;
-        all_rounded = all_rounded && e->gate.type == EK_GGML_Q8_0 && e->up.type == EK_GGML_Q8_0;
+        all_rounded = all_rounded && ek_weight_takes_q8(e->gate.type) && ek_weight_takes_q8(e->up.type);
     }
     f->router = own_floats(f, M, larger(s->experts, 1));
     f->chosen = own(f, entries, sizeof *f->chosen);
@@ -143,22 +143,8 @@ uint64_t ek_forward_scratch_bytes(const struct ek_forward *f) { return f->owned_
 void ek_forward_product(const struct ek_forward *f, const struct ek_matrix *w, size_t index,
                         size_t from, size_t n, struct act a, size_t m, float *y, size_t y_stride)
 {
-    const uint8_t *rows = w->data + index * w->matrix_bytes + from * w->row_bytes;
-    size_t bytes = w->row_bytes, cols = w->cols;
-    MUST(index < w->count && from + n <= w->rows);
-    switch ((enum ek_ggml_type)w->type) {
-    case EK_GGML_F32: f->k->matmul_f32(y, y_stride, a.x, a.x_stride, m, rows, bytes, n, cols); return;
-    case EK_GGML_F16: f->k->matmul_f16(y, y_stride, a.x, a.x_stride, m, rows, bytes, n, cols); return;
-    case EK_GGML_BF16: f->k->matmul_bf16(y, y_stride, a.x, a.x_stride, m, rows, bytes, n, cols); return;
-    case EK_GGML_Q8_0:
-        if (a.q) {
-            f->k->matmul_q8(y, y_stride, a.q, a.q_stride, m, rows, bytes, n, cols);
-        } else {
-            f->k->matmul_q8_0(y, y_stride, a.x, a.x_stride, m, rows, bytes, n, cols);
-        }
-        return;
-    }
-    WRONG("a weight type that no model can be bound with");
+    struct ek_weight_rows rows = {a.x, a.x_stride, a.q, a.q_stride, m};
+    ek_weight_product(f->k, w, index, from, n, &rows, y, y_stride);
 }
 
 struct linear_part {
@@ -190,25 +176,12 @@ void ek_forward_linear(struct ek_forward *f, const struct ek_matrix *w, struct a
     ek_team_run(f->team, linear_chunk, &part, ek_team_chunks(f->team, work, w->rows / COL_GRAIN));
 }
 
-static void widen_row(const struct ek_kernels *k, const struct ek_matrix *w, size_t row, float *out)
-{
-    const uint8_t *at = w->data + row * w->row_bytes;
-    MUST(row < w->rows);
-    switch ((enum ek_ggml_type)w->type) {
-    case EK_GGML_F32: k->row_f32(out, at, w->cols); return;
-    case EK_GGML_F16: k->row_f16(out, at, w->cols); return;
-    case EK_GGML_BF16: k->row_bf16(out, at, w->cols); return;
-    case EK_GGML_Q8_0: k->row_q8_0(out, at, w->cols); return;
-    }
-    WRONG("a weight type that no model can be bound with");
-}
-
 /* Embed a token and prepare the angles of its position. */
 static void begin_row(struct ek_forward *f, size_t r, uint32_t id)
 {
     const struct ek_shape *s = &f->model->shape;
     MUST(id < s->vocab);
-    widen_row(f->k, &f->model->embd, id, f->x + r * s->embd);
+    ek_weight_row(f->k, &f->model->embd, 0, id, f->x + r * s->embd);
     for (size_t i = 0; i < s->rope / 2; i++) {
         double angle = (double)f->place[r].position * f->model->rope_freq[i];
         f->cs[r * s->rope + 2 * i] = (float)cos(angle);

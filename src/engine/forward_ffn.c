@@ -82,8 +82,8 @@ static void gather_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned me
 static struct act hidden_of(const struct ek_forward *f, const struct unit *u)
 {
     struct act a = {.x = f->gate + u->hidden_at, .x_stride = u->hidden};
-    if (f->rounding && u->hidden % EK_Q8_BLOCK == 0 && u->ffn->down.type == EK_GGML_Q8_0) {
-        /* hidden_at is a multiple of 32 whenever all widths are; Q8_0 down weights make them so. */
+    if (f->rounding && u->hidden % EK_Q8_BLOCK == 0 && ek_weight_takes_q8(u->ffn->down.type)) {
+        /* hidden_at is a multiple of 32 whenever all widths are; such down weights make them so. */
         a.q = f->hidden_q + u->hidden_at / EK_Q8_BLOCK;
         a.q_stride = u->hidden / EK_Q8_BLOCK;
     }

@@ -10,7 +10,7 @@
 
 #define FORWARD_MAGIC 0xf0a3a4d5u
 
-/* Rows ready to be multiplied: as floats, and (q not NULL) also rounded to int8 blocks, which Q8_0
+/* Rows ready to be multiplied: as floats, and (q not NULL) also rounded to int8 blocks, which quantised
  * weights then prefer. Only the inputs of feed-forward networks are ever rounded: there most of the
  * weights are. Rounding before attention and the output matrix too was measured on the golden models:
  * five times the divergence from the reference (micro-v3: KL 0.124 instead of 0.023). */
@@ -57,7 +57,7 @@ struct ek_forward {
     const struct ek_kernels *k;
     struct ek_kv *kv;
     struct ek_team *team;
-    bool rounding; /* activations are rounded to int8 before Q8_0 weights */
+    bool rounding; /* activations are rounded to int8 before quantised weights */
     uint32_t rows_max, logit_rows_max;
 
     const struct ek_segment *segments; /* of this step */

@@ -42,10 +42,9 @@ enum ek_gguf_type {
 /* Types of tensor elements that this version computes with. Other known types are accepted by the
  * loader (ek_ggml_type_name names them) and refused by whoever has to compute. */
 enum ek_ggml_type {
-    EK_GGML_F32 = 0,
-    EK_GGML_F16 = 1,
-    EK_GGML_Q8_0 = 8,
-    EK_GGML_BF16 = 30,
+    EK_GGML_F32 = 0, EK_GGML_F16 = 1, EK_GGML_Q4_0 = 2, EK_GGML_Q4_1 = 3, EK_GGML_Q5_0 = 6,
+    EK_GGML_Q5_1 = 7, EK_GGML_Q8_0 = 8, EK_GGML_Q4_K = 12, EK_GGML_Q5_K = 13, EK_GGML_Q6_K = 14,
+    EK_GGML_IQ4_NL = 20, EK_GGML_IQ4_XS = 23, EK_GGML_BF16 = 30,
 };
 
 struct ek_gguf_value {

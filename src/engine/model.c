@@ -179,11 +179,6 @@ static const struct ek_gguf_tensor *find(struct binder *b, int layer, const char
     return t;
 }
 
-static bool computable(uint32_t type)
-{
-    return type == EK_GGML_F32 || type == EK_GGML_F16 || type == EK_GGML_BF16 || type == EK_GGML_Q8_0;
-}
-
 /* `count` matrices of [rows][cols]; no data when the tensor is absent and not required. */
 static struct ek_matrix matrix(struct binder *b, int layer, const char *name, uint64_t rows,
                                uint64_t cols, uint64_t count, bool required)
@@ -196,8 +191,9 @@ static struct ek_matrix matrix(struct binder *b, int layer, const char *name, ui
                  (unsigned long long)t->ne[1], (unsigned long long)t->ne[2],
                  (unsigned long long)t->ne[3], (unsigned long long)cols, (unsigned long long)rows,
                  (unsigned long long)count);
-    } else if (!computable(t->type)) {
-        complain(b, "the tensor %.*s has type %s; F32, F16, BF16 and Q8_0 can be computed",
+    } else if (!ek_weight_computable(t->type)) {
+        complain(b, "the tensor %.*s has type %s, which cannot be computed (these can: F32, F16, BF16, "
+                 "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS)",
                  (int)t->name.len, t->name.data, ek_ggml_type_name(t->type));
     }
     if (b->failed) return (struct ek_matrix){0};
@@ -235,17 +231,6 @@ static float *derive(struct binder *b, struct ek_matrix *out, size_t rows, size_
     return f;
 }
 
-static void widen(const struct ek_matrix *w, size_t index, size_t row, float *out)
-{
-    const struct ek_kernels *k = ek_kernels_of(EK_ISA_GENERIC);
-    const uint8_t *at = w->data + index * w->matrix_bytes + row * w->row_bytes;
-    MUST(index < w->count && row < w->rows);
-    if (w->type == EK_GGML_F32) k->row_f32(out, at, w->cols);
-    if (w->type == EK_GGML_F16) k->row_f16(out, at, w->cols);
-    if (w->type == EK_GGML_BF16) k->row_bf16(out, at, w->cols);
-    if (w->type == EK_GGML_Q8_0) k->row_q8_0(out, at, w->cols);
-}
-
 /* out[i][c][r] = w[i][r][c], in f32. */
 static void transpose(struct binder *b, const struct ek_matrix *w, struct ek_matrix *out)
 {
@@ -254,7 +239,7 @@ static void transpose(struct binder *b, const struct ek_matrix *w, struct ek_mat
     float *t = row ? derive(b, out, w->cols, w->rows, w->count) : NULL;
     for (size_t i = 0; t && i < w->count; i++) {
         for (size_t r = 0; r < w->rows; r++) {
-            widen(w, i, r, row);
+            ek_weight_row(ek_kernels_of(EK_ISA_GENERIC), w, i, r, row);
             for (size_t c = 0; c < w->cols; c++) t[(i * w->cols + c) * w->rows + r] = row[c];
         }
     }

@@ -7,7 +7,6 @@
  *   E embedding   H heads   N nope part of a key   R rope part   K = N + R   V value part of a head
  *   C latent (kv_lora_rank)   Q query latent (q_lora_rank)   F expert hidden   X experts   T tokens
  *
- * A matrix is stored as ggml does: W[rows][cols], row-major, each row contiguous; y = W x.
  * Source: DeepSeek-V2 paper (2405.04434) sections 2.1-2.2, DeepSeek-V3 paper (2412.19437) section 2.1. */
 #ifndef EK_ENGINE_MODEL_H
 #define EK_ENGINE_MODEL_H
@@ -15,15 +14,7 @@
 #include "base/buf.h"
 #include "base/status.h"
 #include "engine/gguf.h"
-
-struct ek_matrix {
-    const uint8_t *data; /* NULL: the model has no such matrix */
-    uint32_t type;       /* F32, F16, BF16 or Q8_0 (enum ek_ggml_type) */
-    size_t rows, cols;
-    size_t row_bytes;
-    size_t count;        /* matrices one behind the other: heads or experts; else 1 */
-    size_t matrix_bytes; /* distance between two of them */
-};
+#include "engine/weight.h"
 
 enum ek_gate { EK_GATE_SOFTMAX = 1, EK_GATE_SIGMOID = 2 };
 

@@ -13,7 +13,7 @@ enum ek_kv_type {
 };
 
 enum ek_activation {
-    EK_ACT_Q8 = 0,  /* default: inputs of Q8_0 feed-forward weights are rounded to int8 blocks */
+    EK_ACT_Q8 = 0,  /* default: inputs of quantised feed-forward weights are rounded to int8 blocks */
     EK_ACT_F32 = 1, /* every product in f32: the arithmetic of the reference */
 };
 

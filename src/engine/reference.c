@@ -11,8 +11,6 @@
  * paper (2412.19437) eq. 12-16 (sigmoid gate, bias, groups: section 2.1.2). */
 #include "engine/reference.h"
 
-#include "kernel/half.h"
-
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,38 +21,17 @@ static float *floats(size_t n)
     return f;
 }
 
-/* One stored weight as a float. Q8_0: blocks of one binary16 scale and 32 int8. */
-static float weight(const struct ek_matrix *w, size_t index, size_t row, size_t col)
-{
-    const uint8_t *r = w->data + index * w->matrix_bytes + row * w->row_bytes;
-    uint16_t half;
-    float f;
-    switch ((enum ek_ggml_type)w->type) {
-    case EK_GGML_F32:
-        memcpy(&f, r + col * 4, 4);
-        return f;
-    case EK_GGML_F16:
-        memcpy(&half, r + col * 2, 2);
-        return ek_f16_f32(half);
-    case EK_GGML_BF16:
-        memcpy(&half, r + col * 2, 2);
-        return ek_bf16_f32(half);
-    case EK_GGML_Q8_0:
-        r += col / 32 * 34;
-        memcpy(&half, r, 2);
-        return ek_f16_f32(half) * (float)(int8_t)r[2 + col % 32];
-    }
-    WRONG("a weight type that no model can be bound with");
-}
-
-/* y [rows] = W x, for matrix `index` of several; x [cols]. */
+/* y [rows] = W x, for matrix `index` of several; x [cols]. Stored weights are widened exactly. */
 static void linear(float *y, const struct ek_matrix *w, size_t index, const float *x)
 {
+    float *row = floats(w->cols);
     for (size_t r = 0; r < w->rows; r++) {
         float sum = 0;
-        for (size_t c = 0; c < w->cols; c++) sum += weight(w, index, r, c) * x[c];
+        ek_weight_row(ek_kernels_of(EK_ISA_GENERIC), w, index, r, row);
+        for (size_t c = 0; c < w->cols; c++) sum += row[c] * x[c];
         y[r] = sum;
     }
+    free(row);
 }
 
 /* y = gain * x / rms(x). */
@@ -275,7 +252,7 @@ void ek_reference_forward(const struct ek_model *m, const uint32_t *ids, size_t 
     float *h = floats(T * s->embd); /* [T][E] */
     for (size_t t = 0; t < T; t++) {
         MUST(ids[t] < s->vocab);
-        for (size_t i = 0; i < s->embd; i++) h[t * s->embd + i] = weight(&m->embd, 0, ids[t], i);
+        ek_weight_row(ek_kernels_of(EK_ISA_GENERIC), &m->embd, 0, ids[t], h + t * s->embd);
     }
     for (size_t l = 0; l < s->layers; l++) block(m, &m->layers[l], h, T);
     for (size_t t = 0; t < T; t++) {

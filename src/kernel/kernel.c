@@ -66,9 +66,9 @@ static bool trustworthy(const struct ek_kernels *k)
     }
     for (int i = 0; i < M; i++) k->quant_q8(q + i * BLOCKS, x + i * K, K);
     k->matmul_q8_0(y, N, x, K, M, w, BLOCKS * sizeof *w, N, K);
-    k->matmul_q8(z, N, q, BLOCKS, M, w, BLOCKS * sizeof *w, N, K);
+    k->matmul8_q8_0(z, N, q, BLOCKS, M, w, BLOCKS * sizeof *w, N, K);
     generic_table.matmul_q8_0(want, N, x, K, M, w, BLOCKS * sizeof *w, N, K);
-    generic_table.matmul_q8(want_z, N, q, BLOCKS, M, w, BLOCKS * sizeof *w, N, K);
+    generic_table.matmul8_q8_0(want_z, N, q, BLOCKS, M, w, BLOCKS * sizeof *w, N, K);
     for (int i = 0; i < M * N; i++) { /* sizes of terms: 96 * 1 * 1 */
         if (!(fabsf(y[i] - want[i]) < 1e-4f && fabsf(z[i] - want_z[i]) < 1e-4f)) return false;
     }

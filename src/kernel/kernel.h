@@ -36,16 +36,24 @@ struct ek_q8_0_block {
     int8_t q[EK_Q8_BLOCK];
 };
 
-/* X(result, name, (arguments)). Types of rows: f32, f16 (binary16), bf16 (upper half of f32), q8_0.
+/* ggml's other quantised types: Q(name, weights of a block, bytes of a block). What the bytes mean is
+ * defined in generic/quant.h. Rows are whole blocks, without any alignment. */
+#define EK_QUANTS(Q)                                                                               \
+    Q(q4_0, 32, 18) Q(q4_1, 32, 20) Q(q5_0, 32, 22) Q(q5_1, 32, 24) Q(iq4_nl, 32, 18)              \
+    Q(q4_k, 256, 144) Q(q5_k, 256, 176) Q(q6_k, 256, 210) Q(iq4_xs, 256, 136)
+
+/* X(result, name, (arguments)). Types of rows: f32, f16 (binary16), bf16 (upper half of f32), q8_0 and
+ * the quantised ones above.
  *
- * row_T     y[i] = row[i] as f32, i < n. Exact. q8_0: n % 32 == 0.
+ * row_T     y[i] = row[i] as f32, i < n, in whole blocks. Exact: the same bits on every instruction set.
  * store_T   row[i] = x[i] rounded to nearest even, i < n.
  * matmul_T  y[r][c] = sum_k x[r][k] * w[c][k], r < m, c < n. x, y f32 with strides in elements; w rows
- *           of type T, stride in bytes; q8_0: k % 32 == 0. Tolerance 1e-6 + k * 1e-8.
+ *           of type T, stride in bytes; k in whole blocks. Tolerance 1e-6 + k * 1e-8.
  * quant_q8  y[i / 32] from x[i], i < n, n % 32 == 0: d = max|x| / 127, q = x / d to nearest even.
  *           d, comp and q are the same on every instruction set.
- * matmul_q8 as matmul_q8_0, with x in blocks (stride in blocks), integers summed exactly within a
- *           block. Tolerance as matmul against the same blocks.
+ * matmul8_T as matmul_T, with x in blocks (stride in blocks), integers summed exactly within sixteen.
+ *           Tolerance as matmul against the same blocks; where weights are scale * q - min, relative
+ *           to sum |x| * (|scale * q| + |min|).
  * rmsnorm   y[i] = gain[i] * x[i] / sqrt(mean(x^2) + eps); y may be x. Tolerance 2e-6.
  *           Source: Zhang & Sennrich 2019, eq. 4.
  * rope      in place on n elements: pair (x[2i], x[2i+1]) is turned by the angle whose cosine and sine
@@ -73,7 +81,10 @@ struct ek_q8_0_block {
     X(void, matmul_f16, EK_MATMUL_ARGS(float))                                                     \
     X(void, matmul_bf16, EK_MATMUL_ARGS(float))                                                    \
     X(void, matmul_q8_0, EK_MATMUL_ARGS(float))                                                    \
-    X(void, matmul_q8, EK_MATMUL_ARGS(struct ek_q8_block))                                         \
+    X(void, matmul8_q8_0, EK_MATMUL_ARGS(struct ek_q8_block))                                      \
+    EK_QUANT_OPS(X, q4_0) EK_QUANT_OPS(X, q4_1) EK_QUANT_OPS(X, q5_0) EK_QUANT_OPS(X, q5_1)        \
+    EK_QUANT_OPS(X, q4_k) EK_QUANT_OPS(X, q5_k) EK_QUANT_OPS(X, q6_k)                              \
+    EK_QUANT_OPS(X, iq4_nl) EK_QUANT_OPS(X, iq4_xs)                                                \
     X(void, quant_q8, (struct ek_q8_block *restrict y, const float *restrict x, size_t n))         \
     X(void, rmsnorm, (float *y, const float *x, const float *restrict gain, size_t n, float eps))  \
     X(void, rope, (float *restrict x, const float *restrict cs, size_t n))                         \
@@ -88,6 +99,11 @@ struct ek_q8_0_block {
     X(void, mix_f16, EK_MIX_ARGS)                                                                  \
     X(void, mix_bf16, EK_MIX_ARGS)                                                                 \
     X(void, topk, (uint32_t *restrict index, const float *restrict score, size_t n, size_t k))
+
+#define EK_QUANT_OPS(X, T)                                                                         \
+    X(void, row_##T, (float *restrict y, const void *restrict row, size_t n))                      \
+    X(void, matmul_##T, EK_MATMUL_ARGS(float))                                                     \
+    X(void, matmul8_##T, EK_MATMUL_ARGS(struct ek_q8_block))
 
 #define EK_MATMUL_ARGS(x_type)                                                                     \
     (float *restrict y, size_t y_stride, const x_type *restrict x, size_t x_stride, size_t m,      \

@@ -40,21 +40,22 @@ static double worst_of(const float *a, const float *b, size_t n)
     return worst;
 }
 
-static void compare(struct recipe r, uint32_t type)
+/* `tokens` of them, at least one page and a bit: the reference forms everything anew for each. */
+static void compare(struct recipe r, uint32_t type, size_t tokens)
 {
     r.type = type;
     struct ek_model *m = make(&r);
     uint32_t ids[T];
-    size_t n = (size_t)T * m->shape.vocab;
+    size_t n = tokens * m->shape.vocab;
     float *want = malloc(n * sizeof *want);
     ids_of(ids, r.seed, m->shape.vocab);
-    ek_reference_forward(m, ids, T, want);
+    ek_reference_forward(m, ids, tokens, want);
     for (int isa = 0; isa < EK_ISA_COUNT; isa++) {
         const struct ek_kernels *k = ek_kernels_of((enum ek_isa)isa);
         if (!k) continue;
         struct runner run = runner_new(m, k->isa, EK_KV_F32, EK_ACT_F32, 2, 160, 512);
-        float *prompt = runner_logits(&run, ids, T, T, 160, 1);
-        float *mixed = runner_logits(&run, ids, PROMPT, T, 33, 1);
+        float *prompt = runner_logits(&run, ids, tokens, tokens, 160, 1);
+        float *mixed = runner_logits(&run, ids, tokens * 2 / 3, tokens, 33, 1);
         double a = worst_of(prompt, want, n), b = worst_of(mixed, want, n);
         print_message("%s %s type %u: largest difference %.2g as a prompt, %.2g with decode\n", r.name,
                       k->isa, type, a, b);
@@ -75,11 +76,22 @@ static void fast_equals_reference(void **state)
     old.legacy = true;
     old.name = "legacy";
     for (size_t i = 0; i < EK_COUNT(types); i++) {
-        if (i % 3 == 0) compare(recipe_v2, types[i]);
-        compare(recipe_v3, types[i]);
-        if (types[i] != EK_GGML_Q8_0) compare(recipe_odd, types[i]);
+        if (i % 3 == 0) compare(recipe_v2, types[i], T);
+        compare(recipe_v3, types[i], T);
+        if (types[i] != EK_GGML_Q8_0) compare(recipe_odd, types[i], T);
     }
-    compare(old, EK_GGML_Q8_0);
+    compare(old, EK_GGML_Q8_0, T);
+}
+
+/* Every quantised type, in files with the fall-backs of real ones. */
+static void fast_equals_reference_quantised(void **state)
+{
+    (void)state;
+    static const uint32_t small[] = {EK_GGML_Q4_0, EK_GGML_Q4_1, EK_GGML_Q5_0, EK_GGML_Q5_1,
+                                     EK_GGML_IQ4_NL};
+    static const uint32_t large[] = {EK_GGML_Q4_K, EK_GGML_Q5_K, EK_GGML_Q6_K, EK_GGML_IQ4_XS};
+    for (size_t i = 0; i < EK_COUNT(small); i++) compare(recipe_v3, small[i], 70);
+    for (size_t i = 0; i < EK_COUNT(large); i++) compare(recipe_k, large[i], 66);
 }
 
 /* Every way of cutting the same sequence must give the same bits. */
@@ -159,24 +171,30 @@ static void bits_do_not_depend_on_cut_or_company(void **state)
     struct recipe q8 = recipe_v3, odd = recipe_odd;
     q8.type = EK_GGML_Q8_0;
     odd.type = EK_GGML_F16;
-    struct ek_model *a = make(&q8), *b = make(&odd);
+    struct recipe q4 = recipe_k;
+    q4.type = EK_GGML_Q4_K;
+    struct ek_model *a = make(&q8), *b = make(&odd), *c = make(&q4);
     for (int isa = 0; isa < EK_ISA_COUNT; isa++) {
         const struct ek_kernels *k = ek_kernels_of((enum ek_isa)isa);
         if (!k) continue;
         check_cuts(a, k->isa, EK_KV_BF16, EK_ACT_Q8);
         if (isa > 0) check_cuts(b, k->isa, EK_KV_F32, EK_ACT_Q8);
+        check_cuts(c, k->isa, EK_KV_BF16, EK_ACT_Q8);
     }
     check_cuts(a, NULL, EK_KV_F16, EK_ACT_F32);
     check_company(a, NULL); /* on the best instruction set there is */
     check_company(b, NULL);
+    check_company(c, NULL);
     ek_model_free(&a);
     ek_model_free(&b);
+    ek_model_free(&c);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fast_equals_reference), cmocka_unit_test(bits_do_not_depend_on_cut_or_company),
+        cmocka_unit_test(fast_equals_reference), cmocka_unit_test(fast_equals_reference_quantised),
+        cmocka_unit_test(bits_do_not_depend_on_cut_or_company),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     maker_drop_kept();

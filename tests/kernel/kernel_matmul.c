@@ -89,7 +89,7 @@ static void multiply(const struct ek_kernels *k, const struct operands *o, size_
     case BF16: k->matmul_bf16(y, y_stride, x, o->k, m, w, o->w_stride, n, o->k); break;
     case Q8_0: k->matmul_q8_0(y, y_stride, x, o->k, m, w, o->w_stride, n, o->k); break;
     case Q8:
-        k->matmul_q8(y, y_stride, o->xq + r0 * (o->k / 32), o->k / 32, m, w, o->w_stride, n, o->k);
+        k->matmul8_q8_0(y, y_stride, o->xq + r0 * (o->k / 32), o->k / 32, m, w, o->w_stride, n, o->k);
         break;
     case TYPE_COUNT: break;
     }

@@ -7,6 +7,7 @@
 
 #include "gguf_maker.h"
 
+#include "engine/gguf.h"
 #include "kernel/kernel.h"
 
 #include <math.h>
@@ -18,7 +19,7 @@ struct recipe {
     uint32_t embd, layers, dense, heads, nope, rope, value, kv_lora, q_lora, ff;
     uint32_t experts, used, expert_ff, shared, groups, groups_used, vocab;
     bool sigmoid, norm, yarn, tied, legacy;
-    uint32_t type; /* of the matrices: 0 F32, 1 F16, 30 BF16, 8 Q8_0 */
+    uint32_t type; /* of the matrices (enum ek_ggml_type); rows that are no whole blocks fall back */
     uint64_t seed;
 };
 
@@ -41,6 +42,13 @@ static const struct recipe recipe_odd = {
     .vocab = 123, .sigmoid = true, .norm = true, .tied = true, .seed = 3,
 };
 
+/* Rows of 256, as the K types need them. */
+static const struct recipe recipe_k = {
+    .name = "k", .embd = 256, .layers = 2, .dense = 1, .heads = 4, .nope = 64, .rope = 32, .value = 64,
+    .kv_lora = 256, .q_lora = 256, .ff = 256, .experts = 4, .used = 2, .expert_ff = 256, .shared = 1,
+    .vocab = 100, .sigmoid = true, .norm = true, .yarn = true, .seed = 4,
+};
+
 static inline uint64_t maker_random(uint64_t *s)
 {
     uint64_t z = (*s += 0x9e3779b97f4a7c15u);
@@ -54,6 +62,51 @@ static inline float maker_gauss(uint64_t *s)
     double u = ((double)(maker_random(s) >> 11) + 0.5) * 0x1p-53;
     double v = (double)(maker_random(s) >> 11) * 0x1p-53;
     return (float)(sqrt(-2 * log(u)) * cos(2 * M_PI * v));
+}
+
+/* What is known of a quantised type: its blocks, where its scale lies (and its minimum, if it has one,
+ * two bytes behind), the spread of its integers and their middle. */
+struct maker_quant {
+    uint32_t type;
+    size_t values, bytes, scale_at;
+    float spread, middle;
+};
+
+static inline const struct maker_quant *maker_quant_of(uint32_t type)
+{
+    static const struct maker_quant quants[] = {
+        {EK_GGML_Q4_0, 32, 18, 0, 4.6f, 0},     {EK_GGML_Q4_1, 32, 20, 0, 4.6f, -7.5f},
+        {EK_GGML_Q5_0, 32, 22, 0, 9.2f, 0},     {EK_GGML_Q5_1, 32, 24, 0, 9.2f, -15.5f},
+        {EK_GGML_IQ4_NL, 32, 18, 0, 68, 0},     {EK_GGML_Q4_K, 256, 144, 0, 32 * 4.6f, 7.5f},
+        {EK_GGML_Q5_K, 256, 176, 0, 32 * 9.2f, 15.5f}, {EK_GGML_Q6_K, 256, 210, 208, 64 * 18.5f, 0},
+        {EK_GGML_IQ4_XS, 256, 136, 0, 16 * 68, 0},
+    };
+    for (size_t i = 0; i < sizeof quants / sizeof *quants; i++) {
+        if (quants[i].type == type) return &quants[i];
+    }
+    return NULL;
+}
+
+/* n weights of random blocks with the standard deviation asked for; sub-block scales are all alike. */
+static inline void maker_blocks(struct bytes *out, const struct maker_quant *q, uint64_t *seed, size_t n,
+                                float deviation)
+{
+    const struct ek_kernels *k = ek_kernels_of(EK_ISA_GENERIC);
+    bool k4 = q->type == EK_GGML_Q4_K || q->type == EK_GGML_Q5_K;
+    for (size_t at = 0; at < n; at += q->values) {
+        uint8_t b[256];
+        float d = deviation / q->spread, m = d * q->middle;
+        for (size_t i = 0; i < q->bytes; i++) b[i] = (uint8_t)maker_random(seed);
+        if (k4) {
+            memset(b + 4, 160, 8); /* scales and minima of 32 */
+            memset(b + 12, 0, 4);
+        }
+        if (q->type == EK_GGML_Q6_K) memset(b + 192, 64, 16);
+        if (q->type == EK_GGML_IQ4_XS) memcpy(b + 2, "\xff\xff\0\0\0\0", 6); /* scales of 48 - 32 */
+        k->store_f16(b + q->scale_at, &d, 1);
+        if (q->middle < 0 || k4) k->store_f16(b + q->scale_at + 2, &m, 1);
+        bytes_put(out, b, q->bytes);
+    }
 }
 
 /* Rows of `type` from f32 numbers. */
@@ -86,11 +139,18 @@ static inline void maker_random_tensor(struct maker *m, uint64_t *seed, const ch
     struct bytes encoded = {0};
     float *x = malloc(n * sizeof *x);
     if (!x) abort();
-    for (size_t i = 0; i < n; i++) {
-        float g = maker_gauss(seed);
-        x[i] = gain == 0 ? 1 + 0.1f * g : g * gain / sqrtf((float)a);
+    const struct maker_quant *quant = maker_quant_of(type);
+    if (quant && a % quant->values != 0) type = a % 32 == 0 ? EK_GGML_Q5_0 : EK_GGML_F16; /* as real files */
+    quant = maker_quant_of(type);
+    if (quant) {
+        maker_blocks(&encoded, quant, seed, n, gain / sqrtf((float)a));
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            float g = maker_gauss(seed);
+            x[i] = gain == 0 ? 1 + 0.1f * g : g * gain / sqrtf((float)a);
+        }
+        maker_encode(&encoded, type, x, n);
     }
-    maker_encode(&encoded, type, x, n);
     maker_tensor(m, name, c > 1 ? 3 : b > 1 ? 2 : 1, ne, type, encoded.data, encoded.len);
     free(encoded.data);
     free(x);

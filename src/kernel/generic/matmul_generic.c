@@ -72,6 +72,10 @@ MATMUL_WIDENED(f16, STRETCH * sizeof(uint16_t))
 MATMUL_WIDENED(bf16, STRETCH * sizeof(uint16_t))
 MATMUL_WIDENED(q8_0, STRETCH / EK_Q8_BLOCK * sizeof(struct ek_q8_0_block))
 
+/* A stretch is whole blocks of every type. */
+#define MATMUL_QUANT(type, values, bytes) MATMUL_WIDENED(type, STRETCH / values * bytes)
+EK_QUANTS(MATMUL_QUANT)
+
 static float dot_q8(const struct ek_q8_block *x, const struct ek_q8_0_block *w, size_t blocks)
 {
     float sum = 0;
@@ -83,7 +87,7 @@ static float dot_q8(const struct ek_q8_block *x, const struct ek_q8_0_block *w, 
     return sum;
 }
 
-void ek_matmul_q8_generic EK_MATMUL_ARGS(struct ek_q8_block)
+void ek_matmul8_q8_0_generic EK_MATMUL_ARGS(struct ek_q8_block)
 {
     MUST(k % EK_Q8_BLOCK == 0);
     for (size_t c = 0; c < n; c++) {

@@ -30,7 +30,7 @@ INLINE void q8_tile(size_t NB, float *y, const struct ek_q8_block *x, const uint
     for (size_t j = 0; j < NB; j++) y[j] = v_sum(acc[j]);
 }
 
-void ek_matmul_q8_avx2 EK_MATMUL_ARGS(struct ek_q8_block)
+void ek_matmul8_q8_0_avx2 EK_MATMUL_ARGS(struct ek_q8_block)
 {
     MUST(k % EK_Q8_BLOCK == 0);
     const uint8_t *rows = w;

@@ -69,7 +69,7 @@ INLINE void q8_strip(size_t NB, float *y, size_t y_stride, const struct ek_q8_bl
     }
 }
 
-void ek_matmul_q8_avx512 EK_MATMUL_ARGS(struct ek_q8_block)
+void ek_matmul8_q8_0_avx512 EK_MATMUL_ARGS(struct ek_q8_block)
 {
     MUST(k % EK_Q8_BLOCK == 0);
     const uint8_t *rows = w;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Q8_0 files against a reference with f32 activations (tools/ref.py beside the golden files). With f32
+/* Quantised files against a reference with f32 activations (tools/ref.py beside the golden files). With f32
  * activations the engine must agree with it; with rounded activations and bf16 KV, as in production,
  * it must be no further from it than llama.cpp's own run on the same file is. llama.cpp's ten largest
  * logits and logsumexp are stored, so the divergence is taken over those ten and the rest as one. */
@@ -107,11 +107,14 @@ static void compare(const char *model)
 static void micro_v2(void **state) { (void)state; compare("micro-v2-q8_0"); }
 static void micro_v2_legacy(void **state) { (void)state; compare("micro-v2-legacy-q8_0"); }
 static void micro_v3(void **state) { (void)state; compare("micro-v3-q8_0"); }
+static void tiny_v2(void **state) { (void)state; compare("tiny-v2-Q4_K_M"); }
+static void tiny_v3(void **state) { (void)state; compare("tiny-v3-Q4_K_M"); }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(micro_v2), cmocka_unit_test(micro_v2_legacy), cmocka_unit_test(micro_v3),
+        cmocka_unit_test(tiny_v2), cmocka_unit_test(tiny_v3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
