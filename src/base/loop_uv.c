@@ -119,7 +119,8 @@ static void world_free(struct ek_loop *l)
     uv_close((uv_handle_t *)&w->prepare, NULL);
     uv_close((uv_handle_t *)&w->check, NULL);
     uv_close((uv_handle_t *)&w->idle, NULL);
-    uv_run(&w->uv, UV_RUN_DEFAULT); /* lets closing things rest and be freed */
+    while (uv_run(&w->uv, UV_RUN_DEFAULT)) { /* lets closing things rest and be freed; a stop asked for */
+    }                                        /* since the last run is over after the first */
     MUST(uv_loop_close(&w->uv) == 0);
     free(w);
 }
