@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Settlements a second through the store, and how long each waits until it is durable; and what reserving and
- * settling costs the loop.   bench_ledger URL SPOOL [SETTLEMENTS] [UNDER-WAY] [ACCOUNTS] */
+/* Settlements a second through the store, and how long each waits until it is durable; what reserving and
+ * settling costs the loop; and the CPU time of a settlement, in this process (loop and writer) and, where
+ * the database is a PostgreSQL on this machine, in the server's processes, which says more than the clock
+ * where others use the machine too.   bench_ledger URL SPOOL [SETTLEMENTS] [UNDER-WAY] [ACCOUNTS] */
 #include "ledger/book.h"
 #include "ledger/store.h"
 
+#include "ledger/sql.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define UNDER_WAY_MAX 4096u
 #define ACCOUNTS_MAX 1000u
@@ -18,15 +23,64 @@ struct bench {
     uint32_t accounts, under_way, wanted, started, done;
     uint64_t *waited_ns, book_ns;
     struct ek_store_op setup;
+    int64_t server; /* PostgreSQL's first process; 0: none */
     struct ek_settle_op op[UNDER_WAY_MAX];
     uint64_t asked_ns[UNDER_WAY_MAX];
 };
 
 static struct bench b;
 
+static void take_number(void *arg, const struct ek_sql_value *column, size_t count)
+{
+    MUST(count == 1);
+    *(int64_t *)arg = column[0].number;
+}
+
+/* Number `at` (from 0 on) of a file under /proc/PID; 0 where there is none. */
+static uint64_t proc_number(int64_t pid, const char *file, int at)
+{
+    char path[64], word[256];
+    uint64_t n = 0;
+    snprintf(path, sizeof path, "/proc/%lld/%s", (long long)pid, file);
+    FILE *f = fopen(path, "r");
+    if (!f) return 0;
+    for (int i = 0; i <= at && fscanf(f, "%255s", word) == 1; i++) n = strtoull(word, NULL, 10);
+    fclose(f);
+    return n;
+}
+
+/* Nanoseconds of CPU that the server and its children have had. */
+static uint64_t server_cpu_ns(void)
+{
+    char path[64], line[4096] = "";
+    uint64_t ns = proc_number(b.server, "schedstat", 0);
+    snprintf(path, sizeof path, "/proc/%lld/task/%lld/children", (long long)b.server, (long long)b.server);
+    FILE *f = b.server ? fopen(path, "r") : NULL;
+    if (!f) return 0;
+    if (!fgets(line, sizeof line, f)) line[0] = '\0';
+    fclose(f);
+    char *at = line;
+    for (long pid; (pid = strtol(at, &at, 10)) > 0;) ns += proc_number(pid, "schedstat", 0);
+    return ns;
+}
+
+static uint64_t own_cpu_ns(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * EK_S_NS +
+           (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000;
+}
+
 static enum ek_status set_up(struct ek_ledger *l, struct ek_store_op *op)
 {
     (void)op;
+    if (ek_sql_is_postgres(ek_ledger_sql(l))) {
+        int64_t backend = 0;
+        MUST(ek_sql_run(ek_ledger_sql(l), "SELECT pg_backend_pid()", NULL, 0, take_number, &backend) ==
+            EK_OK);
+        b.server = (int64_t)proc_number(backend, "stat", 3);
+    }
     for (uint32_t k = 0; k < b.accounts; k++) {
         char name[40];
         bool before;
@@ -95,7 +149,8 @@ int main(int argc, char **argv)
     MUST(b.under_way > 0 && b.under_way <= UNDER_WAY_MAX && b.accounts > 0 && b.accounts <= ACCOUNTS_MAX);
     MUST(b.wanted >= b.under_way);
     b.waited_ns = calloc(b.wanted, sizeof *b.waited_ns);
-    struct ek_book_options bo = {.accounts_max = ACCOUNTS_MAX, .holds_max = UNDER_WAY_MAX, .done_max = 1000};
+    struct ek_book_options bo = {.accounts_max = ACCOUNTS_MAX, .holds_max = UNDER_WAY_MAX, .done_max =
+        1000};
     b.book = ek_book_new(&bo);
     b.loop = ek_loop_new();
     struct ek_store_options so = {.ledger = {argv[1], "bench", 3600 * EK_S_NS}, .spool_path = argv[2]};
@@ -110,18 +165,23 @@ int main(int argc, char **argv)
         MUST(ek_book_account(b.book, b.account[k], &(struct ek_book_limits){0}, ek_clock_read()) == EK_OK);
         MUST(ek_book_fund(b.book, b.account[k], ek_id_random(), b.fence[k], m) == EK_PAID);
     }
-    uint64_t from = ek_clock_read().mono_ns;
+    uint64_t from = ek_clock_read().mono_ns, cpu = own_cpu_ns(), server = server_cpu_ns();
     for (uint32_t i = 0; i < b.under_way; i++) go(&b, i);
     ek_loop_run(b.loop);
     double s = (double)(ek_clock_read().mono_ns - from) * 1e-9;
+    cpu = own_cpu_ns() - cpu;
+    server = server_cpu_ns() - server;
     qsort(b.waited_ns, b.wanted, sizeof *b.waited_ns, by_size);
     struct ek_store_counters c;
     ek_store_counters(b.store, &c);
     printf("%u settlements, %u under way, %u accounts: %.0f a second; durable after p50 %.2f ms, "
-           "p99 %.2f ms, max %.2f ms; %.1f a commit; loop %.2f us a request (reserve, settle, hand over)\n",
+           "p99 %.2f ms, max %.2f ms; %.1f a commit; loop %.2f us a request (reserve, settle, hand over);"
+           " CPU a "
+           "settlement %.1f us here, %.1f us in the server\n",
            b.wanted, b.under_way, b.accounts, b.wanted / s, (double)b.waited_ns[b.wanted / 2] * 1e-6,
            (double)b.waited_ns[b.wanted / 100 * 99] * 1e-6, (double)b.waited_ns[b.wanted - 1] * 1e-6,
-           (double)c.settled / (double)c.batches, (double)b.book_ns * 1e-3 / b.wanted);
+           (double)c.settled / (double)c.batches, (double)b.book_ns * 1e-3 / b.wanted,
+           (double)cpu * 1e-3 / b.wanted, (double)server * 1e-3 / b.wanted);
     ek_store_close(&b.store);
     ek_loop_free(&b.loop);
     ek_book_free(&b.book);

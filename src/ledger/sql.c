@@ -86,6 +86,19 @@ enum ek_status ek_sql_each(struct ek_sql *db, const char *text, const struct ek_
     return s == EK_OK ? db->driver->each(db, index, arg, args, rows, changed) : s;
 }
 
+enum ek_status ek_sql_many(struct ek_sql *db, const char *text, const struct ek_sql_value *one,
+                           size_t ones, const struct ek_sql_value *arg, size_t args, size_t rows,
+                           ek_sql_row_fn *row, void *row_arg)
+{
+    size_t index;
+    enum ek_status s = ready(db);
+    MUST(ones + args <= EK_SQL_ARGS_MAX && rows <= EK_SQL_EACH_MAX);
+    MUST(db->driver->many);
+    if (rows == 0) return s;
+    if (s == EK_OK) s = find(db, text, &index);
+    return s == EK_OK ? db->driver->many(db, index, one, ones, arg, args, rows, row, row_arg) : s;
+}
+
 enum ek_status ek_sql_script(struct ek_sql *db, const char *text)
 {
     enum ek_status s = ready(db);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* One connection to a database, SQLite or PostgreSQL, behind one small synchronous interface, so
- * that every statement of the ledger is written once. Both take $1, $2, ... as parameters,
- * RETURNING and ON CONFLICT; columns are BIGINT, TEXT and BYTEA and nothing else. Used by one
- * thread at a time; may block (up to EK_SQL_PATIENCE_MS on a server that has gone quiet), so never
- * on a loop.
+/* One connection to a database, SQLite or PostgreSQL, behind one small synchronous interface, so that
+ * every statement of the ledger is written once. Both take $1, $2, ... as parameters, RETURNING and ON
+ * CONFLICT; columns are BIGINT, TEXT and BYTEA and nothing else. Used by one thread at a time; may block
+ * (up to EK_SQL_PATIENCE_MS on a server that has gone quiet), so never on a loop.
  *
- * Statements are string constants: they are prepared once a connection, and found again by address.
- * Text from outside only ever travels as a parameter.
+ * Statements are string constants: they are prepared once a connection, and found again by address. Text
+ * from outside only ever travels as a parameter.
  *
  * Errors: EK_IO when the database is away or could not do it now (ek_sql_lost: reopen; ek_sql_again: roll
  * back and try again), EK_INVALID when it refused (a constraint). ek_sql_why has a sentence. */
@@ -50,9 +49,8 @@ static inline struct ek_sql_value ek_sql_cstr(const char *s) { return ek_sql_tex
 
 typedef void ek_sql_row_fn(void *arg, const struct ek_sql_value *column, size_t count);
 
-/* url: postgres://..., postgresql://..., a path, sqlite:PATH, or ":memory:". Creates a SQLite file
- * with mode
- * 0600. EK_INVALID: no such kind of URL. */
+/* url: postgres://..., postgresql://..., a path, sqlite:PATH, or ":memory:". Creates a SQLite file with
+ * mode 0600. EK_INVALID: no such kind of URL. */
 EK_CHECKED enum ek_status ek_sql_open(const char *url, struct ek_sql **out, char *why, size_t cap);
 void ek_sql_close(struct ek_sql **db);
 
@@ -66,6 +64,14 @@ EK_CHECKED enum ek_status ek_sql_run(struct ek_sql *db, const char *text,
 EK_CHECKED enum ek_status ek_sql_each(struct ek_sql *db, const char *text,
                                       const struct ek_sql_value *arg,
                                       size_t args, size_t rows, int32_t *changed);
+
+/* PostgreSQL only. One statement for all rows: $1.. are the `ones` values of `one`, and after them each
+ * column of `arg` (arg[r * args + i], of one type down a column, no NULL) is one parameter, an array, for
+ * unnest. */
+EK_CHECKED enum ek_status ek_sql_many(struct ek_sql *db, const char *text,
+                                      const struct ek_sql_value *one, size_t ones,
+                                      const struct ek_sql_value *arg, size_t args, size_t rows,
+                                      ek_sql_row_fn *row, void *row_arg);
 
 /* Several statements without parameters, `;` between them: migrations. */
 EK_CHECKED enum ek_status ek_sql_script(struct ek_sql *db, const char *text);

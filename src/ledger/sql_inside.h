@@ -14,6 +14,10 @@ struct ek_sql_driver {
                           ek_sql_row_fn *row, void *row_arg);
     enum ek_status (*each)(struct ek_sql *db, size_t index, const struct ek_sql_value *arg, size_t args,
                            size_t rows, int32_t *changed);
+    /* NULL: this database has no arrays. */
+    enum ek_status (*many)(struct ek_sql *db, size_t index, const struct ek_sql_value *one, size_t ones,
+                           const struct ek_sql_value *arg, size_t args, size_t rows, ek_sql_row_fn *row,
+                           void *row_arg);
     enum ek_status (*script)(struct ek_sql *db, const char *text);
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* PostgreSQL through libpq. The connection is non-blocking underneath, so that a server that has gone quiet
  * (stopped, or behind a dead line) is given up after EK_SQL_PATIENCE_MS instead of never. ek_sql_each uses
- * pipeline mode: all rows are sent before the first answer is read, one round trip for all. */
+ * pipeline mode: all rows are sent before the first answer is read, one round trip for all. ek_sql_many sends
+ * columns as binary arrays: one statement, which is its own transaction where none is open. */
 #include "ledger/sql_inside.h"
 
 #include <libpq-fe.h>
@@ -156,11 +157,11 @@ static struct ek_sql_value column(const PGresult *r, int row, int i)
     }
 }
 
-static enum ek_status run(struct ek_sql *db, size_t index, const struct ek_sql_value *arg, size_t args,
-                          ek_sql_row_fn *row, void *row_arg)
+/* Read the answer of what was sent, and hand its rows on once the statement (outside a transaction: its
+ * commit too) is known to have gone well. */
+static enum ek_status answer(struct ek_sql *db, ek_sql_row_fn *row, void *row_arg)
 {
     PGresult *r = NULL;
-    if (!send_one(db, index, arg, args)) return lost(db, "cannot send");
     enum ek_status s = finish(db, &r);
     if (s == EK_OK && r && row) {
         struct ek_sql_value v[EK_SQL_ARGS_MAX];
@@ -173,6 +174,82 @@ static enum ek_status run(struct ek_sql *db, size_t index, const struct ek_sql_v
     }
     PQclear(r);
     return s;
+}
+
+static enum ek_status run(struct ek_sql *db, size_t index, const struct ek_sql_value *arg, size_t args,
+                          ek_sql_row_fn *row, void *row_arg)
+{
+    if (!send_one(db, index, arg, args)) return lost(db, "cannot send");
+    return answer(db, row, row_arg);
+}
+
+/* ---- arrays: the binary form that array_recv() reads ------------------------------------------ */
+
+#define ARRAY_HEAD_BYTES 20u /* dimensions, may hold NULLs, type of the elements, how many, first index */
+
+static char *put_number(char *to, uint64_t n, size_t bytes)
+{
+    for (size_t k = 0; k < bytes; k++) *to++ = (char)(uint8_t)(n >> (8 * (bytes - 1 - k)));
+    return to;
+}
+
+static size_t element_bytes(const struct ek_sql_value *v)
+{
+    return 4 + (v->type == EK_SQL_NUMBER ? 8 : v->bytes.len);
+}
+
+static size_t array_bytes(const struct ek_sql_value *arg, size_t stride, size_t rows)
+{
+    size_t bytes = ARRAY_HEAD_BYTES;
+    for (size_t r = 0; r < rows; r++) bytes += element_bytes(&arg[r * stride]);
+    MUST(bytes < INT32_MAX);
+    return bytes;
+}
+
+static char *put_array(char *to, const struct ek_sql_value *arg, size_t stride, size_t rows)
+{
+    uint32_t type = arg->type == EK_SQL_NUMBER ? OID_INT8 : arg->type == EK_SQL_TEXT ? OID_TEXT : OID_BYTEA;
+    to = put_number(to, 1, 4);
+    to = put_number(to, 0, 4);
+    to = put_number(to, type, 4);
+    to = put_number(to, rows, 4);
+    to = put_number(to, 1, 4);
+    for (size_t r = 0; r < rows; r++) {
+        const struct ek_sql_value *v = &arg[r * stride];
+        MUST(v->type == arg->type && v->type != EK_SQL_NULL);
+        to = put_number(to, element_bytes(v) - 4, 4);
+        if (v->type == EK_SQL_NUMBER) {
+            to = put_number(to, (uint64_t)v->number, 8);
+        } else if (v->bytes.len > 0) {
+            memcpy(to, v->bytes.data, v->bytes.len);
+            to += v->bytes.len;
+        }
+    }
+    return to;
+}
+
+static enum ek_status many(struct ek_sql *db, size_t index, const struct ek_sql_value *one, size_t ones,
+                           const struct ek_sql_value *arg, size_t args, size_t rows, ek_sql_row_fn *row,
+                           void *row_arg)
+{
+    struct args a;
+    char name[16];
+    size_t bytes = 0;
+    snprintf(name, sizeof name, "s%zu", index);
+    fill(&a, one, ones);
+    for (size_t i = 0; i < args; i++) bytes += array_bytes(arg + i, args, rows);
+    char *arrays = malloc(bytes), *end = arrays;
+    MUST(arrays);
+    for (size_t i = 0; i < args; i++) {
+        a.value[ones + i] = end;
+        end = put_array(end, arg + i, args, rows);
+        a.len[ones + i] = (int)(end - a.value[ones + i]);
+        a.format[ones + i] = 1;
+    }
+    MUST(end == arrays + bytes);
+    bool sent = PQsendQueryPrepared(db->handle, name, (int)(ones + args), a.value, a.len, a.format, 1) == 1;
+    free(arrays); /* libpq has its own copy */
+    return sent ? answer(db, row, row_arg) : lost(db, "cannot send");
 }
 
 /* Results of a pipeline: each statement's own, a NULL behind each, then one for the sync. */
@@ -219,7 +296,7 @@ static void quiet(void *arg, const PGresult *r)
     (void)r;
 }
 
-static const struct ek_sql_driver driver = {close_db, prepare, run, each, script};
+static const struct ek_sql_driver driver = {close_db, prepare, run, each, many, script};
 
 enum ek_status ek_sql_open_postgres(struct ek_sql *db, const char *url)
 {

@@ -112,7 +112,7 @@ static enum ek_status script(struct ek_sql *db, const char *text)
     return code == SQLITE_OK ? EK_OK : failed(db, code);
 }
 
-static const struct ek_sql_driver driver = {close_db, prepare, run, each, script};
+static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script};
 
 enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path)
 {
