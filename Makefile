@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-kills prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-kills prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -72,6 +72,18 @@ prove-kills: ## the ledger's kill -9 test, EK_KILLS (300) kills on each database
 	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-asan tests/unit/unit_ledger_kill
 	@EK_KILLS=$${EK_KILLS:-300} build-asan/tests/unit/unit_ledger_kill
+
+prove-disk: ## power cuts under the ledger's SQLite, EK_DISK_SEEDS (300) seeds of eight cuts each
+	@$(NEED) build test
+	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-asan tests/unit/unit_ledger_disk
+	@EK_DISK_SEEDS=$${EK_DISK_SEEDS:-300} build-asan/tests/unit/unit_ledger_disk
+
+prove-book-seeds: ## the book and a store in memory at random, EK_BOOK_SEEDS (10000) seeds
+	@$(NEED) build test
+	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-asan tests/unit/unit_ledger_seeds
+	@EK_BOOK_SEEDS=$${EK_BOOK_SEEDS:-10000} build-asan/tests/unit/unit_ledger_seeds
 
 prove-traces: build ## Azure's hour and BurstGPT's week, three policies (needs the traces)
 	@build/evenkeel sim tests/sim/azure-code.yaml --policy cap,refuse,desk --csv bench/results/prove-azure.csv

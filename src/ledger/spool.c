@@ -96,8 +96,11 @@ static const char *prepare(struct ek_spool *s, const char *path)
     struct head h = {0};
     if (flock(s->fd, LOCK_EX | LOCK_NB) != 0) return "another process has it";
     if (fstat(s->fd, &st) != 0 || !S_ISREG(st.st_mode)) return "not a file";
-    if ((size_t)st.st_size < sizeof h) return begin(s, path) ? NULL : "cannot write it";
-    if (pread(s->fd, &h, sizeof h, 0) != (ssize_t)sizeof h) return "cannot read it";
+    bool born = (size_t)st.st_size < sizeof h;
+    if (!born && pread(s->fd, &h, sizeof h, 0) != (ssize_t)sizeof h) return "cannot read it";
+    /* The power went while it was being made: its size was on the disk before its bytes. */
+    born = born || ((size_t)st.st_size == sizeof h && h.word == 0 && h.record_bytes == 0);
+    if (born) return begin(s, path) ? NULL : "cannot write it";
     if (h.word != FIRST_WORD || h.record_bytes != sizeof(struct slot))
         return "not a spool of this program; settlements may be in it, so it is left alone";
     return scan(s, (uint64_t)st.st_size) ? NULL : "cannot cut off its torn end";
