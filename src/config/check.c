@@ -280,6 +280,19 @@ static void name_model(struct ek_load *l)
     m->name = ek_config_strdup(l->arena, base);
 }
 
+/* A database that is not a file of ours has no file beside it. */
+static void check_ledger(struct ek_load *l)
+{
+    const struct ek_ledger_section *o = &l->config->ledger;
+    struct ek_place place = ek_load_place_of(l, "ledger", 0, "url");
+    if (!o->url && o->redis)
+        ek_load_complain(l, ek_load_place_of(l, "ledger", 0, "redis"), "ledger.redis is of no use without "
+                         "ledger.url");
+    if (o->url && strstr(o->url, "://") && !o->spool)
+        ek_load_complain(l, place, "ledger.spool must be given: a file for settlements while the database "
+                         "is away");
+}
+
 static void check_order(struct ek_load *l, const char *group, const char *less, uint64_t a,
                         const char *more, uint64_t b)
 {
@@ -308,6 +321,7 @@ void ek_load_check(struct ek_load *l)
     ek_load_check_times(l);
     check_keys(l);
     check_tier(l, c->access.open_tier, ek_load_place_of(l, "access", 0, "open_tier"), "access.open_tier");
+    check_ledger(l);
     check_order(l, "waiting", "comment_min", c->waiting.comment_min_ns, "comment", c->waiting.comment_ns);
     check_order(l, "relay", "restart_min", c->relay.restart_min_ns, "restart_max", c->relay.restart_max_ns);
     check_order(l, "limits", "body_bytes", c->limits.body_bytes_max, "bodies_bytes",

@@ -20,6 +20,7 @@
 #include "engine/options.h"
 #include "http/options.h"
 #include "journal/options.h"
+#include "ledger/options.h"
 #include "policy/options.h"
 #include "upstream/options.h"
 
@@ -40,6 +41,7 @@ struct ek_config {
     struct ek_http_options limits;
     struct ek_drain_options drain;
     struct ek_journal_options journal; /* dir NULL: none */
+    struct ek_ledger_section ledger;   /* url NULL: none */
     struct ek_access_options access;
     struct ek_tier_list tiers;   /* one named "default" is always among them */
     struct ek_key_list keys;

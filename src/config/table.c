@@ -188,6 +188,31 @@ static const struct ek_option journal_options[] = {
              "durable."},
 };
 
+static const struct ek_option ledger_options[] = {
+    {"url", "ledger", EK_OPTION_SECRET, FIELD(ek_ledger_section, url), 1, 500, NULL, .restart = RESTART,
+     .text = "Accounts, keys and money: a SQLite file or postgres://...; unset: nobody is charged."},
+    {"secret", NULL, EK_OPTION_PATH, FIELD(ek_ledger_section, secret), 1, 4000, NULL, .restart = RESTART,
+     .text = "File of the secret that keys are hashed with; unset: EVENKEEL_SECRET, else the SQLite file's "
+             "name and .secret."},
+    {"spool", NULL, EK_OPTION_PATH, FIELD(ek_ledger_section, spool), 1, 4000, NULL, .restart = RESTART,
+     .text = "File for settlements while the database is away; unset: the SQLite file's name and .spool."},
+    {"spool_bytes", NULL, EK_OPTION_SIZE, FIELD(ek_ledger_section, spool_bytes), MIB, 1024 * GIB, "256MiB",
+     .restart = RESTART, .text = "The most that file may take (400,000 settlements at the default)."},
+    {"door", NULL, EK_OPTION_STRING, FIELD(ek_ledger_section, door), 1, 64, NULL, .restart = RESTART,
+     .text = "This door's name among those that share the ledger; each has its own. Unset: the host's."},
+    {"lease", NULL, EK_OPTION_DURATION, FIELD(ek_ledger_section, lease_ns), S, HOUR, "60s",
+     .restart = RESTART,
+     .text = "What a door may spend without asking is its own so long; then others may take it back."},
+    {"redis", NULL, EK_OPTION_STRING, FIELD(ek_ledger_section, redis), 1, 255, NULL, .restart = RESTART,
+     .text = "Redis or Valkey through which doors share rate limits: HOST:PORT or unix:PATH."},
+    {"redis_prefix", NULL, EK_OPTION_STRING, FIELD(ek_ledger_section, redis_prefix), 1, 64, "evenkeel",
+     .restart = RESTART, .text = "What all its keys begin with."},
+    {"currency", NULL, EK_OPTION_STRING, FIELD(ek_ledger_section, currency), 3, 3, "USD",
+     .restart = RESTART, .text = "The currency of prices and balances, in three letters."},
+    {"top_up", NULL, EK_OPTION_STRING, FIELD(ek_ledger_section, top_up), 1, 500, NULL,
+     .text = "A sentence for those whose balance is used up: where to pay, or whom to ask."},
+};
+
 static const struct ek_option drain_options[] = {
     {"deadline", NULL, EK_OPTION_DURATION, FIELD(ek_drain_options, deadline_ns), 0, 24 * HOUR,
      "60s", .text = "After SIGTERM, how long what was accepted may still go on."},
@@ -220,6 +245,8 @@ static const struct ek_option tiers_options[] = {
              "0s: it waits."},
     {"return_grace", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, return_grace_ns), 0, 24 * HOUR,
      "60s", .text = "A waiting caller whose connection broke keeps its place for so long; 0s: not at all."},
+    {"prepaid", NULL, EK_OPTION_BOOL, FIELD(ek_tier_options, prepaid), 0, 0, "true",
+     .text = "Accounts of the ledger pay from their balance; false: they need none and are charged nothing."},
     {"delay_target", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, delay_target_ns), 0, HOUR, "0s",
      .text = "Thinking is shortened, and the caller told so, while newcomers would wait longer; 0s: never."},
 };
@@ -295,6 +322,7 @@ static const struct ek_option_group groups[] = {
      0, 0, BOTH},
     {"journal", "What outlives the process: the requests of those who wait.", ROWS(journal_options),
      AT(journal), 0, 0, EK_FOR_SERVE},
+    {"ledger", "Accounts, keys, balances.", ROWS(ledger_options), AT(ledger), 0, 0, EK_FOR_SERVE},
     {"drain", "Leaving.", ROWS(drain_options), AT(drain), 0, 0, EK_FOR_SERVE},
     {"tiers", "Classes of callers. One named default is added when the list has none.",
      ROWS(tiers_options), AT(tiers), sizeof(struct ek_tier_options), 16, EK_FOR_SERVE},

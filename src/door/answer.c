@@ -244,6 +244,7 @@ void ek_door_refuse(struct ek_door_request *r, const struct ek_error *given)
     int status = ek_reason_status(given->reason);
     if (status < 400) status = 500;
     struct ek_error e = advised(d, given, status);
+    ek_door_money_ending(r, e.reason);
     char extra[EK_DOOR_TICKET_BYTES + 16];
     d->counters.reasons[e.reason]++;
     if (ek_door_place_outlives(r)) ek_door_place_farewell(r, &e, extra, sizeof extra);

@@ -227,30 +227,46 @@ static void forget_wishes(struct ek_door_request *r)
     r->wishes = NULL;
 }
 
-void ek_door_arrive(struct ek_door_request *r)
+static void into_line(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
-    struct ek_action refusal;
-    MUST(r->state == EK_DOOR_PRICED && r->reading && r->wishes);
-    struct ek_arrival a = describe(r);
-    forget_wishes(r);
-    if (a.pool == EK_DESK_POOLS_MAX) {
-        ek_door_refuse_reason(r, EK_REASON_INTERNAL, "Too many different sets of upstreams.");
-        return;
-    }
-    if (a.retries) d->counters.repeats++;
-    if (!rejoin(r, &a)) {
-        if (!ek_desk_arrive(d->desk, ek_door_now(d), &a, &r->ticket, &refusal)) {
-            refuse_arrival(r, &a, &refusal);
-            return;
-        }
-        d->counters.entered++;
-        ek_door_keep_prepare(r, &a);
-    }
     ek_door_move(r, EK_DOOR_WAITING);
     ek_door_watch_silence(r);
     /* One that can start does so a moment later: if its client has left by then, no engine hears of it. */
     struct ek_desk_counts n = ek_desk_counts(d->desk);
     if (n.waiting + n.running > n.slots) ek_door_pump_now(d);
     else ek_door_pump(d);
+}
+
+void ek_door_enter(struct ek_door_request *r, const struct ek_arrival *a)
+{
+    struct ek_door *d = r->door;
+    struct ek_action refusal;
+    MUST(r->state == EK_DOOR_PRICED && r->ticket == 0);
+    if (!ek_desk_arrive(d->desk, ek_door_now(d), a, &r->ticket, &refusal)) {
+        refuse_arrival(r, a, &refusal);
+        return;
+    }
+    d->counters.entered++;
+    ek_door_keep_prepare(r, a);
+    into_line(r);
+}
+
+void ek_door_arrive(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    MUST(r->state == EK_DOOR_PRICED && r->reading && r->wishes);
+    struct ek_arrival a = describe(r);
+    uint64_t account = r->wishes->ledger_account, key = r->wishes->ledger_key;
+    forget_wishes(r);
+    if (a.pool == EK_DESK_POOLS_MAX) {
+        ek_door_refuse_reason(r, EK_REASON_INTERNAL, "Too many different sets of upstreams.");
+        return;
+    }
+    if (a.retries) d->counters.repeats++;
+    if (rejoin(r, &a)) {
+        into_line(r);
+        return;
+    }
+    if (ek_door_money_reserve(r, account, key, &a) == EK_DOOR_PAID) ek_door_enter(r, &a);
 }

@@ -204,7 +204,8 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     ek_histogram_init(&d->first_thought_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->first_answer_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->request_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
-    bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap);
+    bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) &&
+              ek_door_money_open(d, o->ledger_on_loop, why, cap);
     if (ok) ek_door_learned_start(d);
     if (ok && start_servers(d, why, cap) && start_pool(d, o, why, cap)) {
         ek_door_restore_enter(d); /* models that the configuration names */
@@ -257,6 +258,7 @@ void ek_door_drain(struct ek_door *d, void (*stopped)(void *arg), void *arg)
     struct ek_desk_counts n = ek_desk_counts(d->desk);
     ek_info(d->log, "draining: %u waiting, %u running", n.waiting, n.running);
     ek_desk_drain(d->desk, now, now.mono_ns + d->config->drain.deadline_ns);
+    ek_door_money_drain(d);
     for (uint32_t i = 0; i < d->servers; i++) ek_http_server_stop(d->server[i], server_stopped, d);
     ek_door_pump(d);
 }
@@ -274,6 +276,7 @@ void ek_door_free(struct ek_door **dd)
         ek_door_request_free(EK_CONTAINER(it, struct ek_door_request, link)); /* nobody was there */
     }
     for (int i = 0; i < EK_DOOR_STATES; i++) MUST(d->state[i].count == 0);
+    ek_door_money_close(d);
     ek_journal_close(&d->journal);
     MUST(d->tickets.count == 0);
     ek_map_free(&d->tickets);

@@ -18,6 +18,7 @@ struct ek_door_options {
     struct ek_log *log;                /* outlives the door */
     struct ek_exchange_client *client; /* NULL: one of its own (plain and curl) */
     const char *program;               /* of the engine child; NULL: this very program */
+    bool ledger_on_loop;               /* no thread for the ledger: on a virtual loop */
     /* The engine child cannot work with the model it was given (it said why); NULL: go on trying. */
     void (*hopeless)(void *arg);
     void *arg;

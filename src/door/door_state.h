@@ -10,8 +10,10 @@
  *   ticket.c    what shows whose place it is
  *   keep.c      one request and the journal; restore.c: all of them, after a restart
  *   waiting.c   words to those who wait: comments, newlines, the first status
- *   stream.c    what the relay reports: chunks to the client, failures, continuation, the end
+ *   stream.c    what the relay reports: chunks to the client, failures, continuation
+ *   finish.c    the end of an answer, and what it cost
  *   answer.c    refusals and errors in all their forms
+ *   money*.c    what of all that is about money (money.h)
  *   report.c    /metrics */
 #ifndef EK_DOOR_STATE_H
 #define EK_DOOR_STATE_H
@@ -25,6 +27,7 @@
 #include "chat/request.h"
 #include "door/door.h"
 #include "door/identity.h"
+#include "door/money.h"
 #include "http/server.h"
 #include "journal/journal.h"
 #include "policy/desk.h"
@@ -76,6 +79,7 @@ struct ek_door_shown_ticket {
 
 /* What the head of a request says, and only its arrival at the desk needs. */
 struct ek_door_wishes {
+    uint64_t ledger_account, ledger_key; /* 0: of none */
     uint64_t user;        /* fixed by the key; 0: what the body says */
     uint64_t owner;       /* of its address, when the account is unproven; 0: it is proven */
     uint64_t deadline_ns; /* X-Deadline-Ms: not started by then, it is refused; UINT64_MAX: none */
@@ -104,6 +108,12 @@ struct ek_door_running {
     uint8_t connect_failures;
     uint8_t progresses;       /* times an attempt got far enough for the count of attempts to begin anew */
     uint64_t progress_tokens; /* tokens there were then */
+    uint64_t money_at;        /* with so many tokens its money is to be looked at; UINT64_MAX: never */
+    struct ek_buf tail;       /* the end of a stream, held until it is paid for */
+    uint32_t finished;        /* choices that have */
+    bool holding;             /* what comes now belongs to the end */
+    bool resting;             /* the relay is paused: for money */
+    bool ended;               /* with the balance */
     bool ids_whole;             /* ids[] holds exactly what was generated */
     bool ours;
     bool saw_thought;
@@ -125,7 +135,10 @@ struct ek_door_request {
     struct ek_http_req *http;        /* NULL: its place is kept and nobody is there */
     struct ek_buf body;
     struct ek_door_reading *reading; /* NULL when not needed */
-    struct ek_door_wishes *wishes;   /* NULL once it has arrived at the desk */
+    union {
+        struct ek_door_wishes *wishes; /* NULL once it has arrived at the desk */
+        struct ek_door_purse *purse;   /* from then on, where `paying` */
+    };
     struct ek_door_keep *keep;       /* what the journal is doing for it; NULL: nothing */
     struct ek_door_running *running; /* NULL before the first START */
     struct ek_timer silence;         /* when something must be said */
@@ -138,7 +151,8 @@ struct ek_door_request {
     uint16_t model;                  /* index in the pool */
     uint8_t state;
     uint8_t tier;
-    uint8_t api;
+    uint8_t api : 2;
+    bool paying : 1;
     uint8_t attempts;
     uint8_t retries;                 /* the SDK's attempts before this one */
     bool stream : 1;
@@ -224,6 +238,7 @@ struct ek_door {
     struct ek_map tickets;   /* of requests of before the restart, by the bits of their ticket */
     struct ek_door_used_ticket *used; /* a ring of EK_DOOR_USED_TICKETS_MAX; NULL: none yet */
     uint32_t used_next;
+    struct ek_door_money *money; /* NULL: no ledger */
     struct ek_journal *journal; /* NULL: none */
     struct ek_list restored;    /* found in the journal, their model not known yet */
     struct ek_timer restore_timer;
@@ -276,6 +291,8 @@ uint64_t ek_door_arrived_unix_ns(const struct ek_door_request *r);
 const struct ek_price_options *ek_door_price(const struct ek_door_request *r);
 /* PRICED with its model known: on to WAITING, or refused. */
 void ek_door_arrive(struct ek_door_request *r);
+/* PRICED and with money, if it needs any: on to the desk. */
+void ek_door_enter(struct ek_door_request *r, const struct ek_arrival *a);
 
 /* ticket.c */
 void ek_door_ticket_text(const struct ek_door_request *r, char out[EK_DOOR_TICKET_BYTES + 1]);
@@ -353,6 +370,20 @@ bool ek_door_flush(struct ek_door *d);
 /* Its bytes, if any are pending, will never be written. */
 void ek_door_forget_out(struct ek_door_request *r);
 void ek_door_running_free(struct ek_door_running **w);
+/* One chunk to a streaming caller; held back once w->holding is set. */
+void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const struct ek_up_chunk *c);
+/* The upstream is paused until there is money, or goes on. */
+void ek_door_rest(struct ek_door_request *r, bool rest);
+
+/* finish.c */
+/* The answer is whole: counted, charged, and its end sent, at once or when it is paid for. */
+void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending);
+/* The answer ends here, whole as far as it goes: there is no more money for it. */
+void ek_door_balance_end(struct ek_door_request *r);
+/* What a running one has used up to now. */
+void ek_door_bill_so_far(const struct ek_door_request *r, struct ek_door_bill *out);
+/* SETTLING: it is paid for, the end may go out. */
+void ek_door_settled(struct ek_door_request *r);
 
 /* answer.c */
 #define EK_DOOR_HEADERS_MAX 15u
@@ -376,6 +407,9 @@ void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_af
 size_t ek_door_fresh_id(struct ek_door *d, char id[33], struct ek_http_header *out, size_t n);
 /* A wait to advise where the desk has computed none: jittered 1 to 5 s. */
 int64_t ek_door_short_wait_ms(struct ek_door *d);
+
+/* route.c */
+void ek_door_reply_json(struct ek_door *d, struct ek_http_req *http, int status); /* d->text */
 
 /* report.c */
 void ek_door_metrics(struct ek_door *d, struct ek_buf *out);

@@ -50,8 +50,7 @@ static void be_open(const struct ek_config *c, struct ek_identity *out)
                                 .tier = tier_of(c, c->access.open_tier)};
 }
 
-/* The token behind "Bearer ", blanks skipped; empty when the header says something else. */
-static struct ek_str bearer(struct ek_str authorization)
+struct ek_str ek_identity_token(struct ek_str authorization)
 {
     if (authorization.len < 7 || strncasecmp(authorization.data, "bearer ", 7) != 0)
         return ek_str_make(NULL, 0);
@@ -64,7 +63,7 @@ enum ek_reason ek_identify(const struct ek_config *c, struct ek_str authorizatio
                            struct ek_str peer, struct ek_identity *out)
 {
     uint8_t hash[crypto_hash_sha256_BYTES];
-    struct ek_str token = bearer(authorization);
+    struct ek_str token = ek_identity_token(authorization);
     _Static_assert(sizeof hash == sizeof c->keys.item[0].hash, "SHA-256");
     if (count > 1) return EK_REASON_KEY_UNKNOWN; /* two answers to one question */
     if (token.len == 0 || token.len > KEY_BYTES_MAX) {
@@ -84,6 +83,6 @@ enum ek_reason ek_identify(const struct ek_config *c, struct ek_str authorizatio
     }
     const struct ek_key_options *k = &c->keys.item[found];
     *out = (struct ek_identity){.account = k->account, .key = k->name, .user = k->user,
-                                .tier = tier_of(c, k->tier), .proven = k->proven};
+                                .tier = tier_of(c, k->tier), .proven = k->proven, .listed = true};
     return EK_REASON_NONE;
 }

@@ -120,6 +120,7 @@ void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, 
     r->place_eta_ms = old->place_eta_ms;
     r->durable = old->durable;
     ek_door_keep_pass(old, r);
+    ek_door_money_pass(old, r);
     old->ticket = 0;
     old->durable = false;
     if (old->http) {

@@ -9,14 +9,15 @@
  *
  *   HEAD      has no struct: route.c decides on the headers alone
  *   BODY      bytes come, are kept and read in one pass
- *   PRICED    model, cost and prompt are known; nobody has been asked yet
+ *   PRICED    model, cost and prompt are known; nobody has been asked yet. Who has to wait for money of its
+ *             own account waits here, not in line (money.h)
  *   WAITING   at the desk. Keeps its body and nothing else; comments are waiting.c's business. Without a
  *             connection its place is kept (place.c)
  *   SENT      an upstream has it, no token yet
  *   STREAMING tokens flow (stream.c)
  *   again     the engine died or refused for now: back before all that came later. What was delivered
  *             is kept as token ids, so that the answer goes on from there
- *   SETTLING  the answer is whole; its record is written
+ *   SETTLING  the answer is whole, and its end is held until what it cost is on the disk
  *   REFUSED, DONE: everything but this struct has been given back; `gone` frees it. */
 #include "door/door_state.h"
 
@@ -100,10 +101,12 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     *kept = *wishes;
     kept->body_bytes = body_bytes > 0 && body_bytes <= BODY_RESERVE_BYTES ? (uint32_t)body_bytes : 0;
     kept->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
+    kept->ledger_account = who->ledger_account;
+    kept->ledger_key = who->ledger_key;
     kept->owner = who->proven ? 0 : ek_address_owner(ek_http_peer(http), d->hash_seed);
     r->wishes = kept;
     r->tier = (uint8_t)who->tier;
-    r->api = (uint8_t)api;
+    r->api = api & 3u;
     r->state = EK_DOOR_BODY;
     ek_timer_init(&r->silence, ek_door_silence);
     ek_loop_random(d->loop, r->id, sizeof r->id);
@@ -117,6 +120,7 @@ void ek_door_let_go(struct ek_door_request *r, bool served)
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     ek_timer_clear(d->loop, &r->silence);
+    ek_door_money_let_go(r);
     if (r->ticket) {
         if (ek_door_is_running(r)) ek_desk_finished(d->desk, ek_door_now(d), r->ticket, served);
         else ek_desk_gone(d->desk, ek_door_now(d), r->ticket);
@@ -138,6 +142,7 @@ void ek_door_gone(struct ek_door_request *r, enum ek_reason why)
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (ek_door_place_leave(r)) return;
+    ek_door_money_ending(r, why);
     if (r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED) {
         d->counters.gone++;
         d->counters.reasons[why]++;
@@ -297,6 +302,7 @@ static void make_running(struct ek_door_request *r)
     int n = snprintf(w->answer_id, sizeof w->answer_id, "\"%s\"", id);
     MUST(n > 0 && (size_t)n < sizeof w->answer_id);
     w->answer_id_bytes = (uint8_t)n;
+    w->tail = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     r->running = w;
 }
 
@@ -314,6 +320,7 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->state == EK_DOOR_WAITING);
     uint64_t now_ns = ek_door_now(d).mono_ns;
+    if (ek_door_money_start(r, start) != EK_DOOR_PAID) return;
     if (!r->running && ek_door_keep_start(r, start)) return;
     MUST(r->http && !r->starting);
     if (!r->running) {
@@ -330,7 +337,8 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     w->sent_ns = now_ns;
     w->upstream = upstream;
     w->ours = ek_pool_is_ours(d->pool, upstream);
-    w->held_back = false;
+    w->held_back = w->resting = false;
+    w->money_at = ek_door_money_tokens(r);
     if (w->id_count && !w->ours) { /* tokens of ours mean nothing to it */
         ek_door_refuse_reason(r, EK_REASON_UPSTREAM_CUT, NULL);
         return;

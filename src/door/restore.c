@@ -12,12 +12,13 @@
 
 #include <stdlib.h>
 
-#define KEPT_VERSION 1u
+#define KEPT_VERSION 2u
 #define RESTORE_NS (60 * EK_S_NS) /* so long an upstream may take to tell of a model */
 
 struct kept {
     uint32_t version, bytes;
     uint64_t account, user, owner, conversation, repeat;
+    uint64_t ledger_account, ledger_key; /* 0: of none */
     uint64_t arrived_unix_ns, deadline_unix_ns; /* UINT64_MAX: none */
     uint32_t prompt_tokens, output_tokens, effort, max_tokens, retries, prefix_count;
     struct ek_prefix prefix[EK_DESK_PREFIX_MAX];
@@ -30,6 +31,7 @@ struct ek_door_restored {
     struct ek_link link;
     struct ek_door_request *r;
     struct ek_arrival a;
+    uint64_t ledger_account, ledger_key;
     char model[256];
 };
 
@@ -56,6 +58,8 @@ void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival
     k.user = a->user;
     k.owner = a->owner;
     k.conversation = a->conversation;
+    k.ledger_account = ek_door_money_account(r);
+    k.ledger_key = ek_door_money_key(r);
     k.repeat = a->repeat;
     k.arrived_unix_ns = now.unix_ns - ek_ns_since(now.mono_ns, r->arrived_ns);
     k.deadline_unix_ns = deadline_of(r, a, now);
@@ -122,7 +126,7 @@ static struct ek_door_request *request_of(struct ek_door *d, const struct ek_jou
     r->arrived_ns = r->spoke_ns = ek_ns_since(now.mono_ns, waited_ns);
     r->account = f->owner;
     r->tier = (uint8_t)tier_named(d->config, tier);
-    r->api = k->api;
+    r->api = k->api & 3u;
     r->retries = (uint8_t)k->retries;
     r->stream = k->stream;
     r->include_usage = k->include_usage;
@@ -169,6 +173,8 @@ static void found(void *arg, const struct ek_journal_found *f)
     }
     s->r = request_of(d, f, &k, tier);
     s->a = arrival_of(s->r, &k);
+    s->ledger_account = k.ledger_account;
+    s->ledger_key = k.ledger_key;
     memcpy(s->model, model.data, model.len);
     ek_list_append(&d->restored, &s->link);
 }
@@ -194,12 +200,13 @@ static bool enter(struct ek_door_restored *s)
     uint32_t index = ek_pool_find_model(d->pool, ek_str_of(s->model));
     if (index == EK_POOL_MODELS_MAX || !ek_pool_model(d->pool, index)->upstream_mask) return false;
     const struct ek_pool_model *model = ek_pool_model(d->pool, index);
-    const struct ek_price_options *p = ek_door_price(r);
     uint64_t grace_ns = d->config->tiers.item[r->tier].return_grace_ns;
     r->model = (uint16_t)index;
+    const struct ek_price_options *p = ek_door_price(r);
     s->a.pool = ek_desk_pool(d->desk, model->upstream_mask);
     s->a.model = ek_hash(ek_str_of(model->name), d->hash_seed);
     s->a.price = (struct ek_desk_price){p->cached_pico, p->prompt_pico, p->output_pico};
+    ek_door_money_restored(r, s->ledger_account, s->ledger_key, &s->a);
     bool in = s->a.pool != EK_DESK_POOLS_MAX && ek_desk_arrive(d->desk, now, &s->a, &r->ticket, &refusal);
     if (in) ek_door_move(r, EK_DOOR_WAITING);
     if (!in || !ek_desk_absent(d->desk, now, r->ticket, now.mono_ns + grace_ns)) {

@@ -15,6 +15,7 @@ enum endpoint {
     AT_HEALTH,
     AT_READY,
     AT_METRICS,
+    AT_BALANCE,
 };
 
 static const struct {
@@ -29,6 +30,8 @@ static const struct {
     {EK_STR("/completions"), AT_COMPLETIONS, true, false},
     {EK_STR("/v1/models"), AT_MODELS, false, false},
     {EK_STR("/models"), AT_MODELS, false, false},
+    {EK_STR("/user/balance"), AT_BALANCE, false, false},
+    {EK_STR("/v1/user/balance"), AT_BALANCE, false, false},
     {EK_STR("/health"), AT_HEALTH, false, true},
     {EK_STR("/ready"), AT_READY, false, true},
     {EK_STR("/metrics"), AT_METRICS, false, true},
@@ -55,7 +58,7 @@ static enum endpoint find_route(struct ek_str path, bool *post, bool *open, stru
 
 /* ---- the small answers --------------------------------------------------------------------------- */
 
-static void reply_json(struct ek_door *d, struct ek_http_req *http, int status)
+void ek_door_reply_json(struct ek_door *d, struct ek_http_req *http, int status)
 {
     struct ek_http_header header[4] = {{EK_STR("Content-Type"), EK_STR("application/json")}};
     char id[33];
@@ -104,7 +107,7 @@ static void reply_models(struct ek_door *d, struct ek_http_req *http)
         entry[i].extra = ek_str_make(pricing.data + (i ? end[i - 1] : 0), end[i] - (i ? end[i - 1] : 0));
     MUST(d->text.len == 0);
     ek_models_write(&d->text, entry, count);
-    reply_json(d, http, 200);
+    ek_door_reply_json(d, http, 200);
     ek_buf_free(&pricing);
 }
 
@@ -156,7 +159,7 @@ static void reply_model(struct ek_door *d, struct ek_http_req *http, struct ek_s
     entry.extra = ek_buf_view(&pricing);
     MUST(d->text.len == 0);
     ek_model_write(&d->text, &entry);
-    reply_json(d, http, 200);
+    ek_door_reply_json(d, http, 200);
     ek_buf_free(&pricing);
 }
 
@@ -168,7 +171,7 @@ static void reply_ready(struct ek_door *d, struct ek_http_req *http)
     MUST(d->text.len == 0);
     ek_buf_printf(&d->text, "{\"ready\":%s%s}\n", up && !d->draining ? "true" : "false",
                   d->draining ? ",\"why\":\"draining\"" : up ? "" : ",\"why\":\"no engine is up\"");
-    reply_json(d, http, up && !d->draining ? 200 : 503);
+    ek_door_reply_json(d, http, up && !d->draining ? 200 : 503);
 }
 
 static void reply_metrics(struct ek_door *d, struct ek_http_req *http)
@@ -261,9 +264,7 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
         return;
     }
     if (!open) {
-        struct ek_str authorization;
-        size_t count = ek_http_head_find(head, EK_STR("authorization"), &authorization);
-        enum ek_reason reason = ek_identify(d->config, authorization, count, ek_http_peer(http), &who);
+        enum ek_reason reason = ek_door_identify(d, head, ek_http_peer(http), &who);
         if (reason != EK_REASON_NONE) {
             ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
             return;
@@ -276,40 +277,49 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     case AT_MODEL: reply_model(d, http, rest); break;
     case AT_HEALTH:
         ek_buf_lit(&d->text, "{\"status\":\"ok\"}\n");
-        reply_json(d, http, 200);
+        ek_door_reply_json(d, http, 200);
         break;
     case AT_READY: reply_ready(d, http); break;
     case AT_METRICS: reply_metrics(d, http); break;
+    case AT_BALANCE: ek_door_reply_balance(d, http, &who); break;
     case AT_NOTHING: WRONG("answered above");
     }
+}
+
+/* NULL: it has no struct of its own, or a call of the store's. Both begin with their magic. */
+static struct ek_door_request *request_of(struct ek_http_req *http)
+{
+    const uint32_t *magic = ek_http_user(http);
+    return magic && *magic == EK_DOOR_REQUEST_MAGIC ? ek_http_user(http) : NULL;
 }
 
 static void on_body(void *arg, struct ek_http_req *http, const char *data, size_t len)
 {
     (void)arg;
-    struct ek_door_request *r = ek_http_user(http);
+    struct ek_door_request *r = request_of(http);
     if (r) ek_door_body(r, data, len);
 }
 
 static void on_end(void *arg, struct ek_http_req *http)
 {
     (void)arg;
-    struct ek_door_request *r = ek_http_user(http);
+    struct ek_door_request *r = request_of(http);
     if (r) ek_door_body_end(r);
 }
 
 static void on_drain(void *arg, struct ek_http_req *http)
 {
     (void)arg;
-    struct ek_door_request *r = ek_http_user(http);
+    struct ek_door_request *r = request_of(http);
     if (r) ek_door_drained(r);
 }
 
 static void on_gone(void *arg, struct ek_http_req *http, enum ek_reason why)
 {
     (void)arg;
-    struct ek_door_request *r = ek_http_user(http);
+    struct ek_door_request *r = request_of(http);
     if (r) ek_door_gone(r, why);
+    else if (ek_http_user(http)) ek_door_call_gone(ek_http_user(http));
 }
 
 static unsigned on_refusal(void *arg, enum ek_reason why, const char *detail, struct ek_buf *body)

@@ -11,7 +11,6 @@
 #include "door/door_state.h"
 
 #include "http/sse.h"
-#include "policy/cost.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@ void ek_door_running_free(struct ek_door_running **w)
     *w = NULL;
     if (dead->relay) ek_relay_cancel(&dead->relay);
     if (dead->collect) ek_collect_free(&dead->collect);
+    ek_buf_free(&dead->tail);
     free(dead->ids);
     free(dead);
 }
@@ -116,7 +116,7 @@ static struct ek_str quote(const char *text, char out[EK_POOL_NAME_BYTES_MAX * 2
     return ek_str_make(out, n);
 }
 
-static void relay_chunk(struct ek_door_request *r, struct ek_str payload, const struct ek_up_chunk *c)
+void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const struct ek_up_chunk *c)
 {
     struct ek_door *d = r->door;
     struct ek_door_running *w = r->running;
@@ -133,24 +133,46 @@ static void relay_chunk(struct ek_door_request *r, struct ek_str payload, const 
     }
     if (theirs != model->name) /* an alias: the caller hears the name it used */
         edit.model = quote(model->name, name);
-    ek_door_claim_out(r);
-    ek_post_put(d->loop, &d->flush);
-    ek_sse_put_id(&d->out, ++w->event);
+    struct ek_buf *out = &w->tail;
+    if (!w->holding) {
+        ek_door_claim_out(r);
+        ek_post_put(d->loop, &d->flush);
+        out = &d->out;
+    }
+    ek_sse_put_id(out, ++w->event);
     if (!memchr(payload.data, '\n', payload.len)) {
-        ek_buf_lit(&d->out, "data: ");
-        ek_up_chunk_relay(&d->out, payload, c, &edit);
-        ek_buf_lit(&d->out, "\n\n");
+        ek_buf_lit(out, "data: ");
+        ek_up_chunk_relay(out, payload, c, &edit);
+        ek_buf_lit(out, "\n\n");
         return;
     }
     MUST(d->text.len == 0); /* pretty-printed: each line is a data line */
     ek_up_chunk_relay(&d->text, payload, c, &edit);
-    ek_sse_put_data(&d->out, ek_buf_view(&d->text));
+    ek_sse_put_data(out, ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
 }
 
 static void drop_relay(struct ek_door_request *r)
 {
     if (r->running->relay) ek_relay_cancel(&r->running->relay);
+}
+
+/* The end of a stream begins where its last choice has its finish_reason. Who pays gets it when it is paid.
+ * */
+static void watch_end(struct ek_door_request *r, const struct ek_up_chunk *c)
+{
+    struct ek_door_running *w = r->running;
+    for (uint32_t i = 0; i < c->choice_count; i++) w->finished += (c->choice[i].flags & EK_UP_FINISH) != 0;
+    if (w->finished >= w->request.n) w->holding = true;
+}
+
+/* Its reserve comes to its end; nothing is done for a token but this comparison. */
+static void look_at_money(struct ek_door_request *r)
+{
+    struct ek_door_running *w = r->running;
+    uint64_t made = w->thought_tokens + w->answer_tokens;
+    if (made < w->money_at || w->holding || !w->relay) return;
+    if (!ek_door_money_spent(r, made)) ek_door_balance_end(r);
 }
 
 static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk *c)
@@ -160,15 +182,20 @@ static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk 
     MUST(ek_door_is_running(r));
     if (r->state == EK_DOOR_SENT) ek_door_move(r, EK_DOOR_STREAMING);
     count_tokens(r, c);
+    struct ek_door_running *w = r->running;
     if (r->stream) {
-        if (!is_idle_talk(r, c)) relay_chunk(r, payload, c);
-        if (c->flags & EK_UP_ROLE) r->running->saw_role = true;
+        if (r->paying && !w->holding && (c->flags & EK_UP_FINISH)) watch_end(r, c);
+        if (!is_idle_talk(r, c)) ek_door_relay_chunk(r, payload, c);
+        if (c->flags & EK_UP_ROLE) w->saw_role = true;
+        look_at_money(r);
         return;
     }
-    struct ek_door_running *w = r->running;
     if (!w->collect) w->collect = ek_collect_new((enum ek_api)r->api, EK_DOOR_ANSWER_BYTES_MAX);
     enum ek_status s = w->collect ? ek_collect_add(w->collect, c) : EK_NOMEM;
-    if (s == EK_OK) return;
+    if (s == EK_OK) {
+        look_at_money(r);
+        return;
+    }
     drop_relay(r);
     ek_door_refuse_reason(r, s == EK_INVALID ? EK_REASON_UPSTREAM_BAD
                              : s == EK_FULL  ? EK_REASON_ANSWER_TOO_LARGE
@@ -207,6 +234,14 @@ static void hold_back(struct ek_door_request *r)
     ek_relay_pause(w->relay, true);
 }
 
+void ek_door_rest(struct ek_door_request *r, bool rest)
+{
+    struct ek_door_running *w = r->running;
+    MUST(w && w->relay && w->resting != rest);
+    w->resting = rest;
+    if (!w->held_back) ek_relay_pause(w->relay, rest);
+}
+
 bool ek_door_flush(struct ek_door *d)
 {
     struct ek_door_request *r = d->writer;
@@ -232,95 +267,10 @@ void ek_door_drained(struct ek_door_request *r)
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (!r->running || !r->running->held_back || !r->running->relay) return;
     r->running->held_back = false;
-    ek_relay_pause(r->running->relay, false);
+    if (!r->running->resting) ek_relay_pause(r->running->relay, false);
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
-
-/* What was used, as exactly as it is known: the upstream's word, else our own count. */
-static void settle_usage(struct ek_door_request *r)
-{
-    struct ek_door *d = r->door;
-    struct ek_door_running *w = r->running;
-    if (!w->saw_usage) {
-        const struct ek_request *q = &w->request;
-        d->counters.unpriced++;
-        w->usage = (struct ek_usage){
-            .prompt_tokens = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII],
-                                                  q->prompt_bytes[EK_SCRIPT_WIDE],
-                                                  q->prompt_bytes[EK_SCRIPT_OTHER]) + q->prompt_ids,
-            .completion_tokens = w->thought_tokens + w->answer_tokens,
-            .reasoning_tokens = w->thought_tokens, .estimated = true};
-    }
-    w->usage.shortened = w->shortened;
-    w->usage.thinking_budget = w->thinking_budget;
-    const struct ek_usage *u = &w->usage;
-    uint64_t cached = u->cached_tokens < u->prompt_tokens ? u->cached_tokens : u->prompt_tokens;
-    uint64_t thought = u->reasoning_tokens ? u->reasoning_tokens : w->thought_tokens;
-    if (thought > u->completion_tokens) thought = u->completion_tokens;
-    struct ek_used used = {.prompt_tokens = (uint32_t)u->prompt_tokens, .cached_tokens = (uint32_t)cached,
-                           .thought_tokens = (uint32_t)thought,
-                           .output_tokens = (uint32_t)u->completion_tokens};
-    if (u->prompt_tokens <= UINT32_MAX && u->completion_tokens <= UINT32_MAX)
-        ek_desk_used(d->desk, ek_door_now(d), r->ticket, &used);
-    d->counters.prompt_tokens += u->prompt_tokens - cached;
-    d->counters.cached_tokens += cached;
-    d->counters.thought_tokens += thought;
-    d->counters.answer_tokens += u->completion_tokens - thought;
-    const char *model = ek_pool_model(d->pool, r->model)->name;
-    int64_t cost = ek_cost_nano(ek_door_price(r), cached, u->prompt_tokens - cached, u->completion_tokens);
-    d->counters.cost_nano += (uint64_t)cost;
-    char hex[33];
-    ek_door_id_hex(r, hex);
-    ek_debug(d->log, "%s done: %s, %llu prompt tokens (%llu cached), %llu thought, %llu answer, "
-             "%lld nano, attempt %u", hex, model, (unsigned long long)u->prompt_tokens,
-             (unsigned long long)cached, (unsigned long long)thought,
-             (unsigned long long)(u->completion_tokens - thought), (long long)cost, r->attempts);
-}
-
-static void finish_stream(struct ek_door_request *r)
-{
-    struct ek_door *d = r->door;
-    struct ek_door_running *w = r->running;
-    ek_door_claim_out(r);
-    if (r->include_usage && !w->saw_usage) {
-        char id[48];
-        ek_door_answer_id(r, id);
-        struct ek_chunk_head head = ek_door_chunk_head(r, id);
-        ek_sse_put_id(&d->out, ++w->event);
-        ek_buf_lit(&d->out, "data: ");
-        ek_chunk_write_usage(&d->out, &head, &w->usage);
-        ek_buf_lit(&d->out, "\n\n");
-    }
-    ek_buf_lit(&d->out, "data: [DONE]\n\n");
-    ek_door_commit(r);
-    struct ek_http_req *http = r->http;
-    ek_door_let_go(r, true);
-    ek_http_finish(http, ek_buf_view(&d->out));
-    ek_door_forget_out(r);
-}
-
-static void finish_whole(struct ek_door_request *r)
-{
-    struct ek_door *d = r->door;
-    struct ek_door_running *w = r->running;
-    struct ek_http_header header[EK_DOOR_HEADERS_MAX];
-    char id[48];
-    char hex[33];
-    ek_door_claim_out(r);
-    ek_door_answer_id(r, id);
-    struct ek_chunk_head head = ek_door_chunk_head(r, id);
-    size_t n = ek_door_headers(r, false, hex, header);
-    ek_collect_write(w->collect, &d->out, &head, w->saw_usage && !w->shortened ? NULL : &w->usage,
-                     EK_STR(""));
-    struct ek_http_req *http = r->http;
-    bool committed = r->committed;
-    ek_door_let_go(r, true);
-    if (committed) ek_http_finish(http, ek_buf_view(&d->out));
-    else ek_http_reply(http, 200, header, n, ek_buf_view(&d->out));
-    ek_door_forget_out(r);
-    if (d->out.cap > EK_DOOR_OUT_BYTES_MAX / 16) ek_buf_shrink(&d->out);
-}
 
 static void on_done(void *arg)
 {
@@ -333,15 +283,7 @@ static void on_done(void *arg)
         ek_door_flush(d);
         return;
     }
-    settle_usage(r);
-    double since_s = (double)ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) * 1e-9;
-    ek_histogram_add(&d->request_s, since_s);
-    if (r->running->id_count && r->attempts > 1) d->counters.continued++;
-    /* The desk hears of the end while the state still says that it ran. */
-    if (r->stream) finish_stream(r);
-    else finish_whole(r);
-    ek_door_move(r, EK_DOOR_SETTLING);
-    ek_door_move(r, EK_DOOR_DONE);
+    ek_door_conclude(r, EK_REASON_NONE);
 }
 
 /* ---- failures --------------------------------------------------------------------------------------- */
@@ -383,6 +325,10 @@ static void begin_anew(struct ek_door_request *r)
     w->id_count = 0;
     w->ids_whole = true;
     w->saw_usage = false; /* a role once delivered stays delivered */
+    w->holding = false;
+    w->finished = 0;
+    ek_buf_clear(&w->tail);
+    w->money_at = ek_door_money_tokens(r);
 }
 
 /* The relay is dead. Again, if that can be honest; false when it cannot. */

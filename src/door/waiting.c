@@ -15,6 +15,7 @@ bool ek_door_say(struct ek_door_request *r, struct ek_str bytes)
     if (ek_http_write(r->http, bytes) == EK_OK) return true;
     ek_door_forget_out(r);
     r->door->counters.reasons[EK_REASON_WRITE_STALL]++;
+    ek_door_money_ending(r, EK_REASON_WRITE_STALL);
     ek_door_let_go(r, false);
     ek_door_move(r, EK_DOOR_REFUSED);
     ek_http_abort(r->http, EK_REASON_WRITE_STALL);
@@ -111,6 +112,7 @@ void ek_door_watch_silence(struct ek_door_request *r)
     uint64_t due_ns = silence_due_ns(r);
     if (r->running && r->running->again_ns && r->running->again_ns < due_ns) due_ns = r->running->again_ns;
     if (ek_door_keep_due_ns(r) < due_ns) due_ns = ek_door_keep_due_ns(r);
+    if (ek_door_money_due_ns(r) < due_ns) due_ns = ek_door_money_due_ns(r);
     ek_timer_set(r->door->loop, &r->silence, due_ns);
 }
 
@@ -119,6 +121,9 @@ void ek_door_watch_silence(struct ek_door_request *r)
 static struct ek_str word(const struct ek_door_request *r)
 {
     if (!r->stream) return EK_STR("\n");
+    if (r->state == EK_DOOR_PRICED) /* its account's other requests hold what it needs */
+        return EK_STR(": queue {\"position\":0,\"eta_ms\":null,\"eta_p90_ms\":null,"
+                      "\"reason\":\"balance\"}\n\n");
     if (r->state == EK_DOOR_SENT)
         return EK_STR(": queue {\"position\":0,\"eta_ms\":null,\"eta_p90_ms\":null,"
                       "\"reason\":\"handed_over\"}\n\n");
@@ -129,11 +134,15 @@ void ek_door_silence(struct ek_timer *t)
 {
     struct ek_door_request *r = EK_CONTAINER(t, struct ek_door_request, silence);
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    MUST(r->state == EK_DOOR_WAITING || ek_door_is_running(r));
+    MUST(r->state == EK_DOOR_WAITING || ek_door_is_running(r) || (r->state == EK_DOOR_PRICED && r->paying));
     uint64_t now_ns = ek_door_now(r->door).mono_ns;
     if (r->running && r->running->again_ns && r->running->again_ns <= now_ns) {
         r->running->again_ns = 0;
         ek_door_again(r, EK_WHY_RETRYING);
+    }
+    if (ek_door_money_due_ns(r) <= now_ns) {
+        ek_door_money_late(r);
+        return;
     }
     if (ek_door_keep_due_ns(r) <= now_ns) {
         ek_door_keep_late(r);

@@ -291,6 +291,18 @@ enum ek_reason ek_keyring_find(const struct ek_keyring *k, struct ek_str token, 
     return EK_REASON_NONE;
 }
 
+const struct ek_account_limits *ek_keyring_limits(const struct ek_keyring *k, uint64_t account)
+{
+    const struct account *a = find_account(k, account);
+    return a ? &a->limits : NULL;
+}
+
+const char *ek_keyring_account_name(const struct ek_keyring *k, uint64_t account)
+{
+    const struct account *a = find_account(k, account);
+    return a ? a->name : NULL;
+}
+
 bool ek_keyring_model(const struct ek_keyring *k, uint64_t account, struct ek_str model)
 {
     const struct account *a = find_account(k, account);

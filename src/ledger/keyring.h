@@ -44,6 +44,9 @@ struct ek_caller {
  * address as text ("127.0.0.1", "::1", "unix"); "unix" passes every list of addresses. */
 enum ek_reason ek_keyring_find(const struct ek_keyring *k, struct ek_str token, struct ek_str peer,
                                uint64_t now_unix_ns, struct ek_caller *out);
+/* Of an account by its number; NULL: not known here. Valid as an ek_caller's. */
+const struct ek_account_limits *ek_keyring_limits(const struct ek_keyring *k, uint64_t account);
+const char *ek_keyring_account_name(const struct ek_keyring *k, uint64_t account);
 /* May this account use the model? */
 bool ek_keyring_model(const struct ek_keyring *k, uint64_t account, struct ek_str model);
 

@@ -63,7 +63,7 @@ uint64_t ek_ledger_now_ns(struct ek_ledger *l);    /* the database's clock: one 
 /* One record a request: the money, and how it went. Fixed in size, so that it can lie in a file as it is. */
 struct ek_settle_record {
     struct ek_id request;
-    uint64_t account, fence, key;
+    uint64_t account, fence, key; /* fence 0: nothing is charged, and no lease is needed */
     uint64_t user_hash;       /* of the end user, keyed; 0: none */
     struct ek_money charged;  /* as the book charged it */
     int64_t forgiven_nano;

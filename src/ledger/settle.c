@@ -75,6 +75,12 @@ static size_t run_end(const struct batch *b, size_t from,
     return to;
 }
 
+/* Of an account that is not charged: it came under no lease, and needs none. */
+static bool is_free(const struct ek_settle_record *r)
+{
+    return r->fence == 0 && ek_money_is_zero(r->charged);
+}
+
 static enum ek_status find_leases(struct ek_ledger *l, struct batch *b)
 {
     size_t groups = 0, first[BATCH];
@@ -93,7 +99,7 @@ static enum ek_status find_leases(struct ek_ledger *l, struct batch *b)
                                    " AND fence = $3", b->value, 4, groups, changed);
     for (size_t g = 0; s == EK_OK && g < groups; g++)
         for (size_t i = first[g]; i < (g + 1 < groups ? first[g + 1] : b->count); i++)
-            b->lease_is_there[i] = changed[g] > 0;
+            b->lease_is_there[i] = changed[g] > 0 || is_free(b->record[i]);
     return s;
 }
 

@@ -331,6 +331,10 @@ void ek_desk_upstream_stats(const struct ek_policy *p, uint32_t index, struct ek
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier);
 const char *ek_desk_why_name(enum ek_desk_why why); /* "busy", ... */
 
+/* Output tokens that nine of ten such answers do not exceed, without shortening: what an arrival may cost. As
+ * many as its max_tokens at most; a guess where nothing was learned. */
+uint32_t ek_desk_output_p90(const struct ek_policy *p, const struct ek_arrival *a);
+
 /* What was learned of the lengths of answers, to be kept across restarts: see predict.h. `seed` is that of
  * the hashes the shell gives as accounts and models. Loading is for a desk that has seen nothing yet. */
 struct ek_buf;

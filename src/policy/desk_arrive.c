@@ -45,6 +45,16 @@ int64_t ek_desk_bounded(int64_t nano)
     return nano < 1 ? 1 : nano > COST_NANO_MAX ? COST_NANO_MAX : nano;
 }
 
+uint32_t ek_desk_output_p90(const struct ek_policy *p, const struct ek_arrival *a)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    struct ek_predict_key key = {a->account, a->model, a->effort * EK_BROWNOUT_STEPS, a->prompt_tokens};
+    struct ek_prediction guess = ek_predict_output(&p->predict, &key);
+    uint32_t tokens = guess.known ? guess.p90 : OUTPUT_GUESS;
+    if (a->max_tokens && tokens > a->max_tokens) tokens = a->max_tokens;
+    return tokens < 1 ? 1 : tokens;
+}
+
 /* What it would take if its thought were not shortened. */
 static double whole_nano(const struct ek_policy *p, const struct ek_desk_entry *e, const struct ek_arrival *a)
 {

@@ -185,7 +185,7 @@ static inline struct world *world_new(const char *yaml, unsigned slots)
     if (ek_config_load(&source, &w->config, &why) != EK_OK) fail_msg("%s", ek_buf_cstr(&why));
     ek_buf_free(&why);
     struct ek_door_options o = {.loop = w->loop, .config = w->config, .log = &w->log,
-                                .client = &w->client};
+                                .client = &w->client, .ledger_on_loop = true};
     w->door = ek_door_start(&o, sentence, sizeof sentence);
     if (!w->door) fail_msg("%s", sentence);
     ek_virtual_settle(w->loop);

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* The end of an answer: what it has used, what that costs, and its last bytes. They are held until the cost
+ * is on the disk, where somebody is charged; a client that leaves meanwhile has had all but the end.
+ *
+ * An answer whose money ends is cut there like one that reached its length, and says the reason beside it. */
+#include "door/door_state.h"
+
+#include "http/sse.h"
+#include "policy/cost.h"
+
+#define BALANCE_END_MEMBER ",\"end_reason\":\"balance_end\""
+
+/* What was used, as exactly as it is known: the upstream's word, else our own count. */
+static struct ek_usage usage_of(const struct ek_door_request *r)
+{
+    const struct ek_door_running *w = r->running;
+    const struct ek_request *q = &w->request;
+    if (w->saw_usage) return w->usage;
+    return (struct ek_usage){
+        .prompt_tokens = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII],
+                                              q->prompt_bytes[EK_SCRIPT_WIDE],
+                                              q->prompt_bytes[EK_SCRIPT_OTHER]) + q->prompt_ids,
+        .completion_tokens = w->thought_tokens + w->answer_tokens,
+        .reasoning_tokens = w->thought_tokens, .estimated = true};
+}
+
+static struct ek_door_bill bill_of(const struct ek_door_request *r, const struct ek_usage *u)
+{
+    const struct ek_desk_price *fixed = ek_door_money_price(r);
+    uint64_t cached = u->cached_tokens < u->prompt_tokens ? u->cached_tokens : u->prompt_tokens;
+    uint64_t thought = u->reasoning_tokens ? u->reasoning_tokens : r->running->thought_tokens;
+    if (thought > u->completion_tokens) thought = u->completion_tokens;
+    struct ek_price_options price = *ek_door_price(r);
+    if (fixed) {
+        price.cached_pico = fixed->cached_pico;
+        price.prompt_pico = fixed->prompt_pico;
+        price.output_pico = fixed->output_pico;
+    }
+    return (struct ek_door_bill){
+        .prompt_tokens = u->prompt_tokens, .cached_tokens = cached, .thought_tokens = thought,
+        .output_tokens = u->completion_tokens,
+        .cost_nano = ek_cost_nano(&price, cached, u->prompt_tokens - cached, u->completion_tokens)};
+}
+
+void ek_door_bill_so_far(const struct ek_door_request *r, struct ek_door_bill *out)
+{
+    struct ek_usage u = usage_of(r);
+    MUST(r->running);
+    /* Usage that was told earlier in the stream may be older than the last token. */
+    uint64_t made = r->running->thought_tokens + r->running->answer_tokens;
+    if (u.completion_tokens < made) u.completion_tokens = made;
+    *out = bill_of(r, &u);
+}
+
+/* The usage of a whole answer, into w->usage; counted, and told to the desk. */
+static struct ek_door_bill settle_usage(struct ek_door_request *r, enum ek_reason ending)
+{
+    struct ek_door *d = r->door;
+    struct ek_door_running *w = r->running;
+    d->counters.unpriced += !w->saw_usage;
+    w->usage = usage_of(r);
+    w->usage.shortened = w->shortened;
+    w->usage.thinking_budget = w->thinking_budget;
+    const struct ek_usage *u = &w->usage;
+    struct ek_door_bill b = bill_of(r, u);
+    struct ek_used used = {.prompt_tokens = (uint32_t)u->prompt_tokens,
+                           .cached_tokens = (uint32_t)b.cached_tokens,
+                           .thought_tokens = (uint32_t)b.thought_tokens,
+                           .output_tokens = (uint32_t)u->completion_tokens};
+    if (ending == EK_REASON_NONE && u->prompt_tokens <= UINT32_MAX && u->completion_tokens <= UINT32_MAX)
+        ek_desk_used(d->desk, ek_door_now(d), r->ticket, &used);
+    d->counters.prompt_tokens += u->prompt_tokens - b.cached_tokens;
+    d->counters.cached_tokens += b.cached_tokens;
+    d->counters.thought_tokens += b.thought_tokens;
+    d->counters.answer_tokens += u->completion_tokens - b.thought_tokens;
+    d->counters.cost_nano += (uint64_t)b.cost_nano;
+    char hex[33];
+    ek_door_id_hex(r, hex);
+    ek_debug(d->log, "%s done: %s, %llu prompt tokens (%llu cached), %llu thought, %llu answer, "
+             "%lld nano, attempt %u", hex, ek_pool_model(d->pool, r->model)->name,
+             (unsigned long long)u->prompt_tokens, (unsigned long long)b.cached_tokens,
+             (unsigned long long)b.thought_tokens,
+             (unsigned long long)(u->completion_tokens - b.thought_tokens), (long long)b.cost_nano,
+             r->attempts);
+    return b;
+}
+
+static void finish_stream(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    struct ek_door_running *w = r->running;
+    ek_door_claim_out(r);
+    ek_buf_str(&d->out, ek_buf_view(&w->tail));
+    if (r->include_usage && !w->saw_usage) {
+        char id[48];
+        ek_door_answer_id(r, id);
+        struct ek_chunk_head head = ek_door_chunk_head(r, id);
+        ek_sse_put_id(&d->out, ++w->event);
+        ek_buf_lit(&d->out, "data: ");
+        ek_chunk_write_usage(&d->out, &head, &w->usage);
+        ek_buf_lit(&d->out, "\n\n");
+    }
+    ek_buf_lit(&d->out, "data: [DONE]\n\n");
+    ek_door_commit(r);
+    struct ek_http_req *http = r->http;
+    ek_door_let_go(r, true);
+    ek_http_finish(http, ek_buf_view(&d->out));
+    ek_door_forget_out(r);
+}
+
+static void finish_whole(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    struct ek_door_running *w = r->running;
+    struct ek_http_header header[EK_DOOR_HEADERS_MAX];
+    char id[48];
+    char hex[33];
+    ek_door_claim_out(r);
+    ek_door_answer_id(r, id);
+    struct ek_chunk_head head = ek_door_chunk_head(r, id);
+    size_t n = ek_door_headers(r, false, hex, header);
+    ek_collect_write(w->collect, &d->out, &head, w->saw_usage && !w->shortened ? NULL : &w->usage,
+                     w->ended ? EK_STR(BALANCE_END_MEMBER) : EK_STR(""));
+    struct ek_http_req *http = r->http;
+    bool committed = r->committed;
+    ek_door_let_go(r, true);
+    if (committed) ek_http_finish(http, ek_buf_view(&d->out));
+    else ek_http_reply(http, 200, header, n, ek_buf_view(&d->out));
+    ek_door_forget_out(r);
+    if (d->out.cap > EK_DOOR_OUT_BYTES_MAX / 16) ek_buf_shrink(&d->out);
+}
+
+static void finish(struct ek_door_request *r)
+{
+    if (r->stream) finish_stream(r);
+    else finish_whole(r);
+}
+
+void ek_door_settled(struct ek_door_request *r)
+{
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    MUST(r->state == EK_DOOR_SETTLING && r->http && r->running);
+    if (r->running->tail.failed) {
+        ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
+        return;
+    }
+    finish(r);
+    ek_door_move(r, EK_DOOR_DONE);
+}
+
+/* The answer is whole. The desk hears of it at once, its slot is free; the end goes out when what it cost is
+ * on the disk, which is now where nobody is charged. */
+void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending)
+{
+    struct ek_door *d = r->door;
+    struct ek_door_bill bill = settle_usage(r, ending);
+    double since_s = (double)ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) * 1e-9;
+    ek_histogram_add(&d->request_s, since_s);
+    if (r->running->id_count && r->attempts > 1) d->counters.continued++;
+    if (!ek_door_money_settle(r, &bill, ending)) {
+        finish(r); /* the desk hears of the end while the state still says that it ran */
+        ek_door_move(r, EK_DOOR_SETTLING);
+        ek_door_move(r, EK_DOOR_DONE);
+        return;
+    }
+    ek_desk_finished(d->desk, ek_door_now(d), r->ticket, true);
+    r->ticket = 0;
+    ek_door_pump(d);
+    ek_timer_clear(d->loop, &r->silence);
+    ek_door_move(r, EK_DOOR_SETTLING);
+}
+
+/* The end an engine would have written, with a reason: for a client it is an answer cut by its length. */
+static void put_end(const struct ek_door_request *r, struct ek_buf *out)
+{
+    bool chat = r->api == EK_API_CHAT;
+    ek_buf_printf(out, "{\"id\":\"\",\"object\":\"%s\",\"created\":%llu,\"model\":\"\",\"choices\":[",
+                  chat ? "chat.completion.chunk" : "text_completion",
+                  (unsigned long long)(ek_door_now(r->door).unix_ns / EK_S_NS));
+    for (uint32_t i = 0; i < (uint32_t)r->running->request.n; i++)
+        ek_buf_printf(out, "%s{\"index\":%u,%s,\"logprobs\":null,\"finish_reason\":\"length\"}",
+                      i ? "," : "", i, chat ? "\"delta\":{}" : "\"text\":\"\"");
+    ek_buf_lit(out, "]" BALANCE_END_MEMBER "}");
+}
+
+void ek_door_balance_end(struct ek_door_request *r)
+{
+    struct ek_door_running *w = r->running;
+    struct ek_buf text = ek_buf_make(65536);
+    struct ek_up_chunk c;
+    MUST(r->state == EK_DOOR_STREAMING && w->relay);
+    ek_relay_cancel(&w->relay);
+    w->holding = w->ended = true;
+    w->saw_usage = false; /* what was told in mid-stream is older than the last token */
+    put_end(r, &text);
+    bool read = ek_up_chunk_read(ek_buf_view(&text), &c, NULL);
+    MUST(read && !text.failed);
+    enum ek_status s = EK_OK;
+    if (r->stream) ek_door_relay_chunk(r, ek_buf_view(&text), &c);
+    else s = ek_collect_add(w->collect, &c);
+    ek_buf_free(&text);
+    if (s != EK_OK) ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
+    else ek_door_conclude(r, EK_REASON_BALANCE_END);
+}
