@@ -347,6 +347,7 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     struct ek_relay_deadlines deadlines = {o->connect_ns, o->first_token_ns, o->stall_ns};
     struct ek_relay_request q = {.upstream = upstream, .model = r->model, .request = &w->request,
                                  .body = ek_buf_view(&r->body), .seed = seed_of(r),
+                                 .cache_salt = ek_desk_whose(d->desk, r->ticket) ^ d->hash_seed,
                                  .shorten = w->shortened, .thinking_budget = w->thinking_budget,
                                  .prefix_ids = w->ids, .prefix_count = w->id_count};
     ek_door_id_hex(r, q.request_id);

@@ -9,8 +9,8 @@
  * where they say otherwise; none blocks longer than a mutex held for a few copies.
  *
  * Promise (DESIGN 6): for one model file, version and instruction set, the tokens and logprobs of a
- * job depend on the job alone: not on its neighbours, chunking, cancelled jobs, nor on whether part of
- * its answer was handed in as `prefix`. */
+ * job depend on the job alone: not on its neighbours, chunking, cancelled jobs, what was found in the
+ * cache, nor on whether part of its answer was handed in as `prefix`. */
 #ifndef EK_ENGINE_ENGINE_H
 #define EK_ENGINE_ENGINE_H
 
@@ -53,6 +53,7 @@ struct ek_engine_job {
     const uint32_t *prefix_ids; /* [prefix_tokens]: exactly what this job generated before; copied.
                                  * They are not emitted again; token indices go on after them */
     uint32_t prefix_tokens;
+    uint64_t cache_salt; /* jobs of different salts share no computed prefix (kv.h) */
     uint32_t max_tokens; /* generated tokens in all, the prefix included; >= 1 */
     struct ek_sampling sampling;
     struct ek_job_thinking thinking;
@@ -80,6 +81,7 @@ struct ek_engine_event {
     enum ek_job_end finish;
     uint32_t token_index;    /* 0-based among generated tokens, the prefix counted */
     uint32_t thought_tokens; /* generated thought tokens so far */
+    uint32_t cached_tokens;  /* of prompt and prefix, found in the KV cache: whole pages */
     struct ek_sample token;  /* id, logprob, top */
 };
 
@@ -89,6 +91,9 @@ struct ek_engine_load {
     double prefill_tps;                            /* prompt tokens a second, recent; 0: not yet known */
     double decode_tps[EK_ENGINE_DECODE_BUCKETS];   /* generated tokens a second of all, by batch */
     uint64_t prompt_tokens, generated_tokens;      /* computed since start */
+    uint64_t cached_tokens;                        /* found in the cache instead, since start */
+    uint64_t cache_asked_tokens;                   /* that could have been found: whole pages */
+    uint64_t cache_evicted_tokens;
     uint64_t steps, jobs_done, jobs_cancelled, ring_full;
 };
 

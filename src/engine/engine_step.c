@@ -36,7 +36,12 @@ static void publish_load(struct ek_engine *e) /* e->lock is held */
 {
     e->load.running = e->n_running;
     e->load.waiting = e->n_waiting;
+    struct ek_kv_counters c;
+    ek_kv_counters(e->kv, &c);
     e->load.kv_free_tokens = ek_kv_pages_free(e->kv) * EK_KV_PAGE;
+    e->load.cached_tokens = c.hit_pages * EK_KV_PAGE;
+    e->load.cache_asked_tokens = c.asked_pages * EK_KV_PAGE;
+    e->load.cache_evicted_tokens = c.evicted_pages * EK_KV_PAGE;
 }
 
 /* Everything but the final event: pages back, slot free. */
@@ -62,7 +67,7 @@ static struct ek_engine_event final_event(const struct ek_job *job, enum ek_job_
 {
     return (struct ek_engine_event){
         .job = job->id, .user = job->user, .finish = finish, .token_index = ek_job_generated(job),
-        .thought_tokens = job->thought.tokens,
+        .thought_tokens = job->thought.tokens, .cached_tokens = job->cached_tokens,
     };
 }
 
@@ -96,13 +101,24 @@ static struct ek_job *pop_cancelled(struct ek_engine *e)
     return NULL;
 }
 
+/* Pages for all a job may come to, of which some may be filled already. False: not now. */
+static bool get_pages(struct ek_engine *e, struct ek_job *job)
+{
+    struct ek_kv_text text = {.ids = job->ids, .count = job->n_ids, .prompt = job->prompt_tokens,
+                              .salt = job->cache_salt};
+    if (ek_kv_begin(e->kv, &job->seq, &text, tokens_reserved(job)) != EK_OK) return false;
+    job->cached_tokens = job->seq.tokens;
+    MUST(job->cached_tokens < job->n_ids);
+    return true;
+}
+
 /* Fill free slots from the list, first come first served: a job that does not get its pages holds up
  * those behind it, so that a large one is never overtaken for ever. e->lock is held. */
 static void admit(struct ek_engine *e)
 {
     for (size_t slot = 0; slot < e->options.slots && e->waiting; slot++) {
         if (e->running[slot]) continue;
-        if (ek_kv_reserve(e->kv, &e->waiting->seq, tokens_reserved(e->waiting)) != EK_OK) return;
+        if (!get_pages(e, e->waiting)) return;
         struct ek_job *job = pop_waiting(e);
         ek_job_set_state(job, EK_JOB_RUNNING);
         e->running[slot] = e->live[slot] = job;
@@ -263,6 +279,10 @@ static void run_step(struct ek_engine *e)
     plan(&s);
     if (s.n_segments == 0) return;
     s.logits = ek_forward_run(e->forward, s.segments, s.n_segments);
+    for (size_t slot = 0; slot < e->options.slots; slot++) {
+        struct ek_job *job = e->running[slot];
+        if (job) ek_kv_name_pages(e->kv, &job->seq, job->ids);
+    }
     double work = (double)s.n_sampled * e->model->shape.vocab * 40;
     ek_team_run(e->team, sample_chunk, &s,
                 s.n_sampled == 0 ? 0 : ek_team_chunks(e->team, work, s.n_sampled));

@@ -37,6 +37,8 @@ struct ek_job {
     bool ignore_stop_ids;
     uint32_t top_logprobs;
     uint16_t *seen_prompt, *seen_generated; /* [vocab], only with penalties; owned */
+    uint64_t cache_salt;
+    uint32_t cached_tokens; /* that the sequence began with */
     struct ek_kv_seq seq;
     struct ek_job *next; /* in the waiting list */
 };

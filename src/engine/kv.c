@@ -1,14 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/* The pool of KV pages: one reservation of address space, a stack of free page numbers, and a word of
- * role bits for each page. A page number is in the stack or in exactly one sequence. */
+/* The pool of KV pages: one reservation of address space, a stack of free page numbers, a record for each
+ * page, the index of names and the list of idle pages. A page is in exactly one of the three states of
+ * kv.h; only give, hit, let_go and evict move it. */
 #include "engine/kv.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <xxhash.h>
 
 #define KV_MAGIC 0x4b76c0deu
+#define NONE UINT32_MAX
+
+struct page {
+    struct ek_kv_name name, before; /* when named */
+    uint64_t generated;             /* bit t set = token t of the page was computed as generated */
+    uint32_t refs;                  /* sequences that hold it */
+    uint32_t next;                  /* in its bucket of the index, when named */
+    uint32_t older, newer;          /* among the idle */
+    bool named;
+};
 
 struct ek_kv {
     uint32_t magic;
@@ -18,15 +30,20 @@ struct ek_kv {
     size_t row_bytes, page_bytes, layer_bytes, bytes;
     uint8_t *data;        /* [layers][pages][EK_KV_PAGE] rows */
     uint32_t *free_pages; /* [pages], the first n_free are free */
-    uint32_t n_free;
-    uint64_t *generated;  /* [pages]: bit t set = token t of the page was computed as generated */
+    uint32_t n_free, n_idle;
+    uint32_t oldest, newest; /* idle */
+    struct page *page;    /* [pages] */
+    uint32_t (*ids)[EK_KV_PAGE]; /* [pages]: the tokens of named ones */
+    uint32_t *bucket;     /* [mask + 1]: first page of each chain */
+    uint32_t mask;
+    struct ek_kv_counters count;
 };
 
 enum ek_status ek_kv_new(uint32_t layers, uint32_t row_elems, enum ek_kv_type type, uint64_t tokens,
                          struct ek_kv **out)
 {
     size_t row_bytes = (size_t)row_elems * (type == EK_KV_F32 ? 4 : 2), layer_bytes, bytes;
-    uint64_t pages = tokens / EK_KV_PAGE + (tokens % EK_KV_PAGE != 0);
+    uint64_t pages = tokens / EK_KV_PAGE + (tokens % EK_KV_PAGE != 0), buckets = 16;
     *out = NULL;
     MUST(layers > 0 && row_elems > 0);
     if (pages == 0 || pages > INT32_MAX ||
@@ -34,26 +51,27 @@ enum ek_status ek_kv_new(uint32_t layers, uint32_t row_elems, enum ek_kv_type ty
         __builtin_mul_overflow(layer_bytes, layers, &bytes)) {
         return EK_INVALID;
     }
+    while (buckets < pages) buckets *= 2;
     struct ek_kv *kv = calloc(1, sizeof *kv);
-    uint32_t *stack = malloc(pages * sizeof *stack);
-    uint64_t *roles = calloc(pages, sizeof *roles);
-    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!kv || !stack || !roles || data == MAP_FAILED) {
-        if (data != MAP_FAILED) munmap(data, bytes);
-        free(kv);
-        free(stack);
-        free(roles);
-        return EK_NOMEM;
-    }
+    MUST(kv);
     *kv = (struct ek_kv){
         .magic = KV_MAGIC, .type = type, .layers = layers, .pages = (uint32_t)pages,
         .row_bytes = row_bytes, .page_bytes = row_bytes * EK_KV_PAGE, .layer_bytes = layer_bytes,
-        .bytes = bytes, .data = data, .free_pages = stack, .n_free = (uint32_t)pages,
-        .generated = roles,
+        .bytes = bytes, .n_free = (uint32_t)pages, .oldest = NONE, .newest = NONE,
+        .mask = (uint32_t)(buckets - 1),
+        .free_pages = malloc(pages * sizeof *kv->free_pages),
+        .page = calloc(pages, sizeof *kv->page), .ids = calloc(pages, sizeof *kv->ids),
+        .bucket = malloc(buckets * sizeof *kv->bucket),
+        .data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
     };
+    if (kv->data == MAP_FAILED) kv->data = NULL;
+    if (!kv->data || !kv->free_pages || !kv->page || !kv->ids || !kv->bucket) {
+        ek_kv_free(&kv);
+        return EK_NOMEM;
+    }
     /* The lowest page on top: memory that was touched is used again first. */
-    for (uint32_t i = 0; i < pages; i++) stack[i] = (uint32_t)pages - 1 - i;
+    for (uint32_t i = 0; i < pages; i++) kv->free_pages[i] = (uint32_t)pages - 1 - i;
+    for (uint64_t i = 0; i < buckets; i++) kv->bucket[i] = NONE;
     *out = kv;
     return EK_OK;
 }
@@ -63,10 +81,12 @@ void ek_kv_free(struct ek_kv **kvp)
     struct ek_kv *kv = *kvp;
     if (!kv) return;
     MUST_OBJ(kv, KV_MAGIC);
-    MUST(kv->n_free == kv->pages);
-    munmap(kv->data, kv->bytes);
+    MUST(kv->n_free + kv->n_idle == kv->pages);
+    if (kv->data) munmap(kv->data, kv->bytes);
     free(kv->free_pages);
-    free(kv->generated);
+    free(kv->page);
+    free(kv->ids);
+    free(kv->bucket);
     kv->magic = 0;
     free(kv);
     *kvp = NULL;
@@ -75,30 +95,189 @@ void ek_kv_free(struct ek_kv **kvp)
 enum ek_kv_type ek_kv_type(const struct ek_kv *kv) { return kv->type; }
 size_t ek_kv_row_bytes(const struct ek_kv *kv) { return kv->row_bytes; }
 uint32_t ek_kv_pages_total(const struct ek_kv *kv) { return kv->pages; }
-uint32_t ek_kv_pages_free(const struct ek_kv *kv) { return kv->n_free; }
+uint32_t ek_kv_pages_free(const struct ek_kv *kv) { return kv->n_free + kv->n_idle; }
+void ek_kv_counters(const struct ek_kv *kv, struct ek_kv_counters *out) { *out = kv->count; }
 
-enum ek_status ek_kv_reserve(struct ek_kv *kv, struct ek_kv_seq *seq, uint32_t tokens)
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static bool same_name(struct ek_kv_name a, struct ek_kv_name b) { return a.lo == b.lo && a.hi == b.hi; }
+
+static struct ek_kv_name root_of(uint64_t salt) { return (struct ek_kv_name){.lo = salt, .hi = 0}; }
+
+static struct ek_kv_name name_of(struct ek_kv_name before, uint64_t generated, const uint32_t *ids)
+{
+    struct {
+        struct ek_kv_name before;
+        uint64_t generated;
+        uint32_t ids[EK_KV_PAGE];
+    } all = {.before = before, .generated = generated};
+    memcpy(all.ids, ids, sizeof all.ids);
+    XXH128_hash_t h = XXH3_128bits(&all, sizeof all);
+    return (struct ek_kv_name){.lo = h.low64, .hi = h.high64 | 1}; /* never a root */
+}
+
+static uint32_t *bucket_of(const struct ek_kv *kv, struct ek_kv_name name)
+{
+    return &kv->bucket[name.lo & kv->mask];
+}
+
+/* The page behind `before` with exactly these tokens in these roles, or NONE. */
+static uint32_t find(const struct ek_kv *kv, struct ek_kv_name before, uint64_t generated,
+                     const uint32_t *ids)
+{
+    struct ek_kv_name name = name_of(before, generated, ids);
+    uint32_t at = *bucket_of(kv, name);
+    for (; at != NONE; at = kv->page[at].next) {
+        const struct page *p = &kv->page[at];
+        MUST(p->named);
+        if (same_name(p->name, name) && same_name(p->before, before) && p->generated == generated &&
+            memcmp(kv->ids[at], ids, sizeof kv->ids[at]) == 0)
+            return at;
+    }
+    return NONE;
+}
+
+static void unname(struct ek_kv *kv, uint32_t number)
+{
+    struct page *p = &kv->page[number];
+    uint32_t *at = bucket_of(kv, p->name);
+    MUST(p->named && p->refs == 0);
+    while (*at != number) {
+        MUST(*at != NONE);
+        at = &kv->page[*at].next;
+    }
+    *at = p->next;
+    p->named = false;
+}
+
+/* ---- the states of a page ---------------------------------------------------------------------- */
+
+static void idle_remove(struct ek_kv *kv, uint32_t number)
+{
+    struct page *p = &kv->page[number];
+    MUST(p->refs == 0 && p->named && kv->n_idle > 0);
+    *(p->older == NONE ? &kv->oldest : &kv->page[p->older].newer) = p->newer;
+    *(p->newer == NONE ? &kv->newest : &kv->page[p->newer].older) = p->older;
+    kv->n_idle--;
+}
+
+static void idle_append(struct ek_kv *kv, uint32_t number)
+{
+    struct page *p = &kv->page[number];
+    p->older = kv->newest;
+    p->newer = NONE;
+    *(kv->newest == NONE ? &kv->oldest : &kv->page[kv->newest].newer) = number;
+    kv->newest = number;
+    kv->n_idle++;
+}
+
+static void evict(struct ek_kv *kv)
+{
+    uint32_t number = kv->oldest;
+    MUST(number != NONE);
+    idle_remove(kv, number);
+    unname(kv, number);
+    kv->free_pages[kv->n_free++] = number;
+    kv->count.evicted_pages++;
+}
+
+static uint32_t give(struct ek_kv *kv)
+{
+    if (kv->n_free == 0) evict(kv);
+    MUST(kv->n_free > 0);
+    uint32_t number = kv->free_pages[--kv->n_free];
+    struct page *p = &kv->page[number];
+    MUST(!p->named && p->refs == 0);
+    p->refs = 1;
+    p->generated = 0;
+    return number;
+}
+
+static void hit(struct ek_kv *kv, uint32_t number)
+{
+    if (kv->page[number].refs == 0) idle_remove(kv, number);
+    kv->page[number].refs++;
+}
+
+static void let_go(struct ek_kv *kv, uint32_t number)
+{
+    struct page *p = &kv->page[number];
+    MUST(p->refs > 0);
+    if (--p->refs > 0) return;
+    if (p->named) idle_append(kv, number);
+    else kv->free_pages[kv->n_free++] = number;
+    MUST(kv->n_free + kv->n_idle <= kv->pages);
+}
+
+/* ---- sequences -------------------------------------------------------------------------------- */
+
+/* The roles that tokens [first, first + 64) of a text will have, as bits. */
+static uint64_t roles_of(const struct ek_kv_text *text, uint32_t first)
+{
+    if (text->prompt >= first + EK_KV_PAGE) return 0;
+    return text->prompt <= first ? UINT64_MAX : UINT64_MAX << (text->prompt - first);
+}
+
+enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct ek_kv_text *text,
+                           uint32_t tokens)
 {
     MUST_OBJ(kv, KV_MAGIC);
     MUST(seq->page_count == 0 && tokens > 0);
+    MUST(!text || (text->count > 0 && text->count <= tokens && text->prompt <= text->count));
     uint32_t count = tokens / EK_KV_PAGE + (tokens % EK_KV_PAGE != 0);
-    if (count > kv->n_free) return EK_FULL;
-    seq->pages = malloc(count * sizeof *seq->pages);
-    MUST(seq->pages != NULL);
-    seq->page_count = count;
-    seq->tokens = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        seq->pages[i] = kv->free_pages[--kv->n_free];
-        kv->generated[seq->pages[i]] = 0;
+    uint32_t whole = text ? (text->count - 1) / EK_KV_PAGE : 0, hits = 0;
+    if (count > kv->pages) return EK_FULL;
+    uint32_t *pages = malloc(count * sizeof *pages);
+    MUST(pages);
+    struct ek_kv_name name = root_of(text ? text->salt : 0);
+    for (; hits < whole; hits++) {
+        const uint32_t *ids = text->ids + hits * EK_KV_PAGE;
+        uint32_t found = find(kv, name, roles_of(text, hits * EK_KV_PAGE), ids);
+        if (found == NONE) break;
+        hit(kv, pages[hits] = found);
+        name = kv->page[found].name;
     }
+    if (count - hits > kv->n_free + kv->n_idle) { /* as if nothing had been asked */
+        while (hits > 0) let_go(kv, pages[--hits]);
+        free(pages);
+        return EK_FULL;
+    }
+    for (uint32_t i = hits; i < count; i++) pages[i] = give(kv);
+    kv->count.asked_pages += whole;
+    kv->count.hit_pages += hits;
+    *seq = (struct ek_kv_seq){.pages = pages, .page_count = count, .tokens = hits * EK_KV_PAGE,
+                              .named = hits, .name = name};
     return EK_OK;
+}
+
+void ek_kv_name_pages(struct ek_kv *kv, struct ek_kv_seq *seq, const uint32_t *ids)
+{
+    MUST_OBJ(kv, KV_MAGIC);
+    MUST(seq->tokens <= seq->page_count * EK_KV_PAGE);
+    for (; (seq->named + 1) * EK_KV_PAGE <= seq->tokens; seq->named++) {
+        uint32_t number = seq->pages[seq->named];
+        const uint32_t *its = ids + seq->named * EK_KV_PAGE;
+        struct page *p = &kv->page[number];
+        MUST(p->refs == 1 && !p->named);
+        struct ek_kv_name name = name_of(seq->name, p->generated, its);
+        /* Computed twice side by side: the first keeps the name, this one goes when its sequence goes. */
+        if (find(kv, seq->name, p->generated, its) == NONE) {
+            p->named = true;
+            p->name = name;
+            p->before = seq->name;
+            memcpy(kv->ids[number], its, sizeof kv->ids[number]);
+            p->next = *bucket_of(kv, name);
+            *bucket_of(kv, name) = number;
+        }
+        seq->name = name;
+    }
 }
 
 void ek_kv_release(struct ek_kv *kv, struct ek_kv_seq *seq)
 {
     MUST_OBJ(kv, KV_MAGIC);
-    MUST(kv->n_free + seq->page_count <= kv->pages);
-    for (uint32_t i = seq->page_count; i > 0; i--) kv->free_pages[kv->n_free++] = seq->pages[i - 1];
+    MUST(seq->page_count == 0 || seq->pages);
+    for (uint32_t i = seq->page_count; i > 0; i--) let_go(kv, seq->pages[i - 1]);
     free(seq->pages);
     *seq = (struct ek_kv_seq){0};
 }
@@ -114,14 +293,42 @@ void *ek_kv_row(const struct ek_kv *kv, const struct ek_kv_seq *seq, uint32_t la
 void ek_kv_set_role(struct ek_kv *kv, const struct ek_kv_seq *seq, uint32_t token, enum ek_role role)
 {
     MUST(token / EK_KV_PAGE < seq->page_count);
-    uint64_t *word = &kv->generated[seq->pages[token / EK_KV_PAGE]];
+    struct page *p = &kv->page[seq->pages[token / EK_KV_PAGE]];
     uint64_t bit = (uint64_t)1 << token % EK_KV_PAGE;
-    *word = role == EK_ROLE_GENERATED ? *word | bit : *word & ~bit;
+    MUST(!p->named && p->refs == 1); /* a shared page is final */
+    p->generated = role == EK_ROLE_GENERATED ? p->generated | bit : p->generated & ~bit;
 }
 
 enum ek_role ek_kv_role(const struct ek_kv *kv, const struct ek_kv_seq *seq, uint32_t token)
 {
     MUST(token / EK_KV_PAGE < seq->page_count);
-    uint64_t word = kv->generated[seq->pages[token / EK_KV_PAGE]];
+    uint64_t word = kv->page[seq->pages[token / EK_KV_PAGE]].generated;
     return word >> token % EK_KV_PAGE & 1 ? EK_ROLE_GENERATED : EK_ROLE_PROMPT;
+}
+
+void ek_kv_check(const struct ek_kv *kv, uint64_t held)
+{
+    uint64_t refs = 0, idle = 0, used = 0, indexed = 0, named = 0;
+    MUST_OBJ(kv, KV_MAGIC);
+    for (uint32_t i = 0; i < kv->pages; i++) {
+        const struct page *p = &kv->page[i];
+        refs += p->refs;
+        used += p->refs > 0;
+        named += p->named;
+    }
+    for (uint32_t at = kv->oldest, before = NONE; at != NONE; before = at, at = kv->page[at].newer) {
+        MUST(kv->page[at].refs == 0 && kv->page[at].named && kv->page[at].older == before);
+        idle++;
+    }
+    for (uint32_t b = 0; b <= kv->mask; b++)
+        for (uint32_t at = kv->bucket[b]; at != NONE; at = kv->page[at].next) {
+            const struct page *p = &kv->page[at];
+            MUST(p->named && same_name(p->name, name_of(p->before, p->generated, kv->ids[at])));
+            MUST(find(kv, p->before, p->generated, kv->ids[at]) == at);
+            indexed++;
+        }
+    for (uint32_t i = 0; i < kv->n_free; i++)
+        MUST(kv->page[kv->free_pages[i]].refs == 0 && !kv->page[kv->free_pages[i]].named);
+    MUST(refs == held && idle == kv->n_idle && indexed == named);
+    MUST(used + idle + kv->n_free == kv->pages);
 }

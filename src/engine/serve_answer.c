@@ -27,7 +27,7 @@ static struct ek_chunk_head head_of(const struct ek_call *c)
 static struct ek_usage usage_of(const struct ek_call *c)
 {
     return (struct ek_usage){.prompt_tokens = c->prompt.count, .completion_tokens = c->tokens,
-                             .reasoning_tokens = c->thought_tokens};
+                             .reasoning_tokens = c->thought_tokens, .cached_tokens = c->cached_tokens};
 }
 
 /* ---- logprobs -------------------------------------------------------------------------------- */

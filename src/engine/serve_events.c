@@ -54,6 +54,7 @@ static void on_event(const struct ek_engine_event *ev)
     struct ek_call *c = ev->user;
     MUST_OBJ(c, EK_CALL_MAGIC);
     MUST(c->engine_job == ev->job);
+    c->cached_tokens = ev->cached_tokens < c->prompt.count ? ev->cached_tokens : (uint32_t)c->prompt.count;
     if (c->state == EK_CALL_AT_RUNNING && ev->has_token) on_token(c, ev);
     if (ev->finish != EK_JOB_GOES_ON) {
         c->engine_job = 0;

@@ -97,6 +97,7 @@ struct ek_call {
     struct ek_output output;
     bool has_output; /* output is initialised */
     uint32_t tokens, thought_tokens; /* generated, the prefix counted */
+    uint32_t cached_tokens;          /* of the prompt, found in the KV cache */
     struct ek_buf thought, text;     /* streaming: not yet in a chunk; else all of it */
     struct ek_ids fresh;             /* streaming: ids not yet in a chunk */
     size_t split;                    /* of fresh: those before it have no part in `text` */

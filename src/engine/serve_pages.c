@@ -94,6 +94,12 @@ static void put_engine(struct ek_buf *b, const struct ek_engine_load *l)
     put_value(b, "evenkeel_engine_kv_free_tokens", "gauge", "Room left in it.", l->kv_free_tokens);
     put_value(b, "evenkeel_engine_prompt_tokens_total", "counter", "Prompt tokens computed.",
               l->prompt_tokens);
+    put_value(b, "evenkeel_engine_cached_tokens_total", "counter", "Tokens found in the cache instead.",
+              l->cached_tokens);
+    put_value(b, "evenkeel_engine_cache_asked_tokens_total", "counter",
+              "Tokens that could have been found there, in whole pages.", l->cache_asked_tokens);
+    put_value(b, "evenkeel_engine_cache_evicted_tokens_total", "counter", "Tokens that made room in it.",
+              l->cache_evicted_tokens);
     put_value(b, "evenkeel_engine_generated_tokens_total", "counter", "Tokens generated.",
               l->generated_tokens);
     put_value(b, "evenkeel_engine_steps_total", "counter", "Steps taken.", l->steps);

@@ -216,6 +216,10 @@ uint32_t ek_desk_rejoin(struct ek_policy *p, struct ek_now now, uint64_t repeat,
 /* The id of the request of this `repeat` that waits, or whose place is kept; 0: none. */
 uint64_t ek_desk_repeat(const struct ek_policy *p, uint64_t repeat);
 
+/* Whose the request is: a hash of its account and, inside it, its user (seeded as those are). Requests of
+ * different callers must share nothing; this tells an engine's cache which are which. Ticket in use. */
+uint64_t ek_desk_whose(struct ek_policy *p, uint32_t ticket);
+
 /* The id of whom the desk knows by this ticket, which may be any number; 0: nobody. */
 uint64_t ek_desk_holder(const struct ek_policy *p, uint32_t ticket);
 

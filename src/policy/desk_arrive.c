@@ -2,6 +2,7 @@
 /* Arrivals: may it come in, what will it take, which place is its own. */
 #include "policy/desk_state.h"
 
+#include "base/map.h"
 #include "base/must.h"
 #include "policy/cost.h"
 
@@ -38,6 +39,13 @@ struct ek_predict_key ek_desk_key(const struct ek_policy *p, const struct ek_des
 {
     return key_of(p, e, e->owned ? ek_order_user(&p->order, &e->item)->id
                                  : ek_order_flow(&p->order, &e->item)->who);
+}
+
+uint64_t ek_desk_whose(struct ek_policy *p, uint32_t ticket)
+{
+    const struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
+    uint64_t who[2] = {ek_order_flow(&p->order, &e->item)->who, ek_order_user(&p->order, &e->item)->id};
+    return ek_hash(ek_str_make((const char *)who, sizeof who), 0);
 }
 
 int64_t ek_desk_bounded(int64_t nano)

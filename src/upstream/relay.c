@@ -289,7 +289,8 @@ static void on_timer(struct ek_timer *t)
 
 static void put_ek(struct ek_buf *b, const struct ek_relay_request *q)
 {
-    ek_buf_printf(b, "{\"request_id\":\"%s\",\"seed\":%llu", q->request_id, (unsigned long long)q->seed);
+    ek_buf_printf(b, "{\"request_id\":\"%s\",\"seed\":%llu,\"cache_salt\":\"%016llx\"", q->request_id,
+                  (unsigned long long)q->seed, (unsigned long long)q->cache_salt);
     if (q->shorten) ek_buf_printf(b, ",\"thinking_budget\":%u", q->thinking_budget);
     if (q->prefix_count) {
         ek_buf_lit(b, ",\"prefix\":[");

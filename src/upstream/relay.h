@@ -23,6 +23,7 @@ struct ek_relay_request {
     struct ek_str body;
     char request_id[33];              /* hex */
     uint64_t seed;                    /* < 2^63: for our engine, when the caller gave none */
+    uint64_t cache_salt;              /* our engine: requests of different salts share no computed prefix */
     bool shorten;                     /* our engine: think no more than thinking_budget tokens */
     uint32_t thinking_budget;
     const uint32_t *prefix_ids;       /* our engine: what was generated before; copied */

@@ -131,3 +131,27 @@ test(`random conversations: never a 5xx, never a crash (seed ${SEED})`, { skip: 
   for (let i = 0; i < (SLOW > 1 ? 10 : 30); i++) await Promise.all(Array.from({ length: 10 }, one));
   assert.deepEqual(door.engines(), [engine], 'the engine has not died');
 });
+
+test('a prompt seen before is found in the cache by its own account, and by no other', { skip: needEngine }, async (t) => {
+  const keys = ['ann', 'ben'].map((name) => ({ name, account: name, key: `sk-cache-${name}-0123456789` }));
+  const door = await startDoor({ model: MODEL, config: { keys, access: { open_on_loopback: false } } });
+  t.after(() => door.stop());
+  const body = { messages: user(`${'Please add these two numbers for me. '.repeat(20)}${Q}`), max_tokens: 8, temperature: 0 };
+  const usage = async (key, extra = {}) => {
+    const r = await fetch(`${door.url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify({ model: door.model, ...body, ...extra }),
+      headers: { authorization: `Bearer ${key.key}`, 'content-type': 'application/json' } });
+    const a = await r.json();
+    assert.equal(r.status, 200, JSON.stringify(a));
+    return { ...a.usage, said: a.choices[0].message };
+  };
+  door.model = (await (await fetch(`${door.url}/v1/models`, { headers: { authorization: `Bearer ${keys[0].key}` } })).json()).data[0].id;
+  const first = await usage(keys[0]);
+  const again = await usage(keys[0]);
+  assert.equal(first.prompt_tokens_details.cached_tokens, 0);
+  assert.equal(again.prompt_tokens_details.cached_tokens, Math.floor((first.prompt_tokens - 1) / 64) * 64);
+  assert.ok(again.prompt_tokens_details.cached_tokens >= 64, `a prompt of ${first.prompt_tokens} tokens is too short for this test`);
+  assert.equal(again.prompt_cache_hit_tokens + again.prompt_cache_miss_tokens, again.prompt_tokens);
+  assert.deepEqual(again.said, first.said);
+  assert.equal((await usage(keys[1])).prompt_tokens_details.cached_tokens, 0);
+  assert.equal((await usage(keys[0], { user_id: 'somebody' })).prompt_tokens_details.cached_tokens, 0);
+});

@@ -60,7 +60,7 @@ enum { TOKENS_MAX = 256 };
 
 struct answer {
     uint64_t job;
-    uint32_t ids[TOKENS_MAX], n, thought, forced;
+    uint32_t ids[TOKENS_MAX], n, thought, forced, cached;
     float logprobs[TOKENS_MAX];
     enum ek_job_end finish;
     uint32_t stop_id;
@@ -77,6 +77,7 @@ static void note(struct answer *a, const struct ek_engine_event *event, uint32_t
         a->thought += event->in_thought;
         a->forced += event->forced;
     }
+    a->cached = event->cached_tokens;
     a->finish = event->finish;
     a->stop_id = event->token.id;
 }
@@ -172,6 +173,7 @@ static void resumes_from_any_prefix(void **state)
         struct ek_engine_job job = job_of(i);
         run(&b, &job, &whole, 1);
         for (uint32_t cut = 1; cut < whole.n; cut += 5) {
+            job.cache_salt = cut % 2 ? cut : 0; /* all computed again, or whole pages found */
             job.prefix_ids = whole.ids;
             job.prefix_tokens = cut;
             run(&b, &job, &rest, 1);
@@ -180,6 +182,52 @@ static void resumes_from_any_prefix(void **state)
             assert_memory_equal(rest.logprobs, whole.logprobs + cut, rest.n * sizeof *rest.logprobs);
         }
     }
+    ek_engine_close(&b.engine);
+}
+
+/* Bits cannot tell whether a prefix was found or computed: in one's own earlier run or a neighbour's, among
+ * many that push each other out, and in a second turn. */
+static void same_tokens_from_a_cached_prefix(void **state)
+{
+    (void)state;
+    static struct answer fresh[64], again[64];
+    struct ek_engine_job jobs[64];
+    struct bench b;
+    uint32_t found = 0, pages = 0;
+    for (size_t i = 0; i < 64; i++) jobs[i] = job_of(i);
+    for (size_t i = 32; i < 64; i++) { /* long beginnings in common */
+        jobs[i].prompt_tokens = 130 + (uint32_t)i;
+        memcpy(prompts[i], prompts[i % 2], 128 * sizeof prompts[i][0]);
+    }
+    struct ek_engine_options large = options_of(8, 96, 2), small = large;
+    large.kv_tokens = 64 * 512;
+    small.kv_tokens = 1024; /* not all at once, and none for long */
+    bench_open(&b, large);
+    for (size_t i = 0; i < 64; i++) jobs[i].cache_salt = 1 + i;
+    run(&b, jobs, fresh, 64);
+    for (size_t i = 0; i < 64; i++) assert_int_equal(fresh[i].cached, 0);
+    for (int round = 0; round < 2; round++) { /* each its own; then those in common */
+        if (round == 1)
+            for (size_t i = 0; i < 64; i++) jobs[i].cache_salt = 0;
+        run(&b, jobs, again, 64);
+        for (size_t i = 0; i < 64; i++) {
+            assert_same(&fresh[i], &again[i]);
+            assert_in_range(again[i].cached, 0, jobs[i].prompt_tokens - 1);
+            found += again[i].cached / 64;
+            pages += (jobs[i].prompt_tokens - 1) / 64;
+        }
+    }
+    ek_engine_close(&b.engine);
+    print_message("%u of %u pages found\n", found, pages);
+    assert_true(found > pages / 2);
+    bench_open(&b, small);
+    for (int round = 0; round < 3; round++) {
+        run(&b, jobs, again, 64);
+        for (size_t i = 0; i < 64; i++) assert_same(&fresh[i], &again[i]);
+    }
+    struct ek_engine_load load;
+    ek_engine_load(b.engine, &load);
+    assert_true(load.cached_tokens > 0 && load.cache_evicted_tokens > 0);
     ek_engine_close(&b.engine);
 }
 
@@ -448,6 +496,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_tokens_alone_and_among_64), cmocka_unit_test(resumes_from_any_prefix),
+        cmocka_unit_test(same_tokens_from_a_cached_prefix),
         cmocka_unit_test(cancelling_ends_within_a_step), cmocka_unit_test(keeps_the_thinking_budget),
         cmocka_unit_test(stops_where_it_is_told),        cmocka_unit_test(refuses_what_cannot_be),
         cmocka_unit_test(queue_is_bounded),              cmocka_unit_test(refuses_bad_options),

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The plan of a step: who computes how many rows; and the two small mechanisms it stands on, the pool
- * of KV pages and the team of threads. */
+/* The plan of a step: who computes how many rows; and the team of threads it stands on. */
 #include "cm.h"
 
-#include "engine/kv.h"
 #include "engine/step.h"
 #include "engine/team.h"
 
@@ -76,39 +74,6 @@ static void every_sequence_gets_done(void **state)
     }
 }
 
-static void pages_are_taken_and_given_back(void **state)
-{
-    (void)state;
-    struct ek_kv *kv;
-    struct ek_kv_seq a = {0}, b = {0};
-    assert_int_equal(ek_kv_new(2, 24, EK_KV_BF16, 300, &kv), EK_OK);
-    assert_int_equal(ek_kv_pages_total(kv), 5);
-    assert_int_equal(ek_kv_reserve(kv, &a, 129), EK_OK);
-    assert_int_equal(a.page_count, 3);
-    assert_int_equal(ek_kv_reserve(kv, &b, 129), EK_FULL);
-    assert_int_equal(b.page_count, 0);
-    assert_int_equal(ek_kv_reserve(kv, &b, 128), EK_OK);
-    assert_int_equal(ek_kv_pages_free(kv), 0);
-    for (uint32_t layer = 0; layer < 2; layer++) { /* no two rows share memory */
-        for (uint32_t t = 0; t < 129; t++) {
-            memset(ek_kv_row(kv, &a, layer, t), (int)(layer * 128 + t % 128), 48);
-        }
-        for (uint32_t t = 0; t < 128; t++) memset(ek_kv_row(kv, &b, layer, t), 255 - (int)t, 48);
-    }
-    for (uint32_t t = 0; t < 128; t++) {
-        assert_int_equal(*(uint8_t *)ek_kv_row(kv, &a, 1, t), t == 0 ? 128 : 128 + t);
-        assert_int_equal(((uint8_t *)ek_kv_row(kv, &b, 0, t))[47], 255 - t);
-    }
-    ek_kv_set_role(kv, &a, 70, EK_ROLE_GENERATED);
-    assert_int_equal(ek_kv_role(kv, &a, 70), EK_ROLE_GENERATED);
-    assert_int_equal(ek_kv_role(kv, &a, 71), EK_ROLE_PROMPT);
-    ek_kv_release(kv, &a);
-    ek_kv_release(kv, &b);
-    assert_int_equal(ek_kv_pages_free(kv), 5);
-    ek_kv_free(&kv);
-    assert_int_equal(ek_kv_new(1024, 1 << 20, EK_KV_F32, UINT64_MAX, &kv), EK_INVALID);
-}
-
 struct tally {
     atomic_uint chunks[300];
     atomic_uint parts;
@@ -145,7 +110,6 @@ int main(void)
         cmocka_unit_test(decode_goes_first),
         cmocka_unit_test(a_chunk_never_crosses_the_end_of_the_prompt),
         cmocka_unit_test(every_sequence_gets_done),
-        cmocka_unit_test(pages_are_taken_and_given_back),
         cmocka_unit_test(a_team_runs_each_chunk_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
