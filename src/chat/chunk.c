@@ -126,6 +126,13 @@ void ek_chunk_write(struct ek_buf *out, const struct ek_chunk_head *head, const 
     ek_buf_char(out, '}');
 }
 
+void ek_usage_put_cost(struct ek_buf *out, int64_t nano)
+{
+    MUST(nano >= 0);
+    ek_buf_printf(out, ",\"cost\":%llu.%09llu", (unsigned long long)nano / 1000000000,
+                  (unsigned long long)nano % 1000000000);
+}
+
 void ek_usage_write(struct ek_buf *out, const struct ek_usage *u)
 {
     /* The numbers may be an upstream's: odd ones are written as they are, but no miss below zero. */
@@ -148,6 +155,7 @@ void ek_usage_write(struct ek_buf *out, const struct ek_usage *u)
         ek_buf_lit(out, ",\"thinking_budget\":");
         ek_buf_u64(out, u->thinking_budget);
     }
+    if (u->priced) ek_usage_put_cost(out, u->cost_nano);
     ek_buf_lit(out, u->estimated ? ",\"estimated\":true}" : "}");
 }
 

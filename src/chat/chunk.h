@@ -40,6 +40,8 @@ struct ek_usage {
     uint64_t reasoning_tokens; /* of the completion */
     uint32_t thinking_budget;  /* when shortened: what the thought was allowed, and written */
     bool shortened;
+    int64_t cost_nano;         /* when priced: in the configured currency, written in units of it */
+    bool priced;
     bool estimated;            /* nobody reported it: counted by the door, and marked "estimated":true */
 };
 
@@ -79,6 +81,9 @@ void ek_chunk_write_usage(struct ek_buf *out, const struct ek_chunk_head *head,
 
 /* {"prompt_tokens":...}: both forms of the cache count, and reasoning_tokens. */
 void ek_usage_write(struct ek_buf *out, const struct ek_usage *usage);
+
+/* ,"cost":0.000000023 as a member of usage: of an upstream's, which is relayed. nano >= 0. */
+void ek_usage_put_cost(struct ek_buf *out, int64_t nano);
 
 /* A whole choice of a non-streamed answer. */
 struct ek_choice {

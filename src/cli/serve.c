@@ -87,7 +87,7 @@ static void on_hangup(void *arg, int signo)
 /* Whoever can reach it may use it? Then it must have been said, not slipped into. */
 static bool listening_is_safe(const struct ek_config *c)
 {
-    if (c->keys.count > 0 || c->access.open_to_all) return true;
+    if (c->keys.count > 0 || c->ledger.url || c->access.open_to_all) return true;
     for (size_t i = 0; i < c->listen.count; i++) {
         const char *l = c->listen.item[i];
         bool local = strncmp(l, "unix:", 5) == 0 || strncmp(l, "[::1]:", 6) == 0 ||

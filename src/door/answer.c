@@ -40,7 +40,7 @@ size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t 
     out[n++] = (struct ek_http_header){EK_STR("Access-Control-Expose-Headers"),
                                        EK_STR("X-Request-Id, X-Stream-Id, Retry-After, Retry-After-Ms, "
                                               "X-Queue-Position, X-Queue-Eta-Ms, X-Queue-Wait-Ms, "
-                                              "X-Thinking-Budget, X-Queue-Ticket")};
+                                              "X-Thinking-Budget, X-Queue-Ticket, X-Cost")};
     return n;
 }
 

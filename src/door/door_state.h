@@ -378,6 +378,7 @@ void ek_door_rest(struct ek_door_request *r, bool rest);
 /* finish.c */
 /* The answer is whole: counted, charged, and its end sent, at once or when it is paid for. */
 void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending);
+int64_t ek_door_cost_shown(const struct ek_door_request *r, const struct ek_usage *u);
 /* The answer ends here, whole as far as it goes: there is no more money for it. */
 void ek_door_balance_end(struct ek_door_request *r);
 /* What a running one has used up to now. */

@@ -42,6 +42,12 @@ static struct ek_door_bill bill_of(const struct ek_door_request *r, const struct
         .cost_nano = ek_cost_nano(&price, cached, u->prompt_tokens - cached, u->completion_tokens)};
 }
 
+int64_t ek_door_cost_shown(const struct ek_door_request *r, const struct ek_usage *u)
+{
+    struct ek_door_bill b = bill_of(r, u);
+    return ek_door_money_pays(r) ? b.cost_nano : 0;
+}
+
 void ek_door_bill_so_far(const struct ek_door_request *r, struct ek_door_bill *out)
 {
     struct ek_usage u = usage_of(r);
@@ -61,8 +67,10 @@ static struct ek_door_bill settle_usage(struct ek_door_request *r, enum ek_reaso
     w->usage = usage_of(r);
     w->usage.shortened = w->shortened;
     w->usage.thinking_budget = w->thinking_budget;
+    w->usage.priced = r->paying;
     const struct ek_usage *u = &w->usage;
     struct ek_door_bill b = bill_of(r, u);
+    w->usage.cost_nano = ek_door_money_pays(r) ? b.cost_nano : 0;
     struct ek_used used = {.prompt_tokens = (uint32_t)u->prompt_tokens,
                            .cached_tokens = (uint32_t)b.cached_tokens,
                            .thought_tokens = (uint32_t)b.thought_tokens,
@@ -118,8 +126,14 @@ static void finish_whole(struct ek_door_request *r)
     ek_door_claim_out(r);
     ek_door_answer_id(r, id);
     struct ek_chunk_head head = ek_door_chunk_head(r, id);
+    char cost[EK_DOOR_AMOUNT_BYTES];
     size_t n = ek_door_headers(r, false, hex, header);
-    ek_collect_write(w->collect, &d->out, &head, w->saw_usage && !w->shortened ? NULL : &w->usage,
+    if (w->usage.priced)
+        header[n++] = (struct ek_http_header){EK_STR("X-Cost"),
+                                              ek_str_of(ek_door_amount(w->usage.cost_nano, cost))};
+    MUST(n <= EK_DOOR_HEADERS_MAX);
+    bool theirs = w->saw_usage && !w->shortened && !w->usage.priced;
+    ek_collect_write(w->collect, &d->out, &head, theirs ? NULL : &w->usage,
                      w->ended ? EK_STR(BALANCE_END_MEMBER) : EK_STR(""));
     struct ek_http_req *http = r->http;
     bool committed = r->committed;

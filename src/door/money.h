@@ -100,6 +100,7 @@ void ek_door_money_let_go(struct ek_door_request *r);                           
 void ek_door_money_pass(struct ek_door_request *old, struct ek_door_request *r); /* of ek_door_take_place */
 /* The price decided at its arrival; NULL: it pays nothing. */
 const struct ek_desk_price *ek_door_money_price(const struct ek_door_request *r);
+bool ek_door_money_pays(const struct ek_door_request *r); /* its tier is charged, and it has an account */
 /* Numbers of the ledger, 0: none. */
 uint64_t ek_door_money_account(const struct ek_door_request *r);
 uint64_t ek_door_money_key(const struct ek_door_request *r);

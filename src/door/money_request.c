@@ -25,6 +25,8 @@ const struct ek_desk_price *ek_door_money_price(const struct ek_door_request *r)
     return r->paying ? &ek_door_purse_of(r)->price : NULL;
 }
 
+bool ek_door_money_pays(const struct ek_door_request *r) { return r->paying && ek_door_purse_of(r)->pays; }
+
 uint64_t ek_door_money_account(const struct ek_door_request *r)
 {
     return r->paying ? ek_door_purse_of(r)->account : 0;

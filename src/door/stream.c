@@ -126,10 +126,11 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
     struct ek_up_edit edit = {.id = ek_str_make(w->answer_id, w->answer_id_bytes),
                               .usage_drop = !r->include_usage, .ek_drop = true,
                               .reasoning_rename = c->reasoning_name.data != NULL};
-    char budget[48];
-    if (w->shortened && (c->flags & EK_UP_USAGE)) {
-        int n = snprintf(budget, sizeof budget, ",\"thinking_budget\":%u", w->thinking_budget);
-        edit.usage_more = ek_str_make(budget, (size_t)n);
+    struct ek_buf more = ek_buf_make(256);
+    if (c->flags & EK_UP_USAGE) {
+        if (w->shortened) ek_buf_printf(&more, ",\"thinking_budget\":%u", w->thinking_budget);
+        if (w->holding) ek_usage_put_cost(&more, ek_door_cost_shown(r, &c->usage));
+        edit.usage_more = ek_buf_view(&more);
     }
     if (theirs != model->name) /* an alias: the caller hears the name it used */
         edit.model = quote(model->name, name);
@@ -144,12 +145,14 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
         ek_buf_lit(out, "data: ");
         ek_up_chunk_relay(out, payload, c, &edit);
         ek_buf_lit(out, "\n\n");
+        ek_buf_free(&more);
         return;
     }
     MUST(d->text.len == 0); /* pretty-printed: each line is a data line */
     ek_up_chunk_relay(&d->text, payload, c, &edit);
     ek_sse_put_data(out, ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
+    ek_buf_free(&more);
 }
 
 static void drop_relay(struct ek_door_request *r)
@@ -157,8 +160,8 @@ static void drop_relay(struct ek_door_request *r)
     if (r->running->relay) ek_relay_cancel(&r->running->relay);
 }
 
-/* The end of a stream begins where its last choice has its finish_reason. Who pays gets it when it is paid.
- * */
+/* The end of a stream begins where its last choice has its finish_reason. Who pays gets it when that is
+ * done. */
 static void watch_end(struct ek_door_request *r, const struct ek_up_chunk *c)
 {
     struct ek_door_running *w = r->running;

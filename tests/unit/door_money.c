@@ -164,6 +164,8 @@ static void an_answer_is_charged_and_its_end_waits_for_that(void **state)
     world_pass(b.w, 1);
     expect_has(w, "HTTP/1.1 200");
     expect_has(w, "42");
+    expect_has(w, "X-Cost: 0.000000023\r\n");
+    expect_has(w, "\"cost\":0.000000023");
     client_free(b.w, s);
     client_free(b.w, w);
     assert_int_equal(bank_end(&b, 2), 1000000 - 2 * COST);
@@ -298,6 +300,7 @@ static void a_stream_goes_on_past_its_reserve(void **state)
     world_pass(b.w, 1);
     expect_has(c, "\"finish_reason\":\"stop\"");
     expect_has(c, "\"completion_tokens\":2000");
+    expect_has(c, "\"cost\":0.00002");
     client_free(b.w, c);
     int64_t left = bank_end(&b, 1);
     assert_true(left <= 1000000 - 20000 && left >= 1000000 - 20100);
