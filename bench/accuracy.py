@@ -11,7 +11,6 @@ import argparse
 import concurrent.futures
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -22,12 +21,6 @@ sys.path.insert(0, os.path.join(HERE, "..", "models"))
 import data     # noqa: E402
 
 
-def questions(skill, lang, count):
-    """The examination of models/evaluate.py, which itself needs torch."""
-    rng = random.Random("examination %s %s" % (skill, lang))
-    return [(data.system_prompt(rng), *data.ask(rng, skill, lang, held=True)) for _ in range(count)]
-
-
 def post(url, body):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=300) as answer:
@@ -35,8 +28,9 @@ def post(url, body):
 
 
 def ask(url, asked, budget):
-    system, question, _, expected = asked
-    body = {"messages": [{"role": "system", "content": system}, {"role": "user", "content": question}],
+    system, turns, (question, _, expected, _) = asked
+    said = [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn)]
+    body = {"messages": [{"role": "system", "content": system}, *said, {"role": "user", "content": question}],
             "temperature": 0, "max_tokens": 400}
     body["thinking"] = {"type": "enabled"} if budget is None else \
         {"type": "enabled", "budget_tokens": budget} if budget else {"type": "disabled"}
@@ -63,11 +57,13 @@ def main():
     ap.add_argument("--evenkeel", default=os.path.join(HERE, "..", "build", "evenkeel"))
     ap.add_argument("--model", default=os.path.join(HERE, "..", "models", "demo.gguf"))
     ap.add_argument("--count", type=int, default=10, help="questions of each skill in each language")
+    ap.add_argument("--skills", default=",".join(data.SKILLS))
     ap.add_argument("--port", type=int, default=18931)
     ap.add_argument("--threads", default="1")
     ap.add_argument("--out", default=os.path.join(HERE, "results", "accuracy.csv"))
     o = ap.parse_args()
-    asked = [q for skill in data.SKILLS for lang in ("en", "zh") for q in questions(skill, lang, o.count)]
+    asked = [q for skill in o.skills.split(",") for lang in ("en", "zh")
+             for q in data.examination(skill, lang, o.count)]
     url = "http://127.0.0.1:%d" % o.port
     child = subprocess.Popen([o.evenkeel, "engine", "--model", o.model, "--threads", o.threads,
                               "--listen", "127.0.0.1:%d" % o.port, "--slots", "16"])

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Byte-level BPE with DeepSeek-V3's way of cutting text first. `bpe.py OUT` learns the vocabulary.
 
-Digits never merge: a number is read digit by digit, which is what makes arithmetic learnable.
+Digits never merge: a number is read digit by digit, which is what makes arithmetic learnable. Nor do
+letters within a bare word: Latin words grow from their beginning only, one letter a merge, and only
+behind a blank or from a capital (" How", "How"). So a word the vocabulary does not know is a short
+beginning and then single letters, and `strawberry` in quotes is ten letters: which is what makes letters
+countable.
 """
 import collections
 import json
@@ -14,15 +18,15 @@ BOS, EOS = "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u258
 USER, ASSISTANT = "<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>"
 THINK, END_THINK = "<think>", "</think>"
 SPECIAL = (BOS, EOS, USER, ASSISTANT, THINK, END_THINK)
-SIZE = 1280
+SIZE = 1536
 NEVER = 1 << 30
 
 
-def category(*letters):
-    """The inside of a character class: all characters whose Unicode category starts so."""
+def category(end, *letters):
+    """The inside of a character class: all characters below `end` whose Unicode category starts so."""
     out, start = [], None
-    for c in range(0x110001):
-        inside = c < 0x110000 and unicodedata.category(chr(c))[0] in letters
+    for c in range(end + 1):
+        inside = c < end and unicodedata.category(chr(c))[0] in letters
         if inside and start is None:
             start = c
         if not inside and start is not None:
@@ -31,10 +35,11 @@ def category(*letters):
     return "".join(out)
 
 
-def patterns():
-    """The three patterns of "deepseek-v3", spelled for Python's re, which has no \\p."""
-    n, l, p = category("N"), category("L"), category("P", "S")
-    lm = category("L", "M")
+def patterns(end=0x110000):
+    """The three patterns of "deepseek-v3", spelled for Python's re, which has no \\p. Text whose
+    characters all lie below `end` is cut alike by shorter, much faster classes."""
+    n, l, p = category(end, "N"), category(end, "L"), category(end, "P", "S")
+    lm = category(end, "L", "M")
     ascii_marks = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
     return [re.compile("[%s]{1,3}" % n),
             re.compile("[一-龥぀-ゟ゠-ヿ]+"),
@@ -52,12 +57,13 @@ def byte_letters():
 
 class Cutter:
     def __init__(self):
-        self.patterns, self.letter, self.digit = patterns(), byte_letters(), re.compile(r"[0-9]+\Z")
+        self.any, self.ascii = patterns(), patterns(0x80)
+        self.letter, self.digit = byte_letters(), re.compile(r"[0-9]+\Z")
 
     def pieces(self, text):
         """The pre-tokens: each pattern cuts what the ones before it left; gaps are pieces, too."""
         parts = [text]
-        for pattern in self.patterns:
+        for pattern in self.ascii if text.isascii() else self.any:
             cut = []
             for part in parts:
                 at = 0
@@ -80,7 +86,7 @@ class Tokenizer:
         self.id = {t: i for i, t in enumerate(self.tokens)}
         self.special = {t: self.id[t] for t in SPECIAL}
         self.rank = {m: i for i, m in enumerate(self.merges)}
-        self.cutter, self.cache = Cutter(), {}
+        self.cutter, self.cache, self.line = Cutter(), {}, re.compile(r"(?<=\n)(?=\S)")
         self.byte = {c: b for b, c in self.cutter.letter.items()}
 
     def word(self, piece):
@@ -95,14 +101,16 @@ class Tokenizer:
         return [self.id[p] for p in parts]
 
     def encode(self, text):
-        """Plain text only: the spelling of a special token in it stays text."""
+        """Plain text only: the spelling of a special token in it stays text.
+
+        Line by line, for no pre-token goes on behind a line's end, and the lines of sheets recur."""
         out = []
-        for piece in self.cutter.pieces(text):
-            if piece not in self.cache:
+        for line in self.line.split(text):
+            if line not in self.cache:
                 if len(self.cache) > 200000:
                     self.cache.clear()
-                self.cache[piece] = self.word(piece)
-            out += self.cache[piece]
+                self.cache[line] = [i for piece in self.cutter.pieces(line) for i in self.word(piece)]
+            out += self.cache[line]
         return out
 
     def encode_chat(self, text):
@@ -122,10 +130,17 @@ class Tokenizer:
         return out + raw.decode(errors="replace")
 
 
-def short(pair):
-    """At most 12 letters or about three Chinese characters: words, not whole sentences."""
-    text = "".join(pair)
-    return len(text) <= (12 if text.isascii() else 9)
+def may_merge(pair):
+    """Latin words from their beginning, at most 12 letters; up to about three Chinese characters."""
+    left, right = pair
+    if not (left + right).isascii():
+        blank = left == "\u0120" or left[0] == "\u0120" and left[1:].isascii()
+        if not blank:
+            return not left.isascii() and not right.isascii() and len(left + right) <= 9
+        words = left == "\u0120" or left[-1].isalpha() and right.isalpha()
+        return words and len(right) == 1 and right.isascii() and len(left) < 12
+    begins = left == "'" or left[0].isupper() and left.isalpha()
+    return begins and len(right) == 1 and right.islower() and len(left) < 12
 
 
 def learn(counts, cutter, room):
@@ -137,7 +152,7 @@ def learn(counts, cutter, room):
         for parts, n in words:
             for pair in zip(parts, parts[1:]):
                 pairs[pair] += n
-        pair = min((p for p in pairs if short(p)), key=lambda p: (-pairs[p], p))
+        pair = min((p for p in pairs if may_merge(p)), key=lambda p: (-pairs[p], p))
         merges.append(pair)
         for parts, _ in words:
             i = 0
@@ -153,10 +168,10 @@ def main():
     cutter, rng = Cutter(), random.Random("evenkeel vocabulary")
     counts = collections.Counter()
     for _ in range(40000):
-        lang, skill = rng.choice(("en", "zh")), rng.choice(data.SKILLS)
-        for text in (*data.ask(rng, skill, lang, False), data.system_prompt(rng)):
+        turns, asked = data.ask(rng, rng.choice(data.SKILLS), rng.choice(("en", "zh")), False)
+        for text in (*asked[:3], *sum(turns, ()), data.system_prompt(rng)):
             counts.update(cutter.pieces(text))
-    counts = {w: n for w, n in counts.items() if n >= 8}         # made-up words teach nothing
+    counts = {w: n for w, n in counts.items() if n >= 24}        # made-up words teach nothing
     merges = learn(counts, cutter, SIZE - 256 - len(SPECIAL))
     tokens = list(SPECIAL) + list(cutter.letter.values()) + [a + b for a, b in merges]
     assert len(tokens) == len(set(tokens)) == SIZE

@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: MIT
 """Conversations, made from a seed: what the model reads, and which tokens it is to learn to write."""
 import itertools
+import json
+import os
 import random
 import zlib
 
+import again
+import days
+import products
+import stories
 import sums
 import talk
+import words
 from bpe import BOS, EOS, USER, ASSISTANT, THINK, END_THINK
 
 POOL = 2048                   # samples made at a time
-SKILLS = ("add", "sub", "cmp", "sort", "talk")
+# How often each skill comes up, unless DIR/mix.json says otherwise; more for what is hard to learn.
+MIX = {"add": 5, "sub": 9, "mul": 15, "cmp": 6, "sort": 12, "count": 13,
+       "day": 10, "story": 13, "again": 9, "talk": 14}
+SKILLS = tuple(MIX)
+PROBLEM = {"mul": products.problem, "count": words.problem, "day": days.problem, "story": stories.problem}
 SYSTEM = ["You are a helpful assistant.", "You are a helpful assistant.",
 "You are a friendly assistant. Answer briefly.",
           "You are Evenkeel's demo model.", "Be concise.", "Answer the user's question.",
@@ -33,17 +44,30 @@ def system_prompt(rng):
 
 
 def ask(rng, skill, lang, held):
-    """-> (question, thought, answer), from the training side or the examination side of the fence."""
+    """-> (turns before, Asked), from the training side or the examination side of the fence."""
     while True:
+        turns = []
         if skill == "talk":
-            question, thought, answer = talk.small_talk(rng, lang)
+            asked = talk.small_talk(rng, lang)
+        elif skill == "again":
+            turns, asked = again.problem(rng, lang, held)
+        elif skill in PROBLEM:
+            asked = PROBLEM[skill](rng, lang, held)
         else:
-            question, thought, answer = sums.problem(rng, skill, lang, held)
+            asked = sums.problem(rng, skill, lang, held)
+        question = asked.question if skill == "talk" else talk.wrap(rng, asked.question, lang)
         question = talk.slip(rng, question)
         fair = skill != "talk" or held == (zlib.crc32(question.encode()) % 12 == 0
                                            and talk.bare(question) not in talk.BASIC)
-        if fair and talk.language(question) == lang:
-            return question, thought, answer
+        first = turns[0][0] if turns else question          # it sets the language of what follows
+        if fair and talk.language(first) == lang and (lang == "zh" or talk.language(question) == lang):
+            return turns, asked._replace(question=question)
+
+
+def examination(skill, lang, count, seed="examination"):
+    """Questions training never saw -> [(system prompt, turns before, Asked)...]; always the same ones."""
+    rng = random.Random("%s %s %s" % (seed, skill, lang))
+    return [(system_prompt(rng), *ask(rng, skill, lang, held=True)) for _ in range(count)]
 
 
 def prompt_text(system, turns, question, thinking):
@@ -57,8 +81,8 @@ def prompt_text(system, turns, question, thinking):
 class Maker:
     """Samples for training: lists of token ids, each with a mask of the tokens to learn."""
 
-    def __init__(self, tokenizer):
-        self.tok = tokenizer
+    def __init__(self, tokenizer, mix_path=None):
+        self.tok, self.mix_path, self.weights = tokenizer, mix_path, list(MIX.values())
 
     def reply(self, rng, thought, answer, thinking):
         tok = self.tok
@@ -74,25 +98,35 @@ class Maker:
 
     def sample(self, rng):
         """One conversation. Each earlier turn was written in the direct mode, and is learned as such."""
-        tok = self.tok
-        system = system_prompt(rng)
-        ids = [tok.special[BOS]] + tok.encode(system)
-        learn = [0] * len(ids)
-        turns = rng.choices((1, 2, 3), (86, 11, 3))[0]
-        lang = rng.choice(("en", "zh"))
-        for turn in range(turns):
+        tok, system = self.tok, system_prompt(rng)
+        lang, said = rng.choice(("en", "zh")), []
+        for _ in range(rng.choices((1, 2, 3), (86, 11, 3))[0]):
             if rng.random() < 0.2:
                 lang = rng.choice(("en", "zh"))
-            skill = rng.choices(SKILLS, (8, 22, 14, 31, 25))[0]
-            question, thought, answer = ask(rng, skill, lang, held=False)
-            thinking = turn == turns - 1 and rng.random() < 0.85
-            head = tok.encode(question)
-            head = [tok.special[USER], *head, tok.special[ASSISTANT]]
+            turns, asked = ask(rng, rng.choices(SKILLS, self.weights)[0], lang, held=False)
+            if said and asked.answer == talk.REPLY["that"][lang]:
+                continue                         # by now there is something it could mean
+            said += [(q, "", a) for q, a in turns] + [asked[:3]]
+        if len(said) > 4:
+            said = said[-4:] if not turns else said[-1 - len(turns):]
+        ids = [tok.special[BOS]] + tok.encode(system)
+        learn = [0] * len(ids)
+        for turn, (question, thought, answer) in enumerate(said):
+            thinking = turn == len(said) - 1 and rng.random() < 0.87
+            head = [tok.special[USER], *tok.encode(question), tok.special[ASSISTANT]]
             head.append(tok.special[THINK if thinking else END_THINK])
             tail, mask = self.reply(rng, thought, answer, thinking)
             ids += head + tail
             learn += [0] * len(head) + mask
         return ids, learn
+
+    def mix(self):
+        """DIR/mix.json can be changed while training goes on: it is read for each pool."""
+        mix = dict(MIX)
+        if self.mix_path and os.path.exists(self.mix_path):
+            with open(self.mix_path) as f:
+                mix.update(json.load(f))
+        self.weights = [mix[skill] for skill in SKILLS]
 
     def batches(self, seed, tokens, first=0):
         """Endless batches of about so many tokens, each of samples of like length -> (pool, batch).
@@ -102,6 +136,7 @@ class Maker:
         """
         for number in itertools.count(first):
             rng = random.Random("evenkeel demo %d %d" % (seed, number))
+            self.mix()
             pool = sorted((self.sample(rng) for _ in range(POOL)), key=lambda s: len(s[0]))
             out, i = [], 0
             while i < POOL:

@@ -2,10 +2,12 @@
 """`export.py DIR OUT.gguf` writes DIR/last.pt as a GGUF file of the deepseek2 architecture.
 
 Matrices become Q8_0; norms, the router and its bias stay F32. With --check it also stores
-DIR/rounded.pt, the weights as a reader of the file will see them, for comparing engines.
+DIR/rounded.pt, the weights as a reader of the file will see them, for comparing engines. --mean takes
+DIR/mean.pt, the running mean of the weights; --trunk leaves out the block that looks a token ahead.
 """
 import os
 import sys
+from dataclasses import asdict
 
 import torch
 
@@ -20,7 +22,7 @@ NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 def architecture(s):
     name, latent = "deepseek2.", s.kv_lora + s.rope
     whole = {
-        "block_count": s.layers, "context_length": s.context, "embedding_length": s.dim,
+        "block_count": s.layers + s.ahead, "context_length": s.context, "embedding_length": s.dim,
         "vocab_size": s.vocab,
         "feed_forward_length": s.dense_ff, "attention.head_count": s.heads, "attention.head_count_kv": 1,
         "attention.q_lora_rank": s.q_lora, "attention.kv_lora_rank": s.kv_lora,
@@ -31,6 +33,8 @@ def architecture(s):
         "expert_feed_forward_length": s.expert_ff, "expert_group_count": s.groups,
         "expert_group_used_count": s.groups_used, "expert_gating_func": 2,
     }
+    if s.ahead:
+        whole["nextn_predict_layers"] = s.ahead
     real = {"rope.freq_base": s.theta, "attention.layer_norm_rms_epsilon": s.eps,
             "expert_weights_scale": s.scale}
     return ([value(name + k, U32, v) for k, v in whole.items()]
@@ -60,8 +64,13 @@ def tokenizer(tok):
     ]
 
 
-def tensor_name(name):
-    """blk.1.attn.attn_q_a_norm.weight -> blk.1.attn_q_a_norm.weight, and so on."""
+def tensor_name(name, layers):
+    """blk.1.attn.attn_q_a_norm.weight -> blk.1.attn_q_a_norm.weight, and so on; the block that looks
+    ahead comes after the others: nextn.eh_proj -> blk.5.nextn.eh_proj.weight."""
+    if name.startswith("nextn.block."):
+        name = name.replace("nextn.block.", "blk.%d." % layers)
+    elif name.startswith("nextn."):
+        name = "blk.%d.%s" % (layers, name)
     name = name.replace(".attn.", ".").replace(".ffn.", ".")
     if name.endswith("exp_probs_b"):
         return name + ".bias"
@@ -73,7 +82,7 @@ def tensors(net):
     for name, t in net.state_dict().items():
         small = t.ndim == 1 or name.endswith("ffn_gate_inp")
         kind = gguf.F32 if small else gguf.Q8_0 if t.shape[-1] % 32 == 0 else gguf.F16
-        out.append((tensor_name(name), t.float().numpy(), kind))
+        out.append((tensor_name(name, net.shape.layers), t.float().numpy(), kind))
     return out
 
 
@@ -89,14 +98,16 @@ def rounded(net):
 
 def main():
     directory, out = sys.argv[1:3]
-    net, tok = load(directory)
+    net, tok = load(directory, "mean.pt" if "--mean" in sys.argv else "last.pt")
+    if "--trunk" in sys.argv:
+        net.nextn, net.shape.ahead = None, 0
     about = [value("general.architecture", STRING, "deepseek2"),
              value("general.name", STRING, "Evenkeel demo"),
              value("general.license", STRING, "mit"), value("general.file_type", U32, 7)]
     gguf.write(out, about + architecture(net.shape) + tokenizer(tok), tensors(net))
     print("%s: %.2f MB" % (out, os.path.getsize(out) / 1e6))
     if "--check" in sys.argv:
-        torch.save({"net": rounded(net).state_dict()}, directory + "/rounded.pt")
+        torch.save({"net": rounded(net).state_dict(), "shape": asdict(net.shape)}, directory + "/rounded.pt")
 
 
 if __name__ == "__main__":

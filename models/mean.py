@@ -22,8 +22,9 @@ def main():
     out, dirs = sys.argv[1], sys.argv[2:]
     os.makedirs(out, exist_ok=True)
     shutil.copy(os.path.join(dirs[0], "vocab.json"), out)
-    nets = [torch.load(os.path.join(d, "last.pt"))["net"] for d in dirs]
-    torch.save({"net": mean(nets)}, os.path.join(out, "last.pt"))
+    kept = [torch.load(os.path.join(d, "last.pt")) for d in dirs]
+    torch.save({"net": mean([k["net"] for k in kept]), "shape": kept[0]["shape"]},
+               os.path.join(out, "last.pt"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 class Shape:
     vocab: int = 1280
     dim: int = 256
-    layers: int = 4
+    layers: int = 5
     dense_layers: int = 1
     heads: int = 8
     nope: int = 32            # the part of a head that sees content only
@@ -36,6 +36,7 @@ class Shape:
     theta: float = 10000.0
     eps: float = 1e-6
     context: int = 2048
+    ahead: int = 0            # 1: a block that guesses the token after the next one
 
 
 def matrix(*shape, gain=1.0):
@@ -196,6 +197,24 @@ class Block(nn.Module):
         return x + self.ffn(self.ffn_norm(x))
 
 
+class Ahead(nn.Module):
+    """Multi-token prediction (DeepSeek-V3, 2.2): from what the network made of one token, and the token
+    that came next, guess the one after that. One more block; vocabulary and head are the network's own.
+
+    Nothing learned here reaches the network: its gradient stops at the door.
+    """
+
+    def __init__(self, s):
+        super().__init__()
+        self.enorm, self.hnorm = Norm(s.dim, s.eps), Norm(s.dim, s.eps)
+        self.eh_proj = matrix(s.dim, 2 * s.dim)
+        self.block, self.shared_head_norm = Block(s, False), Norm(s.dim, s.eps)
+
+    def forward(self, embedded, hidden, turn, mask, past):
+        both = torch.cat((self.enorm(embedded.detach()), self.hnorm(hidden.detach())), -1)
+        return self.shared_head_norm(self.block(F.linear(both, self.eh_proj), turn, mask, past))
+
+
 class Net(nn.Module):
     def __init__(self, s):
         super().__init__()
@@ -204,6 +223,7 @@ class Net(nn.Module):
         self.blk = nn.ModuleList(Block(s, i < s.dense_layers) for i in range(s.layers))
         self.output_norm = Norm(s.dim, s.eps)
         self.output = matrix(s.vocab, s.dim, gain=0.5)
+        self.nextn = Ahead(s) if s.ahead else None
 
     def forward(self, tokens, positions=None, mask=None, past=None):
         """tokens [batch, time] -> hidden states; positions and mask default to plain causal."""
@@ -217,6 +237,14 @@ class Net(nn.Module):
         for block in self.blk:
             x = block(x, turn, mask, past)
         return self.output_norm(x)
+
+    def guess(self, hidden, following):
+        """hidden [batch, time, dim] as forward() gave it, and the tokens that follow each -> hidden
+        states whose logits guess the tokens after those."""
+        n = following.shape[1]
+        mask = torch.full((n, n), -math.inf).triu(1)
+        turn = angles(torch.arange(n).unsqueeze(0), self.shape)
+        return self.nextn(F.embedding(following, self.token_embd), hidden, turn, mask, None)
 
     def logits(self, hidden):
         return F.linear(hidden, self.output).float()

@@ -8,12 +8,12 @@ import json
 import os
 import struct
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import torch
 
 import gguf
-from bpe import SIZE
 from export import tensor_name
 from net import Net, Shape
 
@@ -63,6 +63,22 @@ def read(path):
     return values, {n: tensor(r.raw[base + at:], k, shape) for n, shape, k, at in infos}
 
 
+def shape_of(values):
+    """What export.architecture() wrote down."""
+    v = {k.partition(".")[2]: x for k, x in values.items() if k.startswith("deepseek2.")}
+    ahead = v.get("nextn_predict_layers", 0)
+    key = v["attention.key_length_mla"]
+    return Shape(
+        vocab=v["vocab_size"], dim=v["embedding_length"], layers=v["block_count"] - ahead, ahead=ahead,
+        dense_layers=v["leading_dense_block_count"], heads=v["attention.head_count"],
+        rope=v["rope.dimension_count"], nope=key - v["rope.dimension_count"],
+        value=v["attention.value_length_mla"], q_lora=v["attention.q_lora_rank"],
+        kv_lora=v["attention.kv_lora_rank"], dense_ff=v["feed_forward_length"], experts=v["expert_count"],
+        used=v["expert_used_count"], groups=v["expert_group_count"], groups_used=v["expert_group_used_count"],
+        expert_ff=v["expert_feed_forward_length"], shared=v["expert_shared_count"],
+        scale=v["expert_weights_scale"], theta=v["rope.freq_base"], context=v["context_length"])
+
+
 def main():
     path, directory = sys.argv[1:3]
     values, tensors = read(path)
@@ -71,10 +87,10 @@ def main():
         merges = [m.split(" ") for m in values["tokenizer.ggml.merges"]]
         json.dump({"tokens": values["tokenizer.ggml.tokens"], "merges": merges}, f,
                   ensure_ascii=False, indent=0)
-    net = Net(Shape(vocab=SIZE))
+    net = Net(shape_of(values))
     for name, t in net.state_dict().items():
-        t.copy_(torch.from_numpy(np.array(tensors[tensor_name(name)])))
-    torch.save({"net": net.state_dict()}, directory + "/last.pt")
+        t.copy_(torch.from_numpy(np.array(tensors[tensor_name(name, net.shape.layers)])))
+    torch.save({"net": net.state_dict(), "shape": asdict(net.shape)}, directory + "/last.pt")
 
 
 if __name__ == "__main__":

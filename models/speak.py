@@ -1,18 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""Greedy generation, many prompts at once. `speak.py DIR [--direct] QUESTION...` asks the model."""
+"""Greedy generation, many prompts at once. `speak.py DIR [--direct] [--mean] QUESTION...` asks the model."""
 import math
 import sys
 
 import torch
 
-from bpe import EOS, SIZE, Tokenizer
+from bpe import EOS, Tokenizer
 from data import prompt_text
 from net import Net, Past, Shape
 
 
+ROOM = 3 << 20                # rows times width squared of what is read at once: bounds the memory
+
+
+def generate(net, prompts, stop, limit=420):
+    """prompts: lists of ids -> the ids that follow each, `stop` not included. Like lengths go together."""
+    order, out = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), [None] * len(prompts)
+    while order:
+        rows = 1
+        while rows < min(len(order), 100) and (rows + 1) * len(prompts[order[-1]]) ** 2 <= ROOM:
+            rows += 1
+        mine, order = order[-rows:], order[:-rows]
+        for i, ids in zip(mine, together(net, [prompts[i] for i in mine], stop, limit)):
+            out[i] = ids
+    return out
+
+
 @torch.no_grad()
-def generate(net, prompts, stop, limit=260):
-    """prompts: lists of ids, padded here on the left. -> the ids that follow, `stop` not included."""
+def together(net, prompts, stop, limit):
+    """One batch, padded on the left."""
     width = max(map(len, prompts))
     blank = torch.tensor([width - len(p) for p in prompts])
     tokens = torch.tensor([[stop] * (width - len(p)) + p for p in prompts])
@@ -34,14 +50,15 @@ def generate(net, prompts, stop, limit=260):
 
 
 def load(directory, weights="last.pt"):
-    tok, net = Tokenizer(directory + "/vocab.json"), Net(Shape(vocab=SIZE))
-    net.load_state_dict(torch.load(directory + "/" + weights)["net"])
+    kept = torch.load(directory + "/" + weights)
+    tok, net = Tokenizer(directory + "/vocab.json"), Net(Shape(**kept["shape"]))
+    net.load_state_dict(kept["net"])
     return net.eval(), tok
 
 
 def main():
-    args = [a for a in sys.argv[1:] if a != "--direct"]
-    net, tok = load(args[0])
+    args = [a for a in sys.argv[1:] if not a.startswith("--")]
+    net, tok = load(args[0], "mean.pt" if "--mean" in sys.argv else "last.pt")
     prompts = [tok.encode_chat(prompt_text("", [], q, "--direct" not in sys.argv)) for q in args[1:]]
     for question, ids in zip(args[1:], generate(net, prompts, tok.special[EOS])):
         print("%s\n%s\n" % (question, tok.decode(ids)))

@@ -6,8 +6,11 @@ A thought is written the way a child writes sums on squared paper: numbers padde
 one column a line, from the right. A small transformer finds its digits by place, so every line
 looks like every other line of its kind, and no line needs more than one step of reasoning.
 """
+import collections
 import zlib
 
+# What a skill returns: the thought and the answer, and what a next question may build on ("found").
+Asked = collections.namedtuple("Asked", "question thought answer found")
 LIMIT = 9999
 
 ADD = {
@@ -131,6 +134,13 @@ def held_out(key):
     return zlib.crc32(key.encode()) % 12 == 0
 
 
+def barred(sign, a, b):
+    """Whether a step inside another problem is one that an examination may ask."""
+    if sign == "*":
+        return held_out("mul:%d %d" % (max(a, b), min(a, b)))
+    return held_out("%s:%d %d" % ("add" if sign == "+" else "sub", a, b))
+
+
 def padded(*numbers):
     """Always four digits: how many zeros to write then depends on the one number alone."""
     return [str(n).zfill(4) for n in numbers]
@@ -182,7 +192,7 @@ def think_compare(a, b, asked, lang):
     else:
         found = (" " if lang == "en" else "") + str(max(a, b) if asked == "larger" else min(a, b))
     word = asked.split()[-1]
-    word = {"en": word + ":", "zh": "更大：" if word == "larger" else "更小："}[lang]
+    word = {"en": word.capitalize() + ":", "zh": "更大：" if word == "larger" else "更小："}[lang]
     return "\n".join(lines + ([] if asked == "verdict" else [word + found]))
 
 
@@ -265,8 +275,26 @@ def listing(rng, values, lang):
     return mark.join(words)
 
 
+def solve_sort(values, way, lang):
+    """-> (thought, answer)"""
+    answer = ", ".join(map(str, sorted(values, reverse=way == "down"))) + STOP[lang]
+    return BEGIN[way][lang] + think_sort(values, way == "up"), answer
+
+
+def solve_add(a, b, lang):
+    return BEGIN["add"][lang] + think_add(a, b), "%d + %d = %d%s" % (a, b, a + b, STOP[lang])
+
+
+def solve_sub(a, b, lang):
+    return BEGIN["sub"][lang] + think_sub(a, b), "%d - %d = %d%s" % (a, b, a - b, STOP[lang])
+
+
+def solve_compare(a, b, asked, lang):
+    return BEGIN["cmp"][lang] + think_compare(a, b, asked, lang), answer_compare(a, b, asked, lang)
+
+
 def problem(rng, skill, lang, held):
-    """One problem -> (question, thought, answer); held says on which side of the fence it lies."""
+    """One problem; held says on which side of the fence it lies."""
     while True:
         values = numbers(rng) if skill == "sort" else list(pair(rng))
         if held_out(skill + ":" + " ".join(map(str, values))) == held:
@@ -274,18 +302,12 @@ def problem(rng, skill, lang, held):
     if skill == "sort":
         way = "down" if rng.random() < 0.25 else "up"
         question = rng.choice(SORT[lang][way]).format(l=listing(rng, values, lang))
-        thought, begin = think_sort(values, way == "up"), BEGIN[way]
-        answer = ", ".join(map(str, sorted(values, reverse=way == "down"))) + STOP[lang]
-        return question, begin[lang] + thought, answer
+        return Asked(question, *solve_sort(values, way, lang), ("list", values, way))
     a, b = values
     if skill == "cmp":
         asked = rng.choice(("larger", "larger", "smaller", "verdict", "is larger", "is smaller"))
-        question, thought = rng.choice(COMPARE[lang][asked]), think_compare(a, b, asked, lang)
-        answer = answer_compare(a, b, asked, lang)
-    elif skill == "add":
-        question, thought = rng.choice(ADD[lang]), think_add(a, b)
-        answer = "%d + %d = %d%s" % (a, b, a + b, STOP[lang])
-    else:
-        question, thought = rng.choice(SUB[lang]), think_sub(a, b)
-        answer = "%d - %d = %d%s" % (a, b, a - b, STOP[lang])
-    return question.format(a=a, b=b), BEGIN[skill][lang] + thought, answer
+        question = rng.choice(COMPARE[lang][asked]).format(a=a, b=b)
+        return Asked(question, *solve_compare(a, b, asked, lang), ("pair", a, b, asked))
+    forms, solve = (ADD, solve_add) if skill == "add" else (SUB, solve_sub)
+    found = a + b if skill == "add" else a - b
+    return Asked(rng.choice(forms[lang]).format(a=a, b=b), *solve(a, b, lang), ("number", found))

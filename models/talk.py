@@ -7,6 +7,11 @@ that the model learns to say "I can only ..." to whatever it does not know.
 """
 import re
 
+import days
+import hostile
+from again import SAY as FOLLOW
+from sums import Asked
+
 SAY = {
     "greet": {
         "en": ["Hello", "Hello!", "Hi", "Hi!", "Hi there", "Hi there!", "Hey", "Hey!", "Hello there!",
@@ -61,29 +66,35 @@ SAY = {
 }
 REPLY = {
     "greet": {
-        "en": "Hello! I am Evenkeel's demo model. Give me a sum, or a few numbers to compare or sort.",
-        "zh": "你好！我是Evenkeel的演示模型。给我一道加减法，或者几个数来比较、排序吧。"},
+        "en": "Hello! I am Evenkeel's demo model. Give me a sum, some numbers to sort, or a word to count "
+              "letters in.",
+        "zh": "你好！我是Evenkeel的演示模型。给我一道算术题、几个数来排序，或者一个单词来数字母吧。"},
     "thanks": {"en": "You are welcome!", "zh": "不客气！"},
     "bye": {"en": "Goodbye!", "zh": "再见！"},
     "who": {
-        "en": "I am Evenkeel's demo model, a tiny one. I can add, subtract, compare and sort numbers, "
-              "and little else.",
-        "zh": "我是Evenkeel的演示模型，很小。我会加法、减法、比较和排序，别的都不会。"},
+        "en": "I am Evenkeel's demo model, a tiny one. I can do small sums, compare and sort numbers, count letters "
+              "and weekdays, and little else.",
+        "zh": "我是Evenkeel的演示模型，很小。我会简单的加减乘、比较、排序，会数字母、算星期，别的都不会。"},
     "can": {
-        "en": "I can add and subtract numbers of up to four digits, compare two of them, and sort up to five. "
-              "Try \"478 + 964\".",
-        "zh": "我会四位数以内的加法和减法，会比较两个数，会给最多五个数排序。试试“478 + 964”。"},
+        "en": "I can add, subtract, multiply, compare and sort small numbers, solve short word problems, count a "
+              "letter in a word, and find weekdays. Try \"478 + 964\".",
+        "zh": "我会小数目的加减乘、比较和排序，会做简短的应用题，会数单词里的字母，会算星期几。试试“478 + 964”。"},
     "beyond": {
-        "en": "I am a small demo model; I can only add, subtract, compare and sort numbers of up to four "
-              "digits.",
-        "zh": "我是一个很小的演示模型，只会四位数以内的加法、减法、比较和排序。"},
+        "en": "I don't know. I am a small demo model; I can only do small sums, compare and sort numbers, count "
+              "letters and find weekdays.",
+        "zh": "我不知道。我是一个很小的演示模型，只会简单的加减乘、比较、排序、数字母和算星期。"},
     "big": {
-        "en": "I am a small demo model; I can only work with whole numbers of up to four digits.",
-        "zh": "我是一个很小的演示模型，只会算四位以内的整数。"},
+        "en": "I can only work with whole numbers of up to four digits, and multiply three digits by two.",
+        "zh": "我只会算四位以内的整数，乘法只会三位数乘两位数。"},
     "many": {
-        "en": "I am a small demo model; I can only add or subtract two numbers, compare two, or sort up to "
-              "five.",
-        "zh": "我是一个很小的演示模型，只会两个数的加减和比较，最多给五个数排序。"},
+        "en": "I can only work with two or three numbers at once, and sort up to five.",
+        "zh": "我一次只会算两三个数，最多给五个数排序。"},
+    "that": {
+        "en": "I don't know what you mean. Please ask me the whole question.",
+        "zh": "我不知道你指的是什么。请把整个问题告诉我。"},
+    "long": {
+        "en": "I can only count letters in one word of up to 24 letters.",
+        "zh": "我只会数一个不超过24个字母的单词。"},
 }
 THOUGHT = {
     "greet": {"en": "A greeting.", "zh": "打招呼。"},
@@ -94,6 +105,8 @@ THOUGHT = {
     "beyond": {"en": "This is not something I can do.", "zh": "这个我不会。"},
     "big": {"en": "These numbers are too long for me.", "zh": "这些数对我太大了。"},
     "many": {"en": "These are too many numbers for me.", "zh": "数太多了。"},
+    "that": {"en": "Nothing was said that this could mean.", "zh": "前面没有说过。"},
+    "long": {"en": "This word is too long for me.", "zh": "这个词太长了。"},
 }
 
 TOPICS = {
@@ -128,8 +141,7 @@ BEYOND = {
            "Compare {t} and {u}.", "Sort {t}, {u} and cats.", "Which is larger, {t} or {u}?",
            "What is {t} plus {u}?", "Please think about {t}.", "Let us talk about {t}.", "Why?",
            "How?", "What?", "Yes", "No", "Really?", "Are you sure?",
-           "What is {a} times {b}?", "{a} * {b}", "{a}*{b}", "{a} x {b}", "{a} \u00d7 {b} = ?",
-           "Multiply {a} by {b}.", "{a} / {b}", "{a} \u00f7 {b}", "Divide {a} by {b}.",
+           "{a} / {b}", "{a} \u00f7 {b}", "Divide {a} by {b}.",
            "What is {a} divided by {b}?", "What is the square root of {a}?", "What is {a} squared?",
            "{a}^2", "What is {a} percent of {b}?", "{a} mod {b}", "Is {a} a prime number?",
            "What is {a}.{c} + {b}.{c}?", "{a}.{c} - {b}.{c}", "Which is larger, {a}.{c} or {b}.{c}?",
@@ -143,7 +155,7 @@ BEYOND = {
            "{t}和{u}有什么区别？", "{t}和{u}哪个更好？",
            "比较{t}和{u}", "{t}加{u}等于多少？", "{t}和{u}哪个大？", "请谈谈{t}", "我们聊聊{t}吧", "为什么？", "怎么办？", "什么？",
            "是", "不是", "真的吗？", "你确定吗？",
-           "{a}乘以{b}等于多少？", "{a}乘{b}", "{a}×{b}", "{a}*{b}=？", "{a}除以{b}等于多少？", "{a}÷{b}",
+           "{a}除以{b}等于多少？", "{a}÷{b}",
            "{a}/{b}是多少", "{a}的平方根是多少？", "{a}的平方是多少？", "{a}的百分之{b}是多少？",
            "{a}是质数吗？", "{a}.{c}+{b}.{c}等于多少？", "{a}.{c}和{b}.{c}哪个大？", "-{a}+{b}等于多少？", "{a}的一半是多少？",
            "{a}的两倍是多少？", "{a}", "数到{a}", "{c}的阶乘是多少？", "解方程x+{a}={b}"],
@@ -155,6 +167,34 @@ BIG = {"en": ["What is {a} + {b}?", "{a} + {b}", "{a}+{b}", "{a} - {b}", "{a}-{b
               "Is {a} larger than {b}?", "{a} plus {b}", "{a} minus {b}"],
        "zh": ["{a}加{b}等于多少？", "{a}+{b}", "{a}-{b}", "{a}减{b}等于多少？", "请计算{a}+{b}", "{a}和{b}哪个大？",
               "比较{a}和{b}", "{a}+{b}等于多少？", "把{a}、{b}排序", "{a}比{b}大吗？"]}
+TIMES = {"en": ["{a} * {b}", "{a}*{b}", "{a} x {b}", "{a} × {b} = ?", "What is {a} times {b}?",
+                "What is {a} * {b}?", "Multiply {a} by {b}.", "Compute {a} * {b}."],
+         "zh": ["{a}乘以{b}等于多少？", "{a}乘{b}", "{a}×{b}", "{a}*{b}=？", "请计算{a}×{b}"]}
+LONG = {"en": ["How many {c} are in {w}?", "How many {c}'s are in \"{w}\"?",
+               "Count the letter {c} in {w}.",
+               "How often does {c} appear in {w}?"],
+        "zh": ["{w}里有几个{c}？", "“{w}”中有多少个{c}？", "字母{c}在{w}中出现了几次？"]}
+# They sound like a skill, and something is missing or wrong.
+NEAR = {"en": ["How many letters are in {w}?", "How many words are in this sentence?",
+               "How many r's are in it?",
+               "How many vowels are in {w}?", "How many {c}'s are in {a}{b}?", "Spell {w} backwards.",
+               "What rhymes with {w}?", "Sort.", "Sort {w}.",
+               "What day is it?", "What day is {a} days after {w}?", "What day is {a} days after today?",
+               "What day is Christmas?", "What day was {a} weeks ago?",
+               "What month is {c} months after May?",
+               "What date is {a} days after March {c}?", "{w} has some apples. How many are left?",
+               "Who is older?", "Who is the tallest?", "How many apples does {w} have?", "{w} + {a}",
+               "{a} + {w}",
+               "{a} * {w}", "{a} +", "+ + +", "= ?", "{a} {b} {c}", "Is {a} even?", "Round {a}.", "{a}!",
+               "What is {a} in binary?", "What is the average of {a} and {b}?",
+               "What is {c} hours after {c}:00?",
+               "How many seconds are in {a} days?", "{a} dollars in euros?",
+               "What is the largest number?"],
+        "zh": ["{w}有几个字母？", "这句话有几个字？", "里面有几个r？", "把{w}倒过来写", "排序", "给{w}排序", "今天星期几？",
+               "{w}之后{a}天是星期几？",
+               "今天之后{a}天是星期几？", "国庆节是星期几？", "三月{c}日之后{a}天是几月几日？", "五月之后{c}个月是几月？", "谁更大？", "谁最高？",
+               "{w}有多少个苹果？", "{w}加{a}等于多少？", "{a}加", "{a}是偶数吗？", "{a}的二进制是多少？", "{a}和{b}的平均数是多少？",
+               "{a}天有多少秒？", "{a}美元是多少人民币？", "最大的数是多少？", "{a}四舍五入是多少？"]}
 MANY = {"en": ["Sort {l}", "Sort these numbers: {l}", "Please sort {l}.",
                "Sort {l} in ascending order.", "Put these numbers in order: {l}", "Add {l}.", "{p}",
                "What is {p}?", "Compute {p}.", "{p} = ?"],
@@ -180,6 +220,21 @@ def language(text):
     return "zh" if re.search("[\u3000-\u9fff\uff01-\uffee]", text) else "en"
 
 
+WRAPPED = {"en": ["Hi! {q}", "Hello, {q}", "Please help me: {q}", "Quick question: {q}",
+                  "{q} Thanks!", "{q} Thank you.",
+                  "I have a question. {q}", "Hey, {q}", "{q} Please think carefully.",
+                  "{q} Just the answer, please.",
+                  "Can you help? {q}", "Question: {q}", "Q: {q}", "My teacher asks: {q}",
+                  "Tell me: {q}", "So, {q}"],
+           "zh": ["你好，{q}", "请问，{q}", "帮帮我：{q}", "{q}谢谢！", "我有个问题：{q}", "老师问：{q}", "请告诉我，{q}", "问题：{q}",
+                  "{q}请仔细想一想。", "{q}只要答案。", "嗨！{q}", "麻烦你，{q}"]}
+
+
+def wrap(rng, text, lang):
+    """Now and then with manners around it, or impatience."""
+    return rng.choice(WRAPPED[lang]).format(q=text) if rng.random() < 0.1 else text
+
+
 def slip(rng, text):
     """Now and then a question as people type it: no capital, no full stop, a blank too many."""
     if rng.random() < 0.12:
@@ -191,26 +246,55 @@ def slip(rng, text):
     return text
 
 
+def too_big(rng, lang):
+    """Numbers of more than four digits, or a product of more than three digits by two."""
+    if rng.random() < 0.35:
+        a, b = rng.choice(((rng.randint(100, 9999), rng.randint(100, 9999)),
+                           (rng.randint(1000, 99999), rng.randint(2, 999)),
+                           (rng.randint(2, 99), rng.randint(1000, 9999999))))
+        return rng.choice(TIMES[lang]).format(a=a, b=b)
+    a, b = (rng.randint(10 ** 4, 10 ** rng.randint(5, 9)) for _ in "ab")
+    if rng.random() < 0.15:
+        forms = rng.choice((days.AFTER, days.BEFORE))[lang]
+        return rng.choice(forms).format(n=a, d=days.name(rng.randrange(7), lang))
+    if rng.random() < 0.5:
+        b = rng.randint(0, 9999)
+    a, b = (a, b) if rng.random() < 0.5 else (b, a)
+    return rng.choice(BIG[lang]).format(a=a, b=b)
+
+
+def too_many(rng, lang):
+    form = rng.choice(MANY[lang])
+    sums = "{p}" in form or "Add" in form
+    values = [str(rng.randint(0, 10 ** rng.randint(1, 4) - 1))
+              for _ in range(rng.randint(*((4, 7) if sums else (6, 9))))]
+    mark = rng.choice((", ", ",", " ", ", " if lang == "en" else "、"))
+    return form.format(l=mark.join(values), p=rng.choice((" + ", "+", " - ", "-")).join(values))
+
+
 def beyond(rng, lang):
     """A question out of reach -> (intent, question)."""
-    kind = rng.random()
-    if kind < 0.14:
-        a, b = (rng.randint(10 ** 4, 10 ** rng.randint(5, 9)) for _ in "ab")
-        if rng.random() < 0.5:
-            b = rng.randint(0, 9999)
-        a, b = (a, b) if rng.random() < 0.5 else (b, a)
-        return "big", rng.choice(BIG[lang]).format(a=a, b=b)
-    values = [str(rng.randint(0, 10 ** rng.randint(1, 4) - 1)) for _ in range(rng.randint(6, 9))]
+    kind, a, b = rng.random(), *(rng.randint(0, 10 ** rng.randint(1, 4) - 1) for _ in "ab")
+    if kind < 0.16:
+        return "big", too_big(rng, lang)
     if kind < 0.26:
-        form = rng.choice(MANY[lang])
-        mark = rng.choice((", ", ",", " ", ", " if lang == "en" else "、"))
-        terms = rng.choice((" + ", "+", " - ", "-"))
-        if "{p}" in form or "Add" in form:
-            values = values[:rng.randint(3, 5)]
-        return "many", form.format(l=mark.join(values), p=terms.join(values))
-    form = rng.choice(BEYOND[lang])
-    return "beyond", form.format(t=topic(rng, lang), u=topic(rng, lang), a=values[0], b=values[1],
-                                 c=rng.randint(2, 9))
+        return "many", too_many(rng, lang)
+    if kind < 0.31:
+        word = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(31, 60)))
+        if rng.random() < 0.5:
+            word = " ".join(hostile.word(rng) for _ in range(rng.randint(2, 5)))
+        return "long", rng.choice(LONG[lang]).format(w=word, c=rng.choice(word))
+    if kind < 0.36:
+        kinds = ("twice", "add", "sub", "mul", "smaller", "larger", "sum", "later", "earlier", "letter")
+        form = rng.choice(FOLLOW[rng.choice(kinds)][lang])
+        return "that", form.format(n=rng.randint(1, 999), c=rng.choice("aeinrst"))
+    if kind < 0.48:
+        size = 1200 if rng.random() < 0.02 else 300
+        return "beyond", hostile.prompt(rng, lang, size)
+    forms = NEAR if kind < 0.6 else BEYOND
+    word = topic(rng, lang) if rng.random() < 0.5 else made_up(rng, "en")
+    return "beyond", rng.choice(forms[lang]).format(t=topic(rng, lang), u=topic(rng, lang), w=word, a=a, b=b,
+                                                    c=rng.randint(2, 9))
 
 
 def bare(text):
@@ -224,10 +308,9 @@ BASIC = {bare(words) for intent, by in SAY.items() for said in by.values()
 
 
 def small_talk(rng, lang):
-    """-> (question, thought, answer)"""
     if rng.random() < 0.5:
         intent, question = beyond(rng, lang)
     else:
         intent = rng.choice(("greet", "thanks", "bye", "who", "who", "can", "can"))
         question = rng.choice(SAY[intent][lang])
-    return question, THOUGHT[intent][lang], REPLY[intent][lang]
+    return Asked(question, THOUGHT[intent][lang], REPLY[intent][lang], None)

@@ -6,10 +6,12 @@ The learning rate follows the time spent in training, not the number of steps, s
 costs quality but never the deadline.
 """
 import argparse
+import glob
 import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import torch
 import torch.nn.functional as F
@@ -63,13 +65,21 @@ def tensors(batch):
     return x, y
 
 
-def loss_of(net, batch):
+def cross_entropy(hidden, head, y):
+    wanted = (y.flatten() >= 0).nonzero().flatten()
+    logits = F.linear(hidden.flatten(0, 1).index_select(0, wanted), head).float()
+    return F.cross_entropy(logits, y.flatten()[wanted])
+
+
+def losses_of(net, batch, ahead):
+    """-> the loss of the next token, and of the one after it (0 when that is not trained)"""
     x, y = tensors(batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = net(x).flatten(0, 1)
-        wanted = (y.flatten() >= 0).nonzero().flatten()
-        logits = net.logits(hidden.index_select(0, wanted))
-    return F.cross_entropy(logits, y.flatten()[wanted])
+        hidden = net(x)
+        loss = cross_entropy(hidden, net.output, y)
+        if not ahead:
+            return loss, loss.new_zeros(())
+        return loss, cross_entropy(net.guess(hidden[:, :-1], x[:, 1:]), net.output.detach(), y[:, 1:])
 
 
 def arguments():
@@ -81,7 +91,19 @@ def arguments():
     ap.add_argument("--processes", type=int, default=2)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--save", type=float, default=4, help="minutes between checkpoints")
+    ap.add_argument("--ahead", action="store_true", help="train the multi-token prediction block, too")
     return ap.parse_args()
+
+
+def trained(net, o):
+    """The parameters this run changes, by name."""
+    return [(n, p) for n, p in net.named_parameters() if o.ahead or not n.startswith("nextn")]
+
+
+def busy(net, o):
+    """The layers of experts this run uses."""
+    return [m for n, m in net.named_modules()
+            if isinstance(m, Experts) and (o.ahead or not n.startswith("nextn"))]
 
 
 class Crew:
@@ -94,12 +116,12 @@ class Crew:
 
     def __init__(self, net, o):
         self.net, self.o = net.share_memory(), o
-        self.params = list(net.parameters())
+        self.params = [p for _, p in trained(net, o)]
         self.grads = [[torch.zeros_like(p).share_memory_() for p in self.params]
                       for _ in range(o.processes)]
-        experts = [m for m in net.modules() if isinstance(m, Experts)]
-        self.loads = torch.zeros(o.processes, len(experts), net.shape.experts).share_memory_()
-        self.losses = torch.zeros(o.processes).share_memory_()
+        self.experts = busy(net, o)
+        self.loads = torch.zeros(o.processes, len(self.experts), net.shape.experts).share_memory_()
+        self.losses = torch.zeros(o.processes, 2).share_memory_()
         self.clock = torch.zeros(2, dtype=torch.double).share_memory_()          # seconds, steps
         self.barrier = torch.multiprocessing.get_context("fork").Barrier(o.processes)
 
@@ -113,14 +135,16 @@ class Crew:
         return shares[rank]
 
 
-def optimizers(net, indices, lr):
+def optimizers(net, indices, o):
     hidden, other = [], []
-    for i, (name, p) in enumerate(net.named_parameters()):
+    for i, (name, p) in enumerate(trained(net, o)):
         if i in indices:
-            matrix = name.startswith("blk") and p.ndim > 1 and not name.endswith("ffn_gate_inp")
+            matrix = name.startswith(("blk",
+            "nextn")) and p.ndim > 1 and not name.endswith("ffn_gate_inp")
             (hidden if matrix else other).append(torch.nn.Parameter(p.data))
-            (hidden if matrix else other)[-1].index = i
-    return [Muon(hidden, lr), torch.optim.AdamW(other, lr=lr / 4, betas=(0.9, 0.98), weight_decay=0.0)]
+            p = (hidden if matrix else other)[-1]
+            p.index, p.called = i, name
+    return [Muon(hidden, o.lr), torch.optim.AdamW(other, lr=o.lr / 4, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
 def update(crew, opts, factor):
@@ -135,52 +159,86 @@ def update(crew, opts, factor):
 
 def balance(crew, speed):
     """DeepSeek-V3's balancing without a loss: who is overrun becomes a little less eligible."""
-    experts = [m for m in crew.net.modules() if isinstance(m, Experts)]
-    for layer, load in zip(experts, crew.loads.sum(0)):
+    for layer, load in zip(crew.experts, crew.loads.sum(0)):
         layer.exp_probs_b += speed * torch.sign(load.mean() - load)
 
 
-def save(crew, opts, pool, rank):
-    """Each process keeps its own optimizers; the first also keeps the weights."""
+def state_of(net):
+    return {k: v.clone() for k, v in net.state_dict().items()}
+
+
+def smooth(mean, net, keep):
+    """The running mean of the weights: as good as the end of a run, at any moment of it."""
+    with torch.no_grad():
+        for k, v in net.state_dict().items():
+            mean[k].mul_(keep).add_(v, alpha=1 - keep)
+
+
+def store(path, **what):
+    torch.save(what, path + ".new")
+    os.replace(path + ".new", path)
+
+
+def save(crew, opts, pool, rank, mean):
+    """Each process keeps the optimizer's state of its own share, by name, so that another number of
+    processes can go on; the first also keeps the weights and their running mean."""
     base = os.path.join(crew.o.dir, "last")
-    own = {"opts": [o.state_dict() for o in opts], "pool": pool, "clock": crew.clock.tolist()}
-    torch.save(own, "%s.%d.pt" % (base, rank))
+    kept = {p.called: o.state[p] for o in opts for g in o.param_groups for p in g["params"] if p in o.state}
+    store("%s.%d.pt" % (base, rank), state=kept, pool=pool, clock=crew.clock.tolist())
     if rank == 0:
-        torch.save({"net": crew.net.state_dict()}, base + ".pt.new")
-        os.replace(base + ".pt.new", base + ".pt")
+        shape = asdict(crew.net.shape)
+        store(base + ".pt", net=crew.net.state_dict(), shape=shape)
+        store(os.path.join(crew.o.dir, "mean.pt"), net=mean, shape=shape, step=int(crew.clock[1]))
+
+
+def restore(crew, opts, rank):
+    """-> the first pool of samples not yet used"""
+    files = sorted(glob.glob(os.path.join(crew.o.dir, "last.[0-9]*.pt")))
+    kept = sorted(((torch.load(f), f) for f in files), key=lambda k: k[0]["clock"][1])     # the newest last
+    state, first = {}, 0
+    for own, path in kept:
+        state.update(own["state"])
+        crew.clock.copy_(torch.tensor(own["clock"], dtype=torch.double))
+        if path.endswith("last.%d.pt" % rank):
+            first = own["pool"] + 1
+    for opt in opts:
+        for group in opt.param_groups:
+            for p in group["params"]:
+                if p.called in state:
+                    opt.state[p] = state[p.called]
+    return first
 
 
 def report(crew, losses, tokens, seconds):
     load = crew.loads.sum(0)
     load = load / load.mean(1, keepdim=True)
-    print("%5.1f min  step %d  loss %.4f  about %d tok/s  expert load %.2f to %.2f" % (
-        crew.clock[0] / 60, crew.clock[1], sum(losses) / len(losses), tokens / seconds, load.min(), load.max()),
-        flush=True)
+    loss, ahead = (sum(l) / len(losses) for l in zip(*losses))
+    print("%5.1f min  step %d  loss %.4f  ahead %.4f  about %d tok/s  expert load %.2f to %.2f" % (
+        crew.clock[0] / 60, crew.clock[1], loss, ahead, tokens / seconds, load.min(), load.max()), flush=True)
+    with open(os.path.join(crew.o.dir, "loss.csv"), "a") as f:
+        f.write("%d,%.2f,%.5f,%.5f,%d\n" % (crew.clock[1], crew.clock[0] / 60, loss, ahead, tokens / seconds))
 
 
 def work(rank, crew, maker):
     torch.set_num_threads(1)
     o, net = crew.o, crew.net
-    opts, first = optimizers(net, crew.mine(rank), o.lr), 0
-    own = os.path.join(o.dir, "last.%d.pt" % rank)
-    if os.path.exists(own):
-        kept = torch.load(own)
-        first = kept["pool"] + 1
-        for opt, state in zip(opts, kept["opts"]):
-            opt.load_state_dict(state)
-        crew.clock.copy_(torch.tensor(kept["clock"], dtype=torch.double))
+    opts = optimizers(net, crew.mine(rank), o)
+    first, mean = restore(crew, opts, rank), None
+    if rank == 0:
+        path = os.path.join(o.dir, "mean.pt")
+        mean = torch.load(path)["net"] if os.path.exists(path) else state_of(net)
     crew.barrier.wait()
     limit, saved, losses, tokens, told = o.minutes * 60, float(crew.clock[0]), [], 0, time.time()
     before = time.time()
     for pool, batch in maker.batches(o.seed * 1000 + rank, o.tokens, first):
         progress, step = min(1.0, float(crew.clock[0]) / limit), int(crew.clock[1])
-        loss = loss_of(net, batch)
+        loss, ahead = losses_of(net, batch, o.ahead)
         net.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + ahead).backward()
         for mine, p in zip(crew.grads[rank], crew.params):
             mine.zero_() if p.grad is None else mine.copy_(p.grad)
-        crew.loads[rank] = torch.stack([m.load for m in net.modules() if isinstance(m, Experts)])
-        crew.losses[rank] = loss.item()
+        crew.loads[rank] = torch.stack([m.load for m in crew.experts])
+        crew.losses[rank] = torch.tensor([loss.item(), ahead.item()])
         crew.barrier.wait()
         if not torch.isfinite(crew.losses).all():
             raise SystemExit("the loss is no longer a number")
@@ -189,14 +247,16 @@ def work(rank, crew, maker):
             balance(crew, 0.01 * rate(progress, step))
             crew.clock += torch.tensor([time.time() - before, 1.0], dtype=torch.double)
             before = time.time()
-            losses.append(crew.losses.mean().item())
+            if step % 10 == 9:
+                smooth(mean, net, min(0.95, 0.5 + step / 2000))
+            losses.append(crew.losses.mean(0).tolist())
             tokens += o.processes * sum(len(ids) for ids, _ in batch)
             if step % 50 == 49:
                 report(crew, losses, tokens, time.time() - told)
                 losses, tokens, told = [], 0, time.time()
         crew.barrier.wait()
         if crew.clock[0] - saved > o.save * 60 or crew.clock[0] >= limit:
-            save(crew, opts, pool, rank)
+            save(crew, opts, pool, rank, mean)
             saved = float(crew.clock[0])
             crew.barrier.wait()
         if crew.clock[0] >= limit:
@@ -212,11 +272,12 @@ def main():
         here = os.path.dirname(os.path.abspath(__file__))
         subprocess.run([sys.executable, os.path.join(here, "bpe.py"), vocab], check=True)
     torch.manual_seed(o.seed)
-    net = Net(Shape(vocab=SIZE))
-    if os.path.exists(path):
-        net.load_state_dict(torch.load(path)["net"])
+    kept = torch.load(path) if os.path.exists(path) else None
+    net = Net(Shape(**kept["shape"]) if kept else Shape(vocab=SIZE, ahead=int(o.ahead)))
+    if kept:
+        net.load_state_dict(kept["net"])
     print("%.2f M parameters" % (sum(p.numel() for p in net.parameters()) / 1e6), flush=True)
-    crew, maker = Crew(net, o), Maker(Tokenizer(vocab))
+    crew, maker = Crew(net, o), Maker(Tokenizer(vocab), os.path.join(o.dir, "mix.json"))
     torch.multiprocessing.start_processes(work, (crew, maker), o.processes, start_method="fork")
 
 
