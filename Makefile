@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-kills prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -78,6 +78,10 @@ prove-disk: ## power cuts under the ledger's SQLite, EK_DISK_SEEDS (300) seeds o
 	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-asan tests/unit/unit_ledger_disk
 	@EK_DISK_SEEDS=$${EK_DISK_SEEDS:-300} build-asan/tests/unit/unit_ledger_disk
+
+prove-books: build ## 200 doors under random load with kill -9 of door, PostgreSQL or Redis; resumable
+	@$(NEED) build test
+	@python3 tests/live/books_kills.py build/evenkeel $${RUNS:-200} bench/results/prove-books.csv
 
 prove-book-seeds: ## the book and a store in memory at random, EK_BOOK_SEEDS (10000) seeds
 	@$(NEED) build test
