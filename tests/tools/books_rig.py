@@ -179,6 +179,13 @@ class Door(Process):
                 found[name.partition('{')[0]] = found.get(name.partition('{')[0], 0) + float(value)
         return found
 
+    async def count(self, line):
+        """One metric with its labels as it stands in the text; 0 when it is not there."""
+        for text in (await self.get('/metrics') or '').splitlines():
+            if text.startswith(line + ' '):
+                return float(text.rpartition(' ')[2])
+        return 0
+
     async def at_rest(self):
         """Until nothing is reserved, under way or in the spool; how many seconds that took."""
         began = time.monotonic()
@@ -213,9 +220,10 @@ class Caller:
         self.log.write(json.dumps({**line, 'account': self.account}) + '\n')
         self.log.flush()
 
-    async def ask(self, port, body, leave_after=None):
-        """One question. leave_after: hang up after so many tokens. Returns got, status."""
-        seen = {'id': None, 'status': 0, 'tokens': 0, 'usage': None, 'error': None, 'done': False}
+    async def ask(self, port, body, leave_after=None, seen=None):
+        """One question. leave_after: hang up after so many tokens. seen: a dict to watch. Returns got, status."""
+        seen = {} if seen is None else seen
+        seen |= {'id': None, 'status': 0, 'tokens': 0, 'usage': None, 'error': None, 'done': False}
         try:
             reader, writer = await asyncio.open_connection('127.0.0.1', port)
         except OSError:
