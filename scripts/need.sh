@@ -4,7 +4,7 @@
 # As root, or with sudo that asks nothing, it installs what is missing; otherwise it prints the exact command.
 set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libcurl4-openssl-dev libjansson-dev
-       libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev libzstd-dev
+       libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev libssl-dev libzstd-dev
        libsqlite3-dev libpq-dev libhiredis-dev"
 test="libcmocka-dev tzdata clang libclang-rt-dev curl git nginx-light procps postgresql redis-server"
 node="nodejs npm"
