@@ -53,6 +53,14 @@
       "No API key: send it as 'Authorization: Bearer KEY'.") \
     X(KEY_UNKNOWN, "invalid_api_key", 401, "authentication_error", "This API key is not known here.") \
     X(KEY_EXPIRED, "expired_api_key", 401, "authentication_error", "This API key has expired.") \
+    X(TOKEN_INVALID, "invalid_token", 401, "authentication_error", \
+      "This bearer token is not accepted here.") \
+    X(TOKEN_KEYS, "token_keys_away", 503, "server_error", \
+      "The keys of your identity provider are being fetched; try again shortly.") \
+    X(TOKEN_BUSY, "token_checks_full", 503, "server_error", \
+      "Too many new bearer tokens are being checked; try again shortly.") \
+    X(NO_ACCOUNT, "no_account", 403, "permission_error", \
+      "Your sign-in is good, but there is no account for you here.") \
     X(ACCOUNT_SUSPENDED, "account_suspended", 403, "permission_error", "This account is suspended.") \
     X(ADDRESS_FORBIDDEN, "address_forbidden", 403, "permission_error", \
       "This account may not be used from your address.") \

@@ -186,7 +186,7 @@ static const char *tier_name_at(const void *ctx, size_t index)
     return index < tiers->count ? tiers->item[index].name : NULL;
 }
 
-static void check_tier(struct ek_load *l, const char *tier, struct ek_place place, const char *option)
+void ek_load_check_tier(struct ek_load *l, const char *tier, struct ek_place place, const char *option)
 {
     const struct ek_tier_list *tiers = &l->config->tiers;
     for (size_t i = 0; i < tiers->count; i++) {
@@ -211,7 +211,7 @@ static void check_keys(struct ek_load *l)
         if (!k->account) {
             k->account = k->name;
         }
-        check_tier(l, k->tier, ek_load_place_of(l, "keys", i, "tier"),
+        ek_load_check_tier(l, k->tier, ek_load_place_of(l, "keys", i, "tier"),
                    ek_load_name(l, g, i, row_of(l, g, "tier")));
         for (size_t j = 0; plain != hashed && j < i; j++) {
             if (memcmp(k->hash, l->config->keys.item[j].hash, sizeof(k->hash)) == 0) {
@@ -319,8 +319,10 @@ void ek_load_check(struct ek_load *l)
     check_unique(l, "keys", "name");
     check_unique(l, "hours", "name");
     ek_load_check_times(l);
+    ek_load_check_callers(l);
     check_keys(l);
-    check_tier(l, c->access.open_tier, ek_load_place_of(l, "access", 0, "open_tier"), "access.open_tier");
+    ek_load_check_tier(l, c->access.open_tier, ek_load_place_of(l, "access", 0, "open_tier"),
+                       "access.open_tier");
     check_ledger(l);
     check_order(l, "waiting", "comment_min", c->waiting.comment_min_ns, "comment", c->waiting.comment_ns);
     check_order(l, "relay", "restart_min", c->relay.restart_min_ns, "restart_max", c->relay.restart_max_ns);

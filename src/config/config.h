@@ -44,6 +44,8 @@ struct ek_config {
     struct ek_ledger_section ledger;   /* url NULL: none */
     struct ek_access_options access;
     struct ek_tier_list tiers;   /* one named "default" is always among them */
+    struct ek_anonymous_list anonymous;
+    struct ek_oidc_list oidc;
     struct ek_key_list keys;
     struct ek_hours_list hours;
     struct ek_price_list prices; /* one for "*" is always among them */

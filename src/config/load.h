@@ -74,6 +74,11 @@ void ek_load_flags(struct ek_load *l, enum ek_program program, int argc, char *c
 /* The value of --config, NULL without; *help when -h or --help is there. Looks only. */
 const char *ek_flags_config(int argc, char *const *argv, bool *help);
 
+/* callers.c: anonymous callers, limits of tiers, identity providers. Part of ek_load_check. */
+void ek_load_check_callers(struct ek_load *l);
+/* Complain where there is no tier of that name; `option` is what it was given for. (check.c) */
+void ek_load_check_tier(struct ek_load *l, const char *tier, struct ek_place place, const char *option);
+
 /* times.c: hours, and the prices that are bound to them. Part of ek_load_check. */
 void ek_load_check_times(struct ek_load *l);
 /* Where "group.option" of an element was set, or its element when it was not set. (check.c) */

@@ -229,6 +229,42 @@ static const struct ek_option access_options[] = {
      .text = "Web pages of this origin may ask from a browser; * is any; unset: none."},
 };
 
+static const struct ek_option anonymous_options[] = {
+    {"addresses", NULL, EK_OPTION_LIST, FIELD(ek_anonymous_options, addresses), 1, 64, NULL, .required = true,
+     .text = "Networks: 10.0.0.0/8, 2001:db8::/32, or single addresses. Who comes from there needs no key."},
+    {"tier", NULL, EK_OPTION_STRING, FIELD(ek_anonymous_options, tier), 1, 64, "default",
+     .text = "Their tier; its limits hold for each neighbourhood (/24 of IPv4, /56 of IPv6) as for an "
+             "account."},
+};
+
+static const struct ek_option oidc_options[] = {
+    {"issuer", NULL, EK_OPTION_STRING, FIELD(ek_oidc_options, issuer), 1, 255, NULL, .required = true,
+     .restart = RESTART, .text = "The provider's address, exactly as its tokens say: https, or http on "
+                                 "loopback."},
+    {"audiences", NULL, EK_OPTION_LIST, FIELD(ek_oidc_options, audiences), 1, 16, NULL, .required = true,
+     .restart = RESTART, .text = "A token must be made for one of these."},
+    {"keys", NULL, EK_OPTION_STRING, FIELD(ek_oidc_options, keys), 1, 400, NULL, .restart = RESTART,
+     .text = "Where its keys (JWKS) are; unset: as ISSUER/.well-known/openid-configuration says."},
+    {"account_claim", NULL, EK_OPTION_STRING, FIELD(ek_oidc_options, account_claim), 1, 64, "sub",
+     .restart = RESTART, .text = "The claim that names the account."},
+    {"account_prefix", NULL, EK_OPTION_STRING, FIELD(ek_oidc_options, account_prefix), 1, 64, "oidc:",
+     .restart = RESTART, .text = "What stands before it in the account's name here."},
+    {"tier", NULL, EK_OPTION_STRING, FIELD(ek_oidc_options, tier), 1, 64, "default", .restart = RESTART,
+     .text = "The tier of those whom no other is given."},
+    {"tier_claim", NULL, EK_OPTION_STRING, FIELD(ek_oidc_options, tier_claim), 1, 64, NULL,
+     .restart = RESTART,
+     .text = "A claim that decides the tier: a text or a list, such as groups."},
+    {"tiers", NULL, EK_OPTION_LIST, FIELD(ek_oidc_options, tiers), 0, 16, NULL, .restart = RESTART,
+     .text = "VALUE=TIER each; the first whose value the claim has counts."},
+    {"strangers", NULL, EK_OPTION_BOOL, FIELD(ek_oidc_options, strangers), 0, 0, "false", .restart = RESTART,
+     .text = "With a ledger: people without an account there are served, too, and pay nothing."},
+    {"refresh", NULL, EK_OPTION_DURATION, FIELD(ek_oidc_options, refresh_ns), 10 * S, 24 * HOUR, "1h",
+     .restart = RESTART, .text = "How often the keys are fetched anew."},
+    {"leeway", NULL, EK_OPTION_DURATION, FIELD(ek_oidc_options, leeway_ns), 0, HOUR, "60s",
+     .restart = RESTART,
+     .text = "How far the provider's clock may be from ours."},
+};
+
 static const struct ek_option tiers_options[] = {
     {"name", NULL, EK_OPTION_STRING, FIELD(ek_tier_options, name), 1, 64, NULL, .required = true,
      .text = "The tier's name."},
@@ -249,6 +285,17 @@ static const struct ek_option tiers_options[] = {
      .text = "Accounts of the ledger pay from their balance; false: they need none and are charged nothing."},
     {"delay_target", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, delay_target_ns), 0, HOUR, "0s",
      .text = "Thinking is shortened, and the caller told so, while newcomers would wait longer; 0s: never."},
+    {"minute_requests", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, minute_requests), 0, 1000000000, "0",
+     .text = "Requests a minute of one account that has no limit of its own; beyond: 429; 0: no limit."},
+    {"minute_tokens", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, minute_tokens), 0, NO_MAX, "0",
+     .text = "Its tokens a minute, of prompts and answers; 0: no limit."},
+    {"running_limit", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, running_limit), 0, 1000000, "0",
+     .text = "Its requests at once, waiting ones included; beyond: 429 (with account_running_max they wait); "
+             "0: no limit."},
+    {"day_thoughts", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, day_thoughts), 0, 1000000000, "0",
+     .text = "Its requests with deep thinking a day; 0: no limit."},
+    {"models", NULL, EK_OPTION_LIST, FIELD(ek_tier_options, models), 0, 64, NULL,
+     .text = "Models its accounts may use; demo* names all that begin so; unset: all."},
 };
 
 static const struct ek_option keys_options[] = {
@@ -327,6 +374,11 @@ static const struct ek_option_group groups[] = {
     {"tiers", "Classes of callers. One named default is added when the list has none.",
      ROWS(tiers_options), AT(tiers), sizeof(struct ek_tier_options), 16, EK_FOR_SERVE},
     {"access", "Who needs a key.", ROWS(access_options), AT(access), 0, 0, EK_FOR_SERVE},
+    {"anonymous", "Callers without a key, by where they come from; the first entry with their address "
+                  "counts.",
+     ROWS(anonymous_options), AT(anonymous), sizeof(struct ek_anonymous_options), 16, EK_FOR_SERVE},
+    {"oidc", "Identity providers (OpenID Connect) whose tokens are accepted beside keys.", ROWS(oidc_options),
+     AT(oidc), sizeof(struct ek_oidc_options), 8, EK_FOR_SERVE},
     {"keys", "The keys of callers. Each element has either key or sha256.", ROWS(keys_options),
      AT(keys), sizeof(struct ek_key_options), 2000, EK_FOR_SERVE},
     {"hours", "Hours of the week that prices can be bound to.", ROWS(hours_options), AT(hours),

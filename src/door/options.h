@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the door itself is told: sections `waiting`, `access`, `keys` and `drain`. Plain data, filled by
+/* What the door itself is told: sections `waiting`, `access`, `anonymous`, `keys`,
+ * `oidc` and `drain`. Plain data, filled by
  * config (defaults, ranges, texts: config/table.c). Durations are nanoseconds. */
 #ifndef EK_DOOR_OPTIONS_H
 #define EK_DOOR_OPTIONS_H
+
+#include "base/strlist.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +40,38 @@ struct ek_key_options {
 
 struct ek_key_list {
     const struct ek_key_options *item;
+    size_t count;
+};
+
+/* An identity provider whose tokens are accepted beside keys. */
+struct ek_oidc_options {
+    const char *issuer;            /* as its tokens say; https, or http on loopback */
+    struct ek_strlist audiences;   /* at least one */
+    const char *keys;              /* where its keys are; NULL: as its configuration says */
+    const char *account_claim;     /* never NULL */
+    const char *account_prefix;    /* before it, so that it is nobody else's name; never NULL */
+    const char *tier;              /* never NULL; exists */
+    const char *tier_claim;        /* NULL: all are of that tier */
+    struct ek_strlist tiers;       /* "VALUE=TIER" */
+    struct ek_strlist tier_values; /* the two halves, made by config */
+    struct ek_strlist tier_names;
+    bool strangers;                /* with a ledger: those without an account there are served, too */
+    uint64_t refresh_ns, leeway_ns;
+};
+
+struct ek_oidc_list {
+    const struct ek_oidc_options *item;
+    size_t count;
+};
+
+/* Callers without a key, by where they come from. The first entry with their address counts. */
+struct ek_anonymous_options {
+    struct ek_strlist addresses; /* networks; at least one */
+    const char *tier;            /* never NULL; exists */
+};
+
+struct ek_anonymous_list {
+    const struct ek_anonymous_options *item;
     size_t count;
 };
 

@@ -35,6 +35,9 @@ struct ek_tier_options {
     uint64_t return_grace_ns;     /* a place is kept so long for one whose connection broke; 0: not */
     bool prepaid;                 /* accounts of the ledger need a balance and are charged */
     uint64_t delay_target_ns;     /* thinking is shortened when the wait is longer; 0: never */
+    /* Of one account, where it has no limit of its own; 0: none. Beyond: 429. */
+    uint64_t minute_requests, minute_tokens, running_limit, day_thoughts;
+    struct ek_strlist models;     /* names, or beginnings with * behind; none: all */
 };
 
 /* Hours that a price can be bound to. */
