@@ -2,13 +2,11 @@
 /* The windows' table: open hashing over fixed cells; a cell at rest is the first to be taken over. */
 #include "ledger/windows.h"
 
-#include "ledger/book.h"
-
 #include <stdlib.h>
 
 #define WINDOWS_MAGIC 0x371d0375u
 #define MINUTE_NS (60 * EK_S_NS)
-#define DAY_NS (86400 * EK_S_NS)
+#define DAY_S 86400
 #define PROBES_MAX 16u
 
 /* Two minutes of one kind: [0] the last, [1] this one. */
@@ -32,6 +30,7 @@ struct ek_windows {
     uint32_t max, used, sweep;
     uint32_t doors; /* alone, one of so many; 0: not alone */
     uint64_t seed, full;
+    const struct ek_zone *zone; /* of days; NULL: UTC */
     struct cell *cell;
 };
 
@@ -62,6 +61,27 @@ void ek_windows_free(struct ek_windows **w)
     *w = NULL;
 }
 
+void ek_windows_zone(struct ek_windows *w, const struct ek_zone *zone)
+{
+    MUST_OBJ(w, WINDOWS_MAGIC);
+    w->zone = zone;
+}
+
+static int64_t wall_s(const struct ek_windows *w, struct ek_now now)
+{
+    int64_t unix_s = (int64_t)(now.unix_ns / EK_S_NS);
+    return unix_s + ek_zone_offset_s(w->zone, unix_s);
+}
+
+/* Until midnight there, clocks that are set before it included. */
+static uint64_t day_left_ns(const struct ek_windows *w, struct ek_now now)
+{
+    int64_t midnight_s = (wall_s(w, now) / DAY_S + 1) * DAY_S;
+    int64_t at_s = midnight_s - ek_zone_offset_s(w->zone, (int64_t)(now.unix_ns / EK_S_NS));
+    at_s = midnight_s - ek_zone_offset_s(w->zone, at_s);
+    return ek_ns_since((uint64_t)at_s * EK_S_NS, now.unix_ns);
+}
+
 static void roll_pair(struct pair *p, uint64_t minutes)
 {
     p->own[0] = minutes == 1 ? p->own[1] : 0;
@@ -70,10 +90,10 @@ static void roll_pair(struct pair *p, uint64_t minutes)
 }
 
 /* Bring the cell to this minute and day. A clock set back changes nothing. */
-static void roll(struct cell *c, struct ek_now now)
+static void roll(const struct ek_windows *w, struct cell *c, struct ek_now now)
 {
     uint64_t minute = now.unix_ns / MINUTE_NS;
-    uint32_t day = ek_day_of(now.unix_ns);
+    uint32_t day = (uint32_t)(wall_s(w, now) / DAY_S);
     if (minute > c->minute) {
         roll_pair(&c->requests, minute - c->minute);
         roll_pair(&c->tokens, minute - c->minute);
@@ -86,9 +106,9 @@ static void roll(struct cell *c, struct ek_now now)
     }
 }
 
-static bool at_rest(struct cell *c, struct ek_now now)
+static bool at_rest(const struct ek_windows *w, struct cell *c, struct ek_now now)
 {
-    roll(c, now);
+    roll(w, c, now);
     const struct pair *r = &c->requests, *t = &c->tokens;
     return c->running == 0 && c->thoughts == 0 && (r->own[0] | r->own[1] | t->own[0] | t->own[1]) == 0;
 }
@@ -115,13 +135,13 @@ static struct cell *find_or_take(struct ek_windows *w, uint64_t account, struct 
     struct cell *c = find(w, account);
     for (uint32_t i = 0, at = home(w, account); i < PROBES_MAX && !c; i++, at++) {
         struct cell *other = &w->cell[at & w->mask];
-        if (other->account != 0 && !at_rest(other, now)) continue;
+        if (other->account != 0 && !at_rest(w, other, now)) continue;
         if (other->account == 0 && w->used == w->max) continue;
         w->used += other->account == 0;
         *other = (struct cell){.account = account};
         c = other;
     }
-    if (c) roll(c, now);
+    if (c) roll(w, c, now);
     return c;
 }
 
@@ -179,21 +199,54 @@ static uint64_t retry_after(const struct ek_windows *w, const struct pair *p, in
     return cover + (MINUTE_NS - may_cover);
 }
 
+static uint64_t left_of(int64_t limit, int64_t have)
+{
+    return have < limit ? (uint64_t)(limit - have) : 0;
+}
+
+/* This minute's go in the next minute's course; the last minute's within this one. */
+static uint64_t reset_ns(const struct ek_windows *w, const struct pair *p, struct ek_now now)
+{
+    bool all = w->doors == 0;
+    if (p->own[1] > 0 || (all && p->others[1] > 0)) return covered(now) + MINUTE_NS;
+    return p->own[0] > 0 || (all && p->others[0] > 0) ? covered(now) : 0;
+}
+
 static void describe(const struct ek_windows *w, const struct cell *c, const struct ek_window_limits *l,
                      struct ek_now now, struct ek_window_state *out)
 {
-    int64_t requests = used(w, &c->requests, now), tokens = used(w, &c->tokens, now);
-    *out = (struct ek_window_state){.reset_ns = covered(now) + (requests || tokens ? MINUTE_NS : 0)};
+    *out = (struct ek_window_state){0};
     if (l->minute_requests) {
         int64_t limit = part_of(w, l->minute_requests);
         out->requests_limit = (uint64_t)limit;
-        out->requests_left = requests < limit ? (uint64_t)(limit - requests) : 0;
+        out->requests_left = left_of(limit, used(w, &c->requests, now));
+        out->requests_reset_ns = reset_ns(w, &c->requests, now);
     }
     if (l->minute_tokens) {
         int64_t limit = part_of(w, l->minute_tokens);
         out->tokens_limit = (uint64_t)limit;
-        out->tokens_left = tokens < limit ? (uint64_t)(limit - tokens) : 0;
+        out->tokens_left = left_of(limit, used(w, &c->tokens, now));
+        out->tokens_reset_ns = reset_ns(w, &c->tokens, now);
     }
+    if (l->running_max) {
+        int64_t limit = part_of(w, l->running_max);
+        out->running_limit = (uint64_t)limit;
+        out->running_left = left_of(limit, (int64_t)(c->running + (w->doors == 0 ? c->others_running : 0)));
+    }
+    if (l->day_thoughts) {
+        int64_t limit = part_of(w, l->day_thoughts);
+        out->thoughts_limit = (uint64_t)limit;
+        out->thoughts_left = left_of(limit, (int64_t)c->thoughts);
+        out->thoughts_reset_ns = day_left_ns(w, now);
+    }
+}
+
+void ek_windows_look(struct ek_windows *w, uint64_t account, const struct ek_window_limits *limits,
+                     struct ek_now now, struct ek_window_state *out)
+{
+    struct cell none = {.account = account}, *c = find(w, account);
+    if (c) roll(w, c, now);
+    describe(w, c ? c : &none, limits, now, out);
 }
 
 static enum ek_reason judge(const struct ek_windows *w, const struct cell *c,
@@ -203,7 +256,7 @@ static enum ek_reason judge(const struct ek_windows *w, const struct cell *c,
     *retry_ns = 0;
     uint64_t running = c->running + (w->doors == 0 ? c->others_running : 0);
     if (thinks && l->day_thoughts && c->thoughts >= (uint64_t)part_of(w, l->day_thoughts)) {
-        *retry_ns = DAY_NS - now.unix_ns % DAY_NS;
+        *retry_ns = day_left_ns(w, now);
         return EK_REASON_RATE_THOUGHTS;
     }
     int64_t limit = part_of(w, l->minute_requests);
@@ -256,7 +309,7 @@ void ek_windows_end(struct ek_windows *w, uint64_t account, uint64_t estimated_t
 {
     struct cell *c = find(w, account);
     if (!c || c->running == 0) return; /* begun while the table was full */
-    roll(c, now);
+    roll(w, c, now);
     int64_t est = estimated_tokens < INT64_MAX / 8 ? (int64_t)estimated_tokens : INT64_MAX / 8;
     int64_t real = real_tokens < INT64_MAX / 8 ? (int64_t)real_tokens : INT64_MAX / 8;
     c->running--;
@@ -276,7 +329,7 @@ size_t ek_windows_unsent(struct ek_windows *w, struct ek_window_delta *out, size
     for (uint32_t i = 0; i <= w->mask && n < max; i++) { /* goes on next time where it ended */
         struct cell *c = &w->cell[w->sweep++ & w->mask];
         if (c->account == 0) continue;
-        roll(c, now);
+        roll(w, c, now);
         if (!c->unsent) continue;
         c->unsent = false;
         int64_t tokens = c->tokens.own[1];

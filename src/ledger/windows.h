@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "base/status.h"
+#include "base/zone.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,7 +37,9 @@ struct ek_window_limits { /* 0: none */
 /* For the rate-limit headers; of a limit that is none, limit and left are 0. */
 struct ek_window_state {
     uint64_t requests_limit, requests_left, tokens_limit, tokens_left;
-    uint64_t reset_ns; /* until all that is used now has left the window */
+    uint64_t running_limit, running_left, thoughts_limit, thoughts_left;
+    uint64_t requests_reset_ns, tokens_reset_ns; /* until all that is used now has left the window */
+    uint64_t thoughts_reset_ns;                  /* until the day ends */
 };
 
 struct ek_window_answer {
@@ -50,11 +53,16 @@ struct ek_window_answer {
  * account is refused with NO_MEMORY, and that is counted. NULL: no memory. */
 struct ek_windows *ek_windows_new(uint32_t accounts_max, uint64_t seed);
 void ek_windows_free(struct ek_windows **w);
+/* Whose midnight ends a day; NULL, as at first: UTC's. Must outlive the windows. */
+void ek_windows_zone(struct ek_windows *w, const struct ek_zone *zone);
 
 /* May a request of so many estimated tokens begin? If so, it is counted. */
 struct ek_window_answer ek_windows_begin(struct ek_windows *w, uint64_t account,
                                          const struct ek_window_limits *limits, uint64_t tokens, bool thinks,
                                          struct ek_now now);
+/* The same question without asking: what is left now, as ek_windows_begin would find it. */
+void ek_windows_look(struct ek_windows *w, uint64_t account, const struct ek_window_limits *limits,
+                     struct ek_now now, struct ek_window_state *out);
 /* It ended: estimated was what begin was told. One end for each begin that was answered with NONE. */
 void ek_windows_end(struct ek_windows *w, uint64_t account, uint64_t estimated_tokens, uint64_t real_tokens,
                     struct ek_now now);
