@@ -40,7 +40,11 @@ size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t 
     out[n++] = (struct ek_http_header){EK_STR("Access-Control-Expose-Headers"),
                                        EK_STR("X-Request-Id, X-Stream-Id, Retry-After, Retry-After-Ms, "
                                               "X-Queue-Position, X-Queue-Eta-Ms, X-Queue-Wait-Ms, "
-                                              "X-Thinking-Budget, X-Queue-Ticket, X-Cost")};
+                                              "X-Thinking-Budget, X-Queue-Ticket, RateLimit, "
+                                              "RateLimit-Policy, X-Cost, "
+                                              "X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
+                                              "X-RateLimit-Reset-Requests, X-RateLimit-Limit-Tokens, "
+                                              "X-RateLimit-Remaining-Tokens, X-RateLimit-Reset-Tokens")};
     return n;
 }
 
@@ -111,6 +115,7 @@ static size_t common_headers(const struct ek_door_request *r, bool sse, char id[
                                  r->running->thinking_budget);
     out[n++] = (struct ek_http_header){EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")};
     n = ek_door_cors(r->door, out, n);
+    n += ek_door_limits_headers(r, out + n);
     MUST(n <= EK_DOOR_HEADERS_MAX);
     return n;
 }
@@ -131,19 +136,30 @@ int64_t ek_door_short_wait_ms(struct ek_door *d)
     return 1000 + random % 4000;
 }
 
+/* Their Retry-After is known to the second and not a guess about a line: it is said whole, and where it
+ * is more than a minute, which SDKs would not wait for, they are told not to try by themselves. */
+static bool is_about_limits(enum ek_reason why)
+{
+    switch (why) {
+    case EK_REASON_RATE_REQUESTS: case EK_REASON_RATE_TOKENS: case EK_REASON_RATE_THOUGHTS:
+    case EK_REASON_BUDGET_DAY: case EK_REASON_BUDGET_MONTH: return true;
+    default: return false;
+    }
+}
+
 /* Adds X-Should-Retry and, where it helps, Retry-After (whole seconds, rounded up) with its
  * millisecond twin that some SDKs prefer. The texts live in `digits`. */
 static size_t retry_headers(const struct ek_error *e, struct ek_http_header *out, char digits[2][24])
 {
     size_t n = 0;
-    out[n++] = (struct ek_http_header){EK_STR("X-Should-Retry"),
-                                       ek_error_retryable(e->reason) ? EK_STR("true") : EK_STR("false")};
-    if (e->retry_after_ms <= 0) return n;
-    int64_t s = (e->retry_after_ms + 999) / 1000;
-    if (s > RETRY_AFTER_S_MAX) s = RETRY_AFTER_S_MAX;
+    int64_t ms = e->retry_after_ms, most_ms = RETRY_AFTER_S_MAX * 1000;
+    bool long_one = is_about_limits(e->reason) && ms > most_ms;
+    bool again = ek_error_retryable(e->reason) && !long_one;
+    out[n++] = (struct ek_http_header){EK_STR("X-Should-Retry"), again ? EK_STR("true") : EK_STR("false")};
+    if (ms <= 0) return n;
+    if (ms > most_ms && !long_one) ms = most_ms;
+    int64_t s = (ms + 999) / 1000;
     snprintf(digits[0], sizeof digits[0], "%lld", (long long)s);
-    int64_t ms = e->retry_after_ms < RETRY_AFTER_S_MAX * 1000 ? e->retry_after_ms
-                                                              : RETRY_AFTER_S_MAX * 1000;
     snprintf(digits[1], sizeof digits[1], "%lld", (long long)ms);
     out[n++] = (struct ek_http_header){EK_STR("Retry-After"), ek_str_of(digits[0])};
     out[n++] = (struct ek_http_header){EK_STR("Retry-After-Ms"), ek_str_of(digits[1])};
@@ -245,6 +261,7 @@ void ek_door_refuse(struct ek_door_request *r, const struct ek_error *given)
     if (status < 400) status = 500;
     struct ek_error e = advised(d, given, status);
     ek_door_money_ending(r, e.reason);
+    ek_door_note_end(r, e.reason, NULL);
     char extra[EK_DOOR_TICKET_BYTES + 16];
     d->counters.reasons[e.reason]++;
     if (ek_door_place_outlives(r)) ek_door_place_farewell(r, &e, extra, sizeof extra);
@@ -294,6 +311,7 @@ void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_af
         return;
     }
     char text[96];
+    ek_door_note_end(r, EK_REASON_UPSTREAM_STATUS, NULL);
     snprintf(text, sizeof text, "The engine answered with status %d.", status);
     if (envelope && !r->committed) {
         d->counters.reasons[EK_REASON_UPSTREAM_STATUS]++;

@@ -109,6 +109,16 @@ static bool can_be_shortened(const struct ek_door *d, const struct ek_pool_model
     return true;
 }
 
+/* Is this one of the deep thoughts that may be limited a day? By its own word, else by its model's habit. */
+static bool asks_to_think(const struct ek_door *d, const struct ek_pool_model *model,
+                          const struct ek_request *q)
+{
+    if (q->thinking == EK_THINKING_DISABLED || q->effort == EK_EFFORT_NONE) return false;
+    if (q->thinking != EK_THINKING_UNSET || q->effort != EK_EFFORT_UNSET) return true;
+    if (strcmp(model->name, "deepseek-chat") == 0) return false;
+    return strcmp(model->name, "deepseek-reasoner") == 0 || can_be_shortened(d, model, q);
+}
+
 uint64_t ek_door_arrived_unix_ns(const struct ek_door_request *r)
 {
     struct ek_now now = ek_door_now(r->door);
@@ -258,6 +268,7 @@ void ek_door_arrive(struct ek_door_request *r)
     MUST(r->state == EK_DOOR_PRICED && r->reading && r->wishes);
     struct ek_arrival a = describe(r);
     uint64_t account = r->wishes->ledger_account, key = r->wishes->ledger_key;
+    bool thinks = asks_to_think(d, ek_pool_model(d->pool, r->model), &r->reading->request);
     forget_wishes(r);
     if (a.pool == EK_DESK_POOLS_MAX) {
         ek_door_refuse_reason(r, EK_REASON_INTERNAL, "Too many different sets of upstreams.");
@@ -268,5 +279,7 @@ void ek_door_arrive(struct ek_door_request *r)
         into_line(r);
         return;
     }
+    if (!ek_door_limits_begin(r, &a, thinks)) return;
+    (void)ek_door_note(r);
     if (ek_door_money_reserve(r, account, key, &a) == EK_DOOR_PAID) ek_door_enter(r, &a);
 }

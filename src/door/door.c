@@ -204,6 +204,12 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     ek_histogram_init(&d->first_thought_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->first_answer_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->request_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
+    uint64_t seed[2];
+    ek_loop_random(d->loop, seed, sizeof seed);
+    d->windows = ek_windows_new(EK_DOOR_WINDOWS_MAX, seed[0]);
+    d->records = ek_records_new(EK_DOOR_RECORDS_MAX, seed[1]);
+    MUST(d->windows && d->records);
+    if (d->config->oidc.count) d->oidc = ek_oidc_new(d->loop, d->client, d->log, d->config);
     bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) &&
               ek_door_money_open(d, o->ledger_on_loop, why, cap);
     if (ok) ek_door_learned_start(d);
@@ -281,6 +287,9 @@ void ek_door_free(struct ek_door **dd)
     MUST(d->tickets.count == 0);
     ek_map_free(&d->tickets);
     free(d->used);
+    ek_oidc_free(&d->oidc);
+    ek_records_free(&d->records);
+    ek_windows_free(&d->windows);
     ek_pool_free(&d->pool);
     if (d->own_client) ek_exchange_client_free(&d->client);
     ek_timer_clear(d->loop, &d->desk_timer);

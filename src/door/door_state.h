@@ -4,6 +4,9 @@
  *
  *   door.c      birth and death, the desk's pump, reload, drain
  *   route.c     heads of requests: which endpoint, who asks; the small answers
+ *   who.c       who asks: tokens, keys, addresses
+ *   limits.c    what an account may do in a minute, at once and in a day
+ *   tell.c      what became of a request, for who asks (records.h)
  *   request.c   the states; the body; the start
  *   arrive.c    the arrival at the desk: what is told of a request, which place it gets
  *   place.c     places that are kept while their caller is away
@@ -27,9 +30,12 @@
 #include "chat/request.h"
 #include "door/door.h"
 #include "door/identity.h"
+#include "door/oidc.h"
+#include "door/records.h"
 #include "door/money.h"
 #include "http/server.h"
 #include "journal/journal.h"
+#include "ledger/ratelimit.h"
 #include "policy/desk.h"
 #include "upstream/pool.h"
 #include "upstream/relay.h"
@@ -48,6 +54,7 @@
 #define EK_DOOR_USED_TICKETS_MAX 4096u
 #define EK_DOOR_KEPT_BYTES_MAX 4096u /* of a record in the journal, beside the body */
 #define EK_DOOR_KIND_PLACE 1u        /* of such a record */
+#define EK_DOOR_WINDOWS_MAX 65536u   /* accounts whose rates are counted at once */
 #define EK_DOOR_UNSENT_BYTES_HIGH 65536u           /* when the options say 0 */
 
 enum ek_door_state {
@@ -145,7 +152,9 @@ struct ek_door_request {
     uint64_t arrived_ns;
     uint64_t spoke_ns;               /* last byte to the client */
     uint64_t account;
+    uint64_t window;                 /* whose rates are counted (who.c) */
     uint8_t id[16];
+    uint32_t window_tokens;          /* told to the windows, while `counted` */
     uint32_t place;                  /* in line, when it was told first; 0: it never had to wait */
     int32_t place_eta_ms;            /* the estimate of then; -1: not known */
     uint16_t model;                  /* index in the pool */
@@ -153,6 +162,8 @@ struct ek_door_request {
     uint8_t tier;
     uint8_t api : 2;
     bool paying : 1;
+    bool counted : 1;                /* in the windows */
+    bool modelled : 1;               /* `model` is known */
     uint8_t attempts;
     uint8_t retries;                 /* the SDK's attempts before this one */
     bool stream : 1;
@@ -164,7 +175,7 @@ struct ek_door_request {
     bool charged : 1;                /* its body counts in the budget, though no connection brought it */
     bool starting : 1;               /* its START is being marked in the journal */
 };
-_Static_assert(sizeof(struct ek_door_request) <= 200, "more would cost 16 bytes of every waiting request");
+_Static_assert(sizeof(struct ek_door_request) <= 216, "more would cost 16 bytes of every waiting request");
 
 /* Places that are kept. */
 struct ek_door_place_counters {
@@ -233,6 +244,11 @@ struct ek_door {
     void (*hopeless)(void *arg);
     void *hopeless_arg;
     bool closing;
+    struct ek_windows *windows;
+    struct ek_oidc *oidc;    /* NULL: no identity provider is configured */
+    struct ek_records *records;
+    struct ek_ratelimit ratelimit; /* headers, until those are copied */
+    char neighbourhood[120]; /* the account of an anonymous caller, until that is copied */
     uint32_t id;             /* of this door, in its tickets */
     uint8_t ticket_key[16];
     struct ek_map tickets;   /* of requests of before the restart, by the bits of their ticket */
@@ -280,6 +296,31 @@ void ek_door_request_free(struct ek_door_request *r);
 /* One without a connection, with this id, PRICED. */
 struct ek_door_request *ek_door_request_of_record(struct ek_door *d, const uint8_t id[16]);
 bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING */
+
+/* who.c */
+/* EK_REASON_NONE and *out, or why not (out->why may say more). Strings are valid until the next call. */
+enum ek_reason ek_door_identify(struct ek_door *d, const struct ek_http_head *head, struct ek_str peer,
+                                struct ek_identity *out);
+
+/* limits.c */
+/* PRICED. False: it was refused, and is gone. thinks: it asks for deep thinking. */
+bool ek_door_limits_begin(struct ek_door_request *r, const struct ek_arrival *a, bool thinks);
+void ek_door_limits_end(struct ek_door_request *r); /* part of ek_door_let_go, while it has its tokens */
+void ek_door_limits_pass(struct ek_door_request *old, struct ek_door_request *r); /* of ek_door_take_place */
+/* What is left, at most EK_RATELIMIT_HEADERS_MAX of them; none where nothing is limited. */
+size_t ek_door_limits_headers(const struct ek_door_request *r, struct ek_http_header *out);
+void ek_door_limits_metrics(const struct ek_door *d, struct ek_buf *out);
+
+/* tell.c */
+struct ek_door_bill;
+/* The record of r, brought up to what is known; NULL: none (no memory, or its model is not known). */
+struct ek_request_record *ek_door_note(const struct ek_door_request *r);
+void ek_door_note_start(const struct ek_door_request *r);
+/* bill NULL: it is not whole. Before it lets go of what it knows. */
+void ek_door_note_end(const struct ek_door_request *r, enum ek_reason reason,
+                      const struct ek_door_bill *bill);
+void ek_door_reply_request(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
+                           struct ek_str id_text);
 
 /* arrive.c */
 /* False, and *error filled, when a header says what it cannot mean. */
@@ -387,7 +428,7 @@ void ek_door_bill_so_far(const struct ek_door_request *r, struct ek_door_bill *o
 void ek_door_settled(struct ek_door_request *r);
 
 /* answer.c */
-#define EK_DOOR_HEADERS_MAX 15u
+#define EK_DOOR_HEADERS_MAX 24u
 /* Adds what a browser asks for, if the configuration allows pages of other origins. Returns n + added. */
 size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t n);
 size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],

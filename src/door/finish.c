@@ -171,6 +171,7 @@ void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending)
     double since_s = (double)ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) * 1e-9;
     ek_histogram_add(&d->request_s, since_s);
     if (r->running->id_count && r->attempts > 1) d->counters.continued++;
+    ek_door_note_end(r, ending, &bill);
     if (!ek_door_money_settle(r, &bill, ending)) {
         finish(r); /* the desk hears of the end while the state still says that it ran */
         ek_door_move(r, EK_DOOR_SETTLING);

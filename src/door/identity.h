@@ -20,6 +20,8 @@ struct ek_identity {
     bool proven;      /* false: anonymous, or a key marked so; shares its part with its address */
     bool listed;      /* a key of the static list */
     uint64_t ledger_account, ledger_key; /* numbers in the ledger; 0: of none, nobody is charged */
+    uint64_t window;  /* whose rates are counted: the account's number, or a hash with the top bit set */
+    const char *why;  /* TOKEN_INVALID: the end of a sentence; a constant */
 };
 
 /* authorization: the header's value, empty when absent; count: how often the header occurred.

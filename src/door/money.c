@@ -22,42 +22,7 @@ struct ek_keyring *ek_door_money_keyring(const struct ek_door *d)
     return d->money ? d->money->keyring : NULL;
 }
 
-struct ek_windows *ek_door_money_windows(const struct ek_door *d)
-{
-    return d->money ? d->money->windows : NULL;
-}
-
-/* ---- who asks ---------------------------------------------------------------------------------- */
-
-static uint32_t tier_named(const struct ek_config *c, const char *name)
-{
-    for (size_t i = 0; i < c->tiers.count; i++)
-        if (strcmp(c->tiers.item[i].name, name) == 0) return (uint32_t)i;
-    for (size_t i = 0; i < c->tiers.count; i++)
-        if (strcmp(c->tiers.item[i].name, "default") == 0) return (uint32_t)i;
-    WRONG("config adds it");
-}
-
-enum ek_reason ek_door_identify(const struct ek_door *d, const struct ek_http_head *head, struct ek_str peer,
-                                struct ek_identity *out)
-{
-    struct ek_str authorization;
-    struct ek_caller c;
-    size_t count = ek_http_head_find(head, EK_STR("authorization"), &authorization);
-    struct ek_door_money *m = d->money;
-    enum ek_reason listed = ek_identify(d->config, authorization, count, peer, out);
-    struct ek_str token = ek_identity_token(authorization);
-    if (!m || count != 1 || token.len == 0) return listed;
-    /* A key of the static list, and not one that any other word would have done for. */
-    if (listed == EK_REASON_NONE && out->listed) return listed;
-    enum ek_reason why = ek_keyring_find(m->keyring, token, peer, ek_door_now(d).unix_ns, &c);
-    if (why == EK_REASON_KEY_UNKNOWN && !m->loaded) return EK_REASON_LEDGER_AWAY;
-    if (why != EK_REASON_NONE) return why;
-    *out = (struct ek_identity){.account = c.account_name, .key = c.key_name, .user = c.end_user,
-                                .tier = tier_named(d->config, c.tier), .proven = true,
-                                .ledger_account = c.account, .ledger_key = c.key};
-    return EK_REASON_NONE;
-}
+bool ek_door_money_loaded(const struct ek_door *d) { return d->money && d->money->loaded; }
 
 /* ---- what has changed -------------------------------------------------------------------------- */
 
@@ -229,7 +194,7 @@ static bool open_store(struct ek_door_money *m, const struct ek_ledger_section *
 
 static bool make(struct ek_door_money *m)
 {
-    uint64_t seed[3];
+    uint64_t seed[2];
     struct ek_door *d = m->door;
     ek_loop_random(d->loop, seed, sizeof seed);
     struct ek_book_options bo = {.accounts_max = BOOK_ACCOUNTS_MAX, .done_max = BOOK_DONE_MAX,
@@ -237,10 +202,10 @@ static bool make(struct ek_door_money *m)
                                  .holds_max = (uint32_t)d->config->queue.waiting_max * 2 + BOOK_HOLDS_SPARE};
     m->book = ek_book_new(&bo);
     m->keyring = ek_keyring_new(&m->secret, seed[1]);
-    m->windows = ek_windows_new(BOOK_ACCOUNTS_MAX, seed[2]);
+    if (m->keyring && d->config->oidc.count) ek_keyring_keep_names(m->keyring);
     m->rows.account = calloc(ACCOUNT_ROWS, sizeof *m->rows.account);
     m->rows.key = calloc(KEY_ROWS, sizeof *m->rows.key);
-    return m->book && m->keyring && m->windows && m->rows.account && m->rows.key;
+    return m->book && m->keyring && m->rows.account && m->rows.key;
 }
 
 static void unmake(struct ek_door *d)
@@ -249,7 +214,6 @@ static void unmake(struct ek_door *d)
     d->money = NULL;
     ek_book_free(&m->book);
     ek_keyring_free(&m->keyring);
-    ek_windows_free(&m->windows);
     ek_secret_wipe(&m->secret);
     free(m->rows.account);
     free(m->rows.key);
@@ -289,7 +253,7 @@ bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap)
     }
     if (o->redis) {
         struct ek_shared_options ro = {.address = o->redis, .prefix = o->redis_prefix, .door = lo.door};
-        m->shared = ek_shared_new(d->loop, &ro, m->windows);
+        m->shared = ek_shared_new(d->loop, &ro, d->windows);
     }
     uint64_t now_ns = ek_door_now(d).mono_ns;
     ek_timer_set(d->loop, &m->tick, now_ns + EK_DOOR_TICK_NS);
@@ -406,10 +370,6 @@ void ek_door_money_metrics(struct ek_door *d, struct ek_buf *b)
     ek_metric_help(b, "evenkeel_ledger_finish_seconds", "histogram",
                    "How long the end of an answer was held for that.");
     ek_metric_histogram(b, "evenkeel_ledger_finish_seconds", NULL, &m->finish_s);
-    struct ek_windows_counters w;
-    ek_windows_counters(m->windows, &w);
-    put_one(b, "evenkeel_windows_accounts", "gauge", "Accounts whose rates are counted.", w.accounts);
-    put_one(b, "evenkeel_windows_full_total", "counter", "Refused because that table was full.", w.full);
     if (!m->shared) return;
     struct ek_shared_counters r;
     ek_shared_counters(m->shared, &r);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The door's side of the ledger: what of a request's life is about money. For the files of this room only.
  *
- *      HEAD        ek_door_identify         the static list, then the keyring
- *      PRICED      ek_door_money_reserve    windows, then the book ─┬▶ on to the desk
+ *      PRICED      ek_door_money_reserve    the book ───────────────┬▶ on to the desk
  *                                             ▲                     ├▶ waits for money (PRICED, off the desk)
  *                                             └── lease came, ──────┘   └▶ 402, 429, 503
  *                                                 another settled
@@ -26,7 +25,6 @@
 #include "ledger/book.h"
 #include "ledger/keyring.h"
 #include "ledger/store.h"
-#include "ledger/windows.h"
 #include "policy/desk.h"
 
 struct ek_door;
@@ -41,7 +39,7 @@ struct ek_http_req;
 
 /* ---- the room (money.c) ------------------------------------------------------------------------ */
 
-/* Opens store, book, keyring and windows; d->money stays NULL without a ledger. False, and a sentence, when
+/* Opens store, book and keyring; d->money stays NULL without a ledger. False, and a sentence, when
  * there is something that no waiting will mend. on_loop: as in struct ek_store_options. */
 bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap);
 /* When every request is freed: settles what is on its way, gives leases back. */
@@ -53,11 +51,7 @@ void ek_door_money_metrics(struct ek_door *d, struct ek_buf *out);
 struct ek_store *ek_door_money_store(const struct ek_door *d); /* these are NULL without a ledger */
 struct ek_book *ek_door_money_book(const struct ek_door *d);
 struct ek_keyring *ek_door_money_keyring(const struct ek_door *d);
-struct ek_windows *ek_door_money_windows(const struct ek_door *d);
-
-/* Who asks? The static list and open access, and the keys of the ledger. */
-enum ek_reason ek_door_identify(const struct ek_door *d, const struct ek_http_head *head, struct ek_str peer,
-                                struct ek_identity *out);
+bool ek_door_money_loaded(const struct ek_door *d); /* the keys are known */
 
 /* ---- one request (money_request.c) -------------------------------------------------------------- */
 

@@ -64,7 +64,6 @@ struct ek_door_purse {
     uint8_t state;
     bool pays;       /* false: its tier is not charged */
     bool late;       /* its lease was lost */
-    bool counted;    /* in the windows */
     bool thirsty;    /* a running stream that wants more */
     bool paused;     /* ... and its upstream rests until the lease has come */
     enum ek_reason ending;
@@ -77,7 +76,6 @@ struct ek_door_purse {
     struct ek_desk_price price;
     int64_t need_nano, least_nano, overdraft_nano, held_nano;
     uint64_t prompt_tokens;    /* estimated */
-    uint64_t window_tokens;    /* told to the windows */
     uint64_t since_ns, until_ns; /* waiting for money, at most until */
     struct ek_arrival *arrival;  /* goes to the desk when there is money */
     struct ek_action *start;     /* starts when there is */
@@ -121,8 +119,7 @@ struct ek_door_money {
     struct ek_store *store;
     struct ek_book *book;
     struct ek_keyring *keyring;
-    struct ek_windows *windows;
-    struct ek_shared *shared;  /* NULL: windows are this door's own */
+    struct ek_shared *shared;  /* of the door's windows; NULL: they are its own */
     struct ek_secret secret;
     struct ek_map accounts;    /* struct money_account, by number */
     struct ek_list all;        /* the same */

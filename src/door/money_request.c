@@ -249,28 +249,10 @@ static enum ek_reason line_full(const struct ek_door_purse *p)
     return d->money->waiting >= d->config->queue.waiting_max ? EK_REASON_QUEUE_FULL : EK_REASON_NONE;
 }
 
-static enum ek_reason rate_begin(struct ek_door_purse *p, const struct ek_arrival *a, uint64_t *retry_ms)
-{
-    struct ek_door_money *m = p->of->room;
-    const struct ek_account_limits *l = ek_keyring_limits(m->keyring, p->account);
-    if (!l) return EK_REASON_NONE;
-    struct ek_window_limits w = {.minute_requests = l->minute_requests, .minute_tokens = l->minute_tokens,
-                                 .running_max = l->running_max, .day_thoughts = l->day_thoughts};
-    uint64_t tokens = a->prompt_tokens + (a->output_tokens ? a->output_tokens
-                                                           : ek_desk_output_p90(m->door->desk, a));
-    struct ek_window_answer answer = ek_windows_begin(m->windows, p->account, &w, tokens, a->thinks,
-                                                      ek_door_now(m->door));
-    p->counted = answer.reason == EK_REASON_NONE;
-    p->window_tokens = tokens;
-    *retry_ms = (answer.retry_after_ns + EK_MS_NS - 1) / EK_MS_NS;
-    return answer.reason;
-}
-
 enum ek_door_paid ek_door_money_reserve(struct ek_door_request *r, uint64_t account, uint64_t key,
                                         const struct ek_arrival *a)
 {
     struct ek_door *d = r->door;
-    uint64_t retry_ms = 0;
     if (!account) return EK_DOOR_PAID;
     MUST(d->money && r->state == EK_DOOR_PRICED);
     struct ek_door_purse *p = purse_new(r, account, key, a);
@@ -278,17 +260,9 @@ enum ek_door_paid ek_door_money_reserve(struct ek_door_request *r, uint64_t acco
         ek_door_refuse_reason(r, EK_REASON_NO_MEMORY, NULL);
         return EK_DOOR_BROKE;
     }
-    if (!ek_keyring_model(d->money->keyring, account, ek_str_of(ek_pool_model(d->pool, r->model)->name)))
-        return refuse(p, EK_REASON_MODEL_FORBIDDEN);
-    enum ek_reason why = rate_begin(p, a, &retry_ms);
-    if (why != EK_REASON_NONE) {
-        struct ek_error e = {.reason = why, .retry_after_ms = (int64_t)retry_ms};
-        ek_door_refuse(r, &e);
-        return EK_DOOR_BROKE;
-    }
     enum ek_door_paid paid = reserve(p);
     if (paid != EK_DOOR_UNPAID) return paid;
-    why = line_full(p);
+    enum ek_reason why = line_full(p);
     if (why != EK_REASON_NONE) return refuse(p, why);
     p->arrival = malloc(sizeof *p->arrival);
     if (!p->arrival) return refuse(p, EK_REASON_NO_MEMORY);

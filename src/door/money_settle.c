@@ -7,14 +7,6 @@
 
 #include <stdlib.h>
 
-static void rate_end(struct ek_door_purse *p, uint64_t real_tokens)
-{
-    struct ek_door_money *m = p->of->room;
-    if (!p->counted) return;
-    ek_windows_end(m->windows, p->account, p->window_tokens, real_tokens, ek_door_now(m->door));
-    p->counted = false;
-}
-
 static void copy_text(char *out, size_t cap, const char *text)
 {
     size_t len = strnlen(text, cap - 1);
@@ -127,7 +119,6 @@ static void settle(struct ek_door_purse *p, const struct ek_door_bill *bill)
     p->thirsty = p->paused = false;
     p->since_ns = now.mono_ns;
     p->of->settling++;
-    rate_end(p, bill->prompt_tokens + bill->output_tokens);
     send(p);
     ek_door_account_serve(p->of); /* what it gives back, others may want */
 }
@@ -162,7 +153,6 @@ static void release(struct ek_door_purse *p)
         MUST(s.verdict == EK_SETTLED);
         a->room->count.released++;
     }
-    rate_end(p, 0);
     ek_door_purse_take_off(p);
     p->r = NULL;
     ek_door_purse_free(p);

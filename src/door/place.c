@@ -95,6 +95,7 @@ void ek_door_place_forget(struct ek_door_request *r, enum ek_reason why)
     d->places.forgotten++;
     d->counters.gone++;
     d->counters.reasons[why]++;
+    ek_door_note_end(r, why, NULL);
     ek_door_request_free(r);
 }
 
@@ -121,6 +122,7 @@ void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, 
     r->durable = old->durable;
     ek_door_keep_pass(old, r);
     ek_door_money_pass(old, r);
+    ek_door_limits_pass(old, r);
     old->ticket = 0;
     old->durable = false;
     if (old->http) {
@@ -163,6 +165,7 @@ static void stand_in(struct ek_door_request *r, struct ek_door_request *old)
 {
     struct ek_door *d = r->door;
     r->model = old->model;
+    r->modelled = true;
     r->tier = old->tier;
     r->stream = old->stream;
     r->include_usage = old->include_usage;

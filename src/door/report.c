@@ -258,6 +258,7 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     connections(d, b);
     places(d, b);
     if (d->journal) journal(d, b);
+    ek_door_limits_metrics(d, b);
     ek_door_money_metrics(d, b);
     ek_metric_help(b, "evenkeel_wait_seconds", "histogram", "Arrival to start at an upstream.");
     ek_metric_histogram(b, "evenkeel_wait_seconds", NULL, &d->wait_s);

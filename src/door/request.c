@@ -98,6 +98,7 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     r->body = ek_buf_make(d->config->limits.body_bytes_max);
     r->arrived_ns = r->spoke_ns = ek_door_now(d).mono_ns;
     r->account = ek_hash(ek_str_of(who->account), d->hash_seed);
+    r->window = who->window;
     *kept = *wishes;
     kept->body_bytes = body_bytes > 0 && body_bytes <= BODY_RESERVE_BYTES ? (uint32_t)body_bytes : 0;
     kept->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
@@ -120,6 +121,7 @@ void ek_door_let_go(struct ek_door_request *r, bool served)
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     ek_timer_clear(d->loop, &r->silence);
+    ek_door_limits_end(r);
     ek_door_money_let_go(r);
     if (r->ticket) {
         if (ek_door_is_running(r)) ek_desk_finished(d->desk, ek_door_now(d), r->ticket, served);
@@ -143,6 +145,7 @@ void ek_door_gone(struct ek_door_request *r, enum ek_reason why)
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (ek_door_place_leave(r)) return;
     ek_door_money_ending(r, why);
+    if (r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED) ek_door_note_end(r, why, NULL);
     if (r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED) {
         d->counters.gone++;
         d->counters.reasons[why]++;
@@ -275,6 +278,7 @@ void ek_door_body_end(struct ek_door_request *r)
         return;
     }
     r->model = (uint16_t)model;
+    r->modelled = true;
     r->stream = q->stream;
     r->include_usage = q->include_usage;
     ek_door_arrive(r);
@@ -352,6 +356,7 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
                                  .prefix_ids = w->ids, .prefix_count = w->id_count};
     ek_door_id_hex(r, q.request_id);
     if (w->shortened && r->attempts == 1 && !ek_door_tell_shortened(r)) return;
+    ek_door_note_start(r);
     w->relay = ek_relay_start(d->pool, d->loop, d->client, &q, &deadlines, &ek_door_relay_events, r);
     ek_door_watch_silence(r);
 }

@@ -202,6 +202,7 @@ static bool enter(struct ek_door_restored *s)
     const struct ek_pool_model *model = ek_pool_model(d->pool, index);
     uint64_t grace_ns = d->config->tiers.item[r->tier].return_grace_ns;
     r->model = (uint16_t)index;
+    r->modelled = true;
     const struct ek_price_options *p = ek_door_price(r);
     s->a.pool = ek_desk_pool(d->desk, model->upstream_mask);
     s->a.model = ek_hash(ek_str_of(model->name), d->hash_seed);

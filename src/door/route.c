@@ -6,12 +6,15 @@
 #include "base/json_write.h"
 #include "policy/cost.h"
 
+#include <stdio.h>
+
 enum endpoint {
     AT_NOTHING,
     AT_CHAT,
     AT_COMPLETIONS,
     AT_MODELS,
     AT_MODEL, /* one, by its name behind the path */
+    AT_REQUEST, /* what became of one, by its id */
     AT_HEALTH,
     AT_READY,
     AT_METRICS,
@@ -39,7 +42,11 @@ static const struct {
 
 static enum endpoint find_route(struct ek_str path, bool *post, bool *open, struct ek_str *rest)
 {
-    static const struct ek_str model_prefix[] = {EK_STR("/v1/models/"), EK_STR("/models/")};
+    static const struct {
+        struct ek_str prefix;
+        enum endpoint at;
+    } behind[] = {{EK_STR("/v1/models/"), AT_MODEL}, {EK_STR("/models/"), AT_MODEL},
+                  {EK_STR("/v1/requests/"), AT_REQUEST}};
     *post = *open = false;
     *rest = ek_str_make(NULL, 0);
     for (size_t i = 0; i < EK_COUNT(routes); i++) {
@@ -48,10 +55,10 @@ static enum endpoint find_route(struct ek_str path, bool *post, bool *open, stru
         *open = routes[i].open;
         return routes[i].at;
     }
-    for (size_t i = 0; i < EK_COUNT(model_prefix); i++) {
-        if (!ek_str_starts(path, model_prefix[i])) continue;
-        *rest = ek_str_skip(path, model_prefix[i].len);
-        return rest->len ? AT_MODEL : AT_NOTHING;
+    for (size_t i = 0; i < EK_COUNT(behind); i++) {
+        if (!ek_str_starts(path, behind[i].prefix)) continue;
+        *rest = ek_str_skip(path, behind[i].prefix.len);
+        return rest->len ? behind[i].at : AT_NOTHING;
     }
     return AT_NOTHING;
 }
@@ -242,6 +249,17 @@ static void begin_request(struct ek_door *d, struct ek_http_req *http, const str
         ek_door_request_new(d, http, who, &wishes, api, head->content_length);
 }
 
+static void refuse_caller(struct ek_door *d, struct ek_http_req *http, enum ek_reason reason, const char *why)
+{
+    struct ek_error e = {.reason = reason};
+    char text[160];
+    if (why) {
+        snprintf(text, sizeof text, "This bearer token is not accepted here: %s.", why);
+        e.message = ek_str_of(text);
+    }
+    ek_door_refuse_http(d, http, &e);
+}
+
 static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_head *head)
 {
     struct ek_door *d = arg;
@@ -266,7 +284,7 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     if (!open) {
         enum ek_reason reason = ek_door_identify(d, head, ek_http_peer(http), &who);
         if (reason != EK_REASON_NONE) {
-            ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
+            refuse_caller(d, http, reason, who.why);
             return;
         }
     }
@@ -275,6 +293,7 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     case AT_COMPLETIONS: begin_request(d, http, head, &who, EK_API_COMPLETIONS); break;
     case AT_MODELS: reply_models(d, http); break;
     case AT_MODEL: reply_model(d, http, rest); break;
+    case AT_REQUEST: ek_door_reply_request(d, http, &who, rest); break;
     case AT_HEALTH:
         ek_buf_lit(&d->text, "{\"status\":\"ok\"}\n");
         ek_door_reply_json(d, http, 200);

@@ -32,6 +32,8 @@ struct ek_keyring {
     struct ek_secret secret;
     uint64_t seed;
     struct ek_map accounts, keys; /* by number; by the first eight bytes of the keyed hash */
+    struct ek_map names;          /* the same accounts; empty unless by_name */
+    bool by_name;
     uint64_t accounts_version, keys_version, bytes;
     uint8_t nobody[EK_TOKEN_HASH_BYTES];
 };
@@ -148,6 +150,7 @@ void ek_keyring_free(struct ek_keyring **k)
     for (size_t i = 0; i < (*k)->keys.cap; i++) free_key((*k)->keys.slots[i].value);
     ek_map_free(&(*k)->accounts);
     ek_map_free(&(*k)->keys);
+    ek_map_free(&(*k)->names);
     ek_secret_wipe(&(*k)->secret);
     (*k)->magic = 0;
     free(*k);
@@ -174,6 +177,23 @@ static uint64_t hash_of_key(const uint8_t hash[EK_TOKEN_HASH_BYTES])
     uint64_t h;
     memcpy(&h, hash, sizeof h);
     return h;
+}
+
+static bool same_name(const void *value, const void *key)
+{
+    return strcmp(((const struct account *)value)->name, key) == 0;
+}
+
+static uint64_t hash_of_name(const struct ek_keyring *k, const char *name)
+{
+    return ek_hash(ek_str_of(name), k->seed);
+}
+
+void ek_keyring_keep_names(struct ek_keyring *k)
+{
+    MUST_OBJ(k, KEYRING_MAGIC);
+    MUST(k->accounts.count == 0);
+    k->by_name = true;
 }
 
 static struct account *find_account(const struct ek_keyring *k, uint64_t id)
@@ -209,12 +229,15 @@ enum ek_status ek_keyring_account(struct ek_keyring *k, const struct ek_account_
         a->models = keep(row->models, &good);
         a->addresses = keep(row->addresses, &good);
     }
+    if (good && !old && k->by_name && a->name)
+        good = ek_map_put(&k->names, hash_of_name(k, a->name), a) == EK_OK;
     if (good && old) {
         struct account before = *old;
         *old = *a;
         *a = before;
         free_account(a);
     } else if (!good || ek_map_put(&k->accounts, hash_of_id(k, row->id), a) != EK_OK) {
+        if (a && a->name && k->by_name) ek_map_take(&k->names, hash_of_name(k, a->name), same_name, a->name);
         free_account(a);
         return EK_NOMEM;
     } else {
@@ -261,10 +284,32 @@ uint64_t ek_keyring_keys(const struct ek_keyring *k) { return k->keys.count; }
 
 uint64_t ek_keyring_bytes(const struct ek_keyring *k)
 {
-    return k->bytes + (k->accounts.cap + k->keys.cap) * sizeof(struct ek_map_slot) + sizeof *k;
+    return k->bytes + (k->accounts.cap + k->keys.cap + k->names.cap) * sizeof(struct ek_map_slot) + sizeof *k;
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
+
+static enum ek_reason judge(const struct account *a, struct ek_str peer, uint64_t now_unix_ns)
+{
+    if (a->state != EK_ACCOUNT_ACTIVE) return EK_REASON_ACCOUNT_SUSPENDED;
+    if (a->limits.expires_unix_ns && a->limits.expires_unix_ns <= now_unix_ns)
+        return EK_REASON_ACCOUNT_SUSPENDED;
+    if (a->addresses && !ek_str_starts(peer, EK_STR("unix")) && !ek_list_has_address(a->addresses, peer))
+        return EK_REASON_ADDRESS_FORBIDDEN;
+    return EK_REASON_NONE;
+}
+
+enum ek_reason ek_keyring_named(const struct ek_keyring *k, const char *name, struct ek_str peer,
+                                uint64_t now_unix_ns, struct ek_caller *out)
+{
+    MUST_OBJ(k, KEYRING_MAGIC);
+    MUST(k->by_name);
+    const struct account *a = ek_map_find(&k->names, hash_of_name(k, name), same_name, name);
+    if (!a) return EK_REASON_NO_ACCOUNT;
+    *out = (struct ek_caller){.account = a->id, .account_name = a->name, .tier = a->tier,
+                              .limits = &a->limits};
+    return judge(a, peer, now_unix_ns);
+}
 
 enum ek_reason ek_keyring_find(const struct ek_keyring *k, struct ek_str token, struct ek_str peer,
                                uint64_t now_unix_ns, struct ek_caller *out)
@@ -280,11 +325,8 @@ enum ek_reason ek_keyring_find(const struct ek_keyring *k, struct ek_str token, 
     if (key->expires_unix_ns && key->expires_unix_ns <= now_unix_ns) return EK_REASON_KEY_EXPIRED;
     const struct account *a = find_account(k, key->account);
     if (!a) return EK_REASON_KEY_UNKNOWN;
-    if (a->state != EK_ACCOUNT_ACTIVE) return EK_REASON_ACCOUNT_SUSPENDED;
-    if (a->limits.expires_unix_ns && a->limits.expires_unix_ns <= now_unix_ns)
-        return EK_REASON_ACCOUNT_SUSPENDED;
-    if (a->addresses && !ek_str_starts(peer, EK_STR("unix")) && !ek_list_has_address(a->addresses, peer))
-        return EK_REASON_ADDRESS_FORBIDDEN;
+    enum ek_reason why = judge(a, peer, now_unix_ns);
+    if (why != EK_REASON_NONE) return why;
     *out = (struct ek_caller){.account = a->id, .key = key->id, .account_name = a->name,
                               .key_name = key->name, .tier = a->tier, .end_user = key->end_user,
                               .limits = &a->limits};
@@ -301,6 +343,12 @@ const char *ek_keyring_account_name(const struct ek_keyring *k, uint64_t account
 {
     const struct account *a = find_account(k, account);
     return a ? a->name : NULL;
+}
+
+bool ek_keyring_has_models(const struct ek_keyring *k, uint64_t account)
+{
+    const struct account *a = find_account(k, account);
+    return a && a->models;
 }
 
 bool ek_keyring_model(const struct ek_keyring *k, uint64_t account, struct ek_str model)

@@ -29,6 +29,8 @@ EK_CHECKED enum ek_status ek_keyring_key(struct ek_keyring *k, const struct ek_k
 uint64_t ek_keyring_accounts_version(const struct ek_keyring *k);
 uint64_t ek_keyring_keys_version(const struct ek_keyring *k);
 uint64_t ek_keyring_keys(const struct ek_keyring *k);
+/* Accounts can be found by name from now on; before the first row is fed in. */
+void ek_keyring_keep_names(struct ek_keyring *k);
 uint64_t ek_keyring_bytes(const struct ek_keyring *k); /* of memory, by its own count */
 
 /* An account and the key that was shown. Strings and limits belong to the keyring: valid until the next row
@@ -44,9 +46,14 @@ struct ek_caller {
  * address as text ("127.0.0.1", "::1", "unix"); "unix" passes every list of addresses. */
 enum ek_reason ek_keyring_find(const struct ek_keyring *k, struct ek_str token, struct ek_str peer,
                                uint64_t now_unix_ns, struct ek_caller *out);
+/* The account of that name, for one whom somebody else vouches for; key is 0. EK_REASON_NO_ACCOUNT: there is
+ * none; else as above. Only after ek_keyring_keep_names. */
+enum ek_reason ek_keyring_named(const struct ek_keyring *k, const char *name, struct ek_str peer,
+                                uint64_t now_unix_ns, struct ek_caller *out);
 /* Of an account by its number; NULL: not known here. Valid as an ek_caller's. */
 const struct ek_account_limits *ek_keyring_limits(const struct ek_keyring *k, uint64_t account);
 const char *ek_keyring_account_name(const struct ek_keyring *k, uint64_t account);
+bool ek_keyring_has_models(const struct ek_keyring *k, uint64_t account); /* a list of its own */
 /* May this account use the model? */
 bool ek_keyring_model(const struct ek_keyring *k, uint64_t account, struct ek_str model);
 

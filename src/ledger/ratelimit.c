@@ -5,6 +5,7 @@
 #include "base/must.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 /* Text that is built up from the end of what was written before. */
@@ -21,7 +22,8 @@ static void put(struct pen *p, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(p->r->text + p->at, sizeof p->r->text - p->at, fmt, ap);
     va_end(ap);
-    MUST(n >= 0 && (size_t)n < sizeof p->r->text - p->at); /* six numbers of 20 digits, twice, and their names */
+    MUST(n >= 0 && (size_t)n < sizeof p->r->text -
+         p->at); /* six numbers of 20 digits, twice, and their names */
     p->at += (size_t)n;
 }
 
@@ -36,7 +38,8 @@ size_t ek_ratelimit_duration(uint64_t ns, char out[32])
 {
     uint64_t ms = (ns + EK_MS_NS - 1) / EK_MS_NS, s = ms / 1000, rest = ms % 1000;
     int n;
-    if (s >= 3600) n = snprintf(out, 32, "%" PRIu64 "h%" PRIu64 "m%" PRIu64 "s", s / 3600, s / 60 % 60, s % 60);
+    if (s >= 3600)
+        n = snprintf(out, 32, "%" PRIu64 "h%" PRIu64 "m%" PRIu64 "s", s / 3600, s / 60 % 60, s % 60);
     else if (s >= 60) n = snprintf(out, 32, "%" PRIu64 "m%" PRIu64 "s", s / 60, s % 60);
     else if (s == 0 && rest) n = snprintf(out, 32, "%" PRIu64 "ms", rest);
     else if (rest) n = snprintf(out, 32, "%" PRIu64 ".%03" PRIu64 "s", s, rest);

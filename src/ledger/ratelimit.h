@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What is left of an account's windows, as headers say it. Pure. Two families: OpenAI's x-ratelimit-*, which its
- * SDKs read, and the IETF's RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10: lists of
- * structured fields, RFC 9651). A limit that is none is not spoken of. */
+/* What is left of an account's windows, as headers say it. Pure. Two families: OpenAI's x-ratelimit-*,
+ * which its SDKs read, and the IETF's RateLimit and RateLimit-Policy
+ * (draft-ietf-httpapi-ratelimit-headers-10: lists of structured fields, RFC 9651). A limit that is none
+ * is not spoken of. */
 #ifndef EK_LEDGER_RATELIMIT_H
 #define EK_LEDGER_RATELIMIT_H
 
