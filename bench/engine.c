@@ -48,7 +48,7 @@ static void fill_ids(uint32_t *ids, size_t n, uint32_t vocab)
 static void reserve(struct bench *b, struct ek_kv_seq *seq, uint32_t tokens)
 {
     *seq = (struct ek_kv_seq){0};
-    if (ek_kv_begin(b->kv, seq, NULL, tokens) != EK_OK) abort();
+    if (ek_kv_begin(b->kv, seq, NULL, tokens, 0) != EK_OK) abort();
 }
 
 static void bench_prefill(struct bench *b, uint32_t chunk)

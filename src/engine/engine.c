@@ -106,7 +106,7 @@ enum ek_status ek_engine_open(const struct ek_engine_options *options, ek_engine
         .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER,
         .ring_lock = PTHREAD_MUTEX_INITIALIZER, .ring_space = PTHREAD_COND_INITIALIZER,
     };
-    e->waiting_end = &e->waiting;
+    ek_list_init(&e->waiting);
     enum ek_status status = ek_model_open(options->model_path, &e->model, why, why_cap);
     if (status == EK_OK) {
         const char *wrong = settle_options(&e->options, e->model);
@@ -149,9 +149,9 @@ void ek_engine_close(struct ek_engine **ep)
         if (e->running[i]) ek_kv_release(e->kv, &e->running[i]->seq);
         ek_job_free(&e->running[i]);
     }
-    while (e->waiting) {
-        struct ek_job *job = e->waiting;
-        e->waiting = job->next;
+    while (e->waiting.count > 0) {
+        struct ek_job *job = EK_CONTAINER(ek_list_first(&e->waiting), struct ek_job, link);
+        ek_list_remove(&e->waiting, &job->link);
         ek_job_free(&job);
     }
     ek_forward_free(&e->forward);
@@ -175,15 +175,13 @@ enum ek_status ek_engine_submit(struct ek_engine *e, const struct ek_engine_job 
                                        why_cap);
     if (status != EK_OK) return status;
     pthread_mutex_lock(&e->lock);
-    if (e->n_waiting + e->n_running >= e->options.slots + e->options.waiting_max) {
+    if (e->waiting.count + e->n_running >= e->options.slots + e->options.waiting_max) {
         status = EK_FULL;
-        snprintf(why, why_cap, "%u jobs run and %u wait; no more are accepted", e->n_running,
-                 e->n_waiting);
+        snprintf(why, why_cap, "%u jobs run and %zu wait; no more are accepted", e->n_running,
+                 e->waiting.count);
     } else {
         *job_id = job->id = ++e->last_id;
-        *e->waiting_end = job;
-        e->waiting_end = &job->next;
-        e->n_waiting++;
+        ek_engine_enqueue(e, job);
         pthread_cond_signal(&e->work);
     }
     pthread_mutex_unlock(&e->lock);
@@ -195,7 +193,8 @@ void ek_engine_cancel(struct ek_engine *e, uint64_t job_id)
 {
     MUST_OBJ(e, ENGINE_MAGIC);
     pthread_mutex_lock(&e->lock);
-    for (struct ek_job *job = e->waiting; job; job = job->next) {
+    EK_LIST_EACH(&e->waiting, it) {
+        struct ek_job *job = EK_CONTAINER(it, struct ek_job, link);
         if (job->id == job_id) job->cancelled = true;
     }
     for (size_t i = 0; i < EK_ENGINE_SLOTS_MAX; i++) {
@@ -223,7 +222,7 @@ void ek_engine_load(struct ek_engine *e, struct ek_engine_load *out)
     pthread_mutex_lock(&e->lock);
     *out = e->load;
     out->running = e->n_running;
-    out->waiting = e->n_waiting;
+    out->waiting = (uint32_t)e->waiting.count;
     pthread_mutex_unlock(&e->lock);
     pthread_mutex_lock(&e->ring_lock);
     out->ring_full = e->ring_full;

@@ -8,9 +8,9 @@
  * engine never mentions that job again. Functions may be called from any one thread at a time except
  * where they say otherwise; none blocks longer than a mutex held for a few copies.
  *
- * Promise (DESIGN 6): for one model file, version and instruction set, the tokens and logprobs of a
- * job depend on the job alone: not on its neighbours, chunking, cancelled jobs, what was found in the
- * cache, nor on whether part of its answer was handed in as `prefix`. */
+ * Promise (DESIGN 6): for one model file, version and instruction set, the tokens and logprobs of a job
+ * depend on the job alone: not on its neighbours, chunking, cancelled jobs, what was found in the cache, how
+ * often it had to make room for others, nor on whether part of its answer was handed in as `prefix`. */
 #ifndef EK_ENGINE_ENGINE_H
 #define EK_ENGINE_ENGINE_H
 
@@ -27,6 +27,7 @@ enum {
     EK_ENGINE_SLOTS_MAX = 64,
     EK_ENGINE_CLOSE_IDS_MAX = 16,
     EK_ENGINE_STOP_IDS_MAX = 16,
+    EK_ENGINE_PRIORITY_MAX = 255,
     EK_ENGINE_DECODE_BUCKETS = 7, /* batches of 1, 2, 4, 8, 16, 32, 64 */
 };
 
@@ -53,6 +54,7 @@ struct ek_engine_job {
     const uint32_t *prefix_ids; /* [prefix_tokens]: exactly what this job generated before; copied.
                                  * They are not emitted again; token indices go on after them */
     uint32_t prefix_tokens;
+    uint32_t priority;   /* 0..255: larger goes first, among those that wait; and keeps its pages longer */
     uint64_t cache_salt; /* jobs of different salts share no computed prefix (kv.h) */
     uint32_t max_tokens; /* generated tokens in all, the prefix included; >= 1 */
     struct ek_sampling sampling;
@@ -94,7 +96,7 @@ struct ek_engine_load {
     uint64_t cached_tokens;                        /* found in the cache instead, since start */
     uint64_t cache_asked_tokens;                   /* that could have been found: whole pages */
     uint64_t cache_evicted_tokens;
-    uint64_t steps, jobs_done, jobs_cancelled, ring_full;
+    uint64_t steps, jobs_done, jobs_cancelled, jobs_preempted, ring_full;
 };
 
 /* Called on the step thread after events were put into an empty ring: make the other thread call

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine's inside, shared by engine.c (what other threads call) and engine_step.c (the step
- * thread). Which thread may touch what stands at each member. */
+ * thread), with engine_place.c. Which thread may touch what stands at each member. */
 #ifndef EK_ENGINE_ENGINE_PRIV_H
 #define EK_ENGINE_ENGINE_PRIV_H
 
@@ -38,8 +38,8 @@ struct ek_engine {
     pthread_cond_t work; /* a job or quit arrived */
     bool quit;
     uint64_t last_id;
-    struct ek_job *waiting, **waiting_end; /* first in, first out */
-    uint32_t n_waiting, n_running;
+    struct ek_list waiting; /* by ek_job_before */
+    uint32_t n_running;
     struct ek_job *live[EK_ENGINE_SLOTS_MAX]; /* = running, for ek_engine_cancel */
     struct ek_engine_load load;
 
@@ -53,5 +53,15 @@ struct ek_engine {
 };
 
 void *ek_engine_step_main(void *engine);
+
+/* engine_place.c: who runs, who waits. Those marked L want e->lock held. */
+void ek_engine_enqueue(struct ek_engine *e, struct ek_job *job);   /* L */
+struct ek_job *ek_engine_pop_cancelled(struct ek_engine *e);       /* L: one that waited; NULL: none */
+void ek_engine_admit(struct ek_engine *e);                         /* L; step thread */
+void ek_engine_leave(struct ek_engine *e, size_t slot);            /* step thread: pages back, slot free */
+/* Step thread: pages for grant[slot] rows of every running job. Where there are too few, who comes last by
+ * ek_job_before goes back to those who wait. grant[] of whom that stops becomes 0. */
+void ek_engine_make_room(struct ek_engine *e, uint32_t grant[EK_ENGINE_SLOTS_MAX]);
+void ek_engine_publish_load(struct ek_engine *e);                  /* L; step thread */
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define MASK_48 ((UINT64_C(1) << 48) - 1)
+
 static uint64_t clock_ns(void)
 {
     struct timespec t;
@@ -32,33 +34,17 @@ static void deliver(struct ek_engine *e, const struct ek_engine_event *events, s
     }
 }
 
-static void publish_load(struct ek_engine *e) /* e->lock is held */
-{
-    e->load.running = e->n_running;
-    e->load.waiting = e->n_waiting;
-    struct ek_kv_counters c;
-    ek_kv_counters(e->kv, &c);
-    e->load.kv_free_tokens = ek_kv_pages_free(e->kv) * EK_KV_PAGE;
-    e->load.cached_tokens = c.hit_pages * EK_KV_PAGE;
-    e->load.cache_asked_tokens = c.asked_pages * EK_KV_PAGE;
-    e->load.cache_evicted_tokens = c.evicted_pages * EK_KV_PAGE;
-}
-
 /* Everything but the final event: pages back, slot free. */
 static void retire(struct ek_engine *e, size_t slot, enum ek_job_end finish)
 {
     struct ek_job *job = e->running[slot];
     MUST(job && job->state == EK_JOB_RUNNING);
-    ek_kv_release(e->kv, &job->seq);
     ek_job_set_state(job, EK_JOB_DONE);
-    e->running[slot] = NULL;
     pthread_mutex_lock(&e->lock);
-    MUST(e->n_running > 0);
-    e->live[slot] = NULL;
-    e->n_running--;
+    ek_engine_leave(e, slot);
     e->load.jobs_done++;
     if (finish == EK_JOB_CANCELLED) e->load.jobs_cancelled++;
-    publish_load(e);
+    ek_engine_publish_load(e);
     pthread_mutex_unlock(&e->lock);
     ek_job_free(&job);
 }
@@ -71,68 +57,13 @@ static struct ek_engine_event final_event(const struct ek_job *job, enum ek_job_
     };
 }
 
-static uint32_t tokens_reserved(const struct ek_job *job) { return job->prompt_tokens + job->max_tokens; }
-
-/* Take the first waiting job off the list; e->lock is held. */
-static struct ek_job *pop_waiting(struct ek_engine *e)
-{
-    struct ek_job *job = e->waiting;
-    MUST(job && e->n_waiting > 0);
-    e->waiting = job->next;
-    if (!e->waiting) e->waiting_end = &e->waiting;
-    job->next = NULL;
-    e->n_waiting--;
-    return job;
-}
-
-/* Jobs cancelled while they waited leave the list; e->lock is held. */
-static struct ek_job *pop_cancelled(struct ek_engine *e)
-{
-    for (struct ek_job **at = &e->waiting; *at; at = &(*at)->next) {
-        struct ek_job *job = *at;
-        if (!job->cancelled) continue;
-        *at = job->next;
-        if (!*at) e->waiting_end = at;
-        e->n_waiting--;
-        e->load.jobs_done++;
-        e->load.jobs_cancelled++;
-        return job;
-    }
-    return NULL;
-}
-
-/* Pages for all a job may come to, of which some may be filled already. False: not now. */
-static bool get_pages(struct ek_engine *e, struct ek_job *job)
-{
-    struct ek_kv_text text = {.ids = job->ids, .count = job->n_ids, .prompt = job->prompt_tokens,
-                              .salt = job->cache_salt};
-    if (ek_kv_begin(e->kv, &job->seq, &text, tokens_reserved(job)) != EK_OK) return false;
-    job->cached_tokens = job->seq.tokens;
-    MUST(job->cached_tokens < job->n_ids);
-    return true;
-}
-
-/* Fill free slots from the list, first come first served: a job that does not get its pages holds up
- * those behind it, so that a large one is never overtaken for ever. e->lock is held. */
-static void admit(struct ek_engine *e)
-{
-    for (size_t slot = 0; slot < e->options.slots && e->waiting; slot++) {
-        if (e->running[slot]) continue;
-        if (!get_pages(e, e->waiting)) return;
-        struct ek_job *job = pop_waiting(e);
-        ek_job_set_state(job, EK_JOB_RUNNING);
-        e->running[slot] = e->live[slot] = job;
-        e->n_running++;
-    }
-}
-
 /* Wait for work, then apply what other threads asked for. False: quit. */
 static bool take_orders(struct ek_engine *e)
 {
     bool cancelled[EK_ENGINE_SLOTS_MAX];
     pthread_mutex_lock(&e->lock);
-    publish_load(e);
-    while (!e->quit && e->n_running == 0 && !e->waiting) pthread_cond_wait(&e->work, &e->lock);
+    ek_engine_publish_load(e);
+    while (!e->quit && e->n_running == 0 && e->waiting.count == 0) pthread_cond_wait(&e->work, &e->lock);
     bool quit = e->quit;
     for (size_t slot = 0; slot < e->options.slots; slot++) {
         cancelled[slot] = e->running[slot] && e->running[slot]->cancelled;
@@ -147,10 +78,10 @@ static bool take_orders(struct ek_engine *e)
     }
     for (;;) {
         pthread_mutex_lock(&e->lock);
-        struct ek_job *job = pop_cancelled(e);
+        struct ek_job *job = ek_engine_pop_cancelled(e);
         if (!job) {
-            admit(e);
-            publish_load(e);
+            ek_engine_admit(e);
+            ek_engine_publish_load(e);
         }
         pthread_mutex_unlock(&e->lock);
         if (!job) return true;
@@ -199,9 +130,10 @@ static void plan(struct step *s)
         uint32_t done = job->seq.tokens;
         seqs[i].left = job->n_ids - done;
         seqs[i].boundary = done < job->prompt_tokens ? job->prompt_tokens - done : 0;
-        seqs[i].arrival = job->id;
+        seqs[i].arrival = (uint64_t)(EK_ENGINE_PRIORITY_MAX - job->priority) << 48 | (job->id & MASK_48);
     }
     ek_step_plan(seqs, e->options.slots, e->options.step_tokens, grant);
+    ek_engine_make_room(e, grant);
     for (int prompt = 0; prompt < 2; prompt++) {
         for (size_t i = 0; i < e->options.slots; i++) {
             if (grant[i] > 0 && (seqs[i].boundary > 0) == prompt) add_segment(s, i, grant[i]);

@@ -23,6 +23,7 @@ static const char *problem(const struct ek_engine_job *j, uint32_t vocab)
     if (j->prompt_tokens == 0) return "the prompt is empty";
     if (j->max_tokens == 0) return "max_tokens must be at least 1";
     if (j->prefix_tokens >= j->max_tokens) return "the prefix already has max_tokens tokens";
+    if (j->priority > EK_ENGINE_PRIORITY_MAX) return "priority must be at most 255";
     if (j->top_logprobs > EK_TOP_LOGPROBS_MAX) return "more top_logprobs than 20";
     if (j->stop_count > EK_ENGINE_STOP_IDS_MAX || t->close_count > EK_ENGINE_CLOSE_IDS_MAX) {
         return "more stop or closing tokens than 16";
@@ -78,7 +79,7 @@ enum ek_status ek_job_new(const struct ek_engine_job *from, uint32_t vocab, uint
         .n_ids = from->prompt_tokens, .max_tokens = from->max_tokens < room ? from->max_tokens : room,
         .sampling = *s, .thinking = from->thinking, .stop_count = from->stop_count,
         .ignore_stop_ids = from->ignore_stop_ids, .top_logprobs = from->top_logprobs,
-        .cache_salt = from->cache_salt,
+        .cache_salt = from->cache_salt, .priority = from->priority,
         .thought.open = from->thinking.open_at_start && from->thinking.end_id != EK_NO_TOKEN,
     };
     job->ids = malloc(((size_t)job->prompt_tokens + job->max_tokens) * sizeof *job->ids);
@@ -105,7 +106,7 @@ void ek_job_free(struct ek_job **jp)
 void ek_job_set_state(struct ek_job *job, enum ek_job_state next)
 {
     MUST(job->state != EK_JOB_DONE);
-    MUST(next == EK_JOB_DONE || (job->state == EK_JOB_WAITING && next == EK_JOB_RUNNING));
+    MUST(next == EK_JOB_DONE || job->state != next);
     job->state = next;
 }
 

@@ -2,6 +2,7 @@
 /* One job inside the engine: its tokens, its place, its thought.
  *
  *   WAITING --> RUNNING --> DONE          from WAITING or RUNNING also by cancelling
+ *      ^___________|  preempted: its pages are needed by one that goes before it
  *
  *   ids:  [ prompt | prefix | generated ... ]      seq.tokens of them are in the KV cache
  *
@@ -10,6 +11,7 @@
 #ifndef EK_ENGINE_JOB_H
 #define EK_ENGINE_JOB_H
 
+#include "base/list.h"
 #include "engine/engine.h"
 #include "engine/kv.h"
 
@@ -40,7 +42,9 @@ struct ek_job {
     uint64_t cache_salt;
     uint32_t cached_tokens; /* that the sequence began with */
     struct ek_kv_seq seq;
-    struct ek_job *next; /* in the waiting list */
+    uint32_t priority;
+    bool begun; /* it has run before */
+    struct ek_link link; /* in the waiting list */
 };
 
 /* A copy of what was submitted, checked: EK_INVALID with a sentence, EK_OK with an owned job. */
@@ -50,6 +54,12 @@ EK_CHECKED enum ek_status ek_job_new(const struct ek_engine_job *from, uint32_t 
 void ek_job_free(struct ek_job **job); /* its KV pages must be given back */
 
 void ek_job_set_state(struct ek_job *job, enum ek_job_state next);
+
+/* Who goes first: the more urgent, then the one that came first. */
+static inline bool ek_job_before(const struct ek_job *a, const struct ek_job *b)
+{
+    return a->priority != b->priority ? a->priority > b->priority : a->id < b->id;
+}
 
 static inline uint32_t ek_job_generated(const struct ek_job *j) { return j->n_ids - j->prompt_tokens; }
 

@@ -211,6 +211,8 @@ static void let_go(struct ek_kv *kv, uint32_t number)
 
 /* ---- sequences -------------------------------------------------------------------------------- */
 
+static uint32_t pages_for(uint32_t tokens) { return tokens / EK_KV_PAGE + (tokens % EK_KV_PAGE != 0); }
+
 /* The roles that tokens [first, first + 64) of a text will have, as bits. */
 static uint64_t roles_of(const struct ek_kv_text *text, uint32_t first)
 {
@@ -219,12 +221,12 @@ static uint64_t roles_of(const struct ek_kv_text *text, uint32_t first)
 }
 
 enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct ek_kv_text *text,
-                           uint32_t tokens)
+                           uint32_t tokens, uint32_t spare)
 {
     MUST_OBJ(kv, KV_MAGIC);
     MUST(seq->page_count == 0 && tokens > 0);
     MUST(!text || (text->count > 0 && text->count <= tokens && text->prompt <= text->count));
-    uint32_t count = tokens / EK_KV_PAGE + (tokens % EK_KV_PAGE != 0);
+    uint32_t count = pages_for(tokens);
     uint32_t whole = text ? (text->count - 1) / EK_KV_PAGE : 0, hits = 0;
     if (count > kv->pages) return EK_FULL;
     uint32_t *pages = malloc(count * sizeof *pages);
@@ -237,7 +239,7 @@ enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct
         hit(kv, pages[hits] = found);
         name = kv->page[found].name;
     }
-    if (count - hits > kv->n_free + kv->n_idle) { /* as if nothing had been asked */
+    if ((uint64_t)(count - hits) + spare > kv->n_free + kv->n_idle) { /* as if nothing had been asked */
         while (hits > 0) let_go(kv, pages[--hits]);
         free(pages);
         return EK_FULL;
@@ -247,6 +249,19 @@ enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct
     kv->count.hit_pages += hits;
     *seq = (struct ek_kv_seq){.pages = pages, .page_count = count, .tokens = hits * EK_KV_PAGE,
                               .named = hits, .name = name};
+    return EK_OK;
+}
+
+enum ek_status ek_kv_grow(struct ek_kv *kv, struct ek_kv_seq *seq, uint32_t tokens)
+{
+    MUST_OBJ(kv, KV_MAGIC);
+    MUST(seq->page_count > 0);
+    uint32_t count = pages_for(tokens);
+    if (count <= seq->page_count) return EK_OK;
+    if (count - seq->page_count > kv->n_free + kv->n_idle) return EK_FULL;
+    seq->pages = realloc(seq->pages, count * sizeof *seq->pages);
+    MUST(seq->pages);
+    while (seq->page_count < count) seq->pages[seq->page_count++] = give(kv);
     return EK_OK;
 }
 

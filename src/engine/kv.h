@@ -72,10 +72,14 @@ uint32_t ek_kv_pages_total(const struct ek_kv *kv);
 uint32_t ek_kv_pages_free(const struct ek_kv *kv); /* idle ones too */
 void ek_kv_counters(const struct ek_kv *kv, struct ek_kv_counters *out);
 
-/* Give an empty sequence pages for `tokens` tokens (at least text->count), or nothing at all and EK_FULL.
- * Afterwards seq->tokens are there already: whole pages, fewer than text->count. text NULL: none. */
+/* Give an empty sequence pages for `tokens` tokens (at least text->count), or nothing at all and EK_FULL
+ * where fewer than `spare` pages would be left. Afterwards seq->tokens are there already: whole pages, fewer
+ * than text->count. text NULL: none. */
 EK_CHECKED enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq,
-                                      const struct ek_kv_text *text, uint32_t tokens);
+                                      const struct ek_kv_text *text, uint32_t tokens, uint32_t spare);
+
+/* More pages, for `tokens` tokens in all. EK_FULL, and nothing, when there are not so many. */
+EK_CHECKED enum ek_status ek_kv_grow(struct ek_kv *kv, struct ek_kv_seq *seq, uint32_t tokens);
 
 /* Name the pages that have become full: `ids` are all of the sequence's, of which seq->tokens are final. */
 void ek_kv_name_pages(struct ek_kv *kv, struct ek_kv_seq *seq, const uint32_t *ids);

@@ -160,7 +160,7 @@ static struct ek_engine_job engine_job(struct ek_call *c)
     struct ek_engine_job job = {
         .prompt_ids = c->prompt.data, .prompt_tokens = (uint32_t)c->prompt.count,
         .prefix_ids = a->prefix_ids, .prefix_tokens = (uint32_t)a->prefix_count,
-        .cache_salt = ek_hash(a->cache_salt, 0),
+        .cache_salt = ek_hash(a->cache_salt, 0), .priority = a->priority,
         .max_tokens = a->max_tokens ? a->max_tokens : s->ctx_tokens, .sampling = a->sampling,
         .top_logprobs = a->logprobs ? a->top_logprobs : 0, .ignore_stop_ids = a->ignore_eos,
         .stop_count = s->stop_count, .user = c,

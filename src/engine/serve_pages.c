@@ -102,6 +102,8 @@ static void put_engine(struct ek_buf *b, const struct ek_engine_load *l)
               l->cache_evicted_tokens);
     put_value(b, "evenkeel_engine_generated_tokens_total", "counter", "Tokens generated.",
               l->generated_tokens);
+    put_value(b, "evenkeel_engine_preempted_total", "counter",
+              "Times a running request gave its room to another.", l->jobs_preempted);
     put_value(b, "evenkeel_engine_steps_total", "counter", "Steps taken.", l->steps);
     put_value(b, "evenkeel_engine_ring_full_total", "counter", "Times the step thread waited for a reader.",
               l->ring_full);

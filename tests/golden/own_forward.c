@@ -127,7 +127,7 @@ static void check_company(struct ek_model *m, const char *isa)
     struct runner r = runner_new(m, isa, EK_KV_BF16, EK_ACT_Q8, 2, 512, (N + 1) * 192);
     for (size_t i = 0; i < N; i++) {
         ids_of(ids[i], 100 + i, m->shape.vocab);
-        assert_int_equal(ek_kv_begin(r.kv, &seqs[i], NULL, T), EK_OK);
+        assert_int_equal(ek_kv_begin(r.kv, &seqs[i], NULL, T, 0), EK_OK);
     }
     for (size_t step = 0; step < STEPS; step++) {
         struct ek_segment segments[N];
@@ -149,7 +149,7 @@ static void check_company(struct ek_model *m, const char *isa)
         }
     }
     for (size_t i = 0; i < N; i += 9) {
-        assert_int_equal(ek_kv_begin(r.kv, &lone, NULL, T), EK_OK);
+        assert_int_equal(ek_kv_begin(r.kv, &lone, NULL, T, 0), EK_OK);
         for (size_t step = 0; step < STEPS; step++) {
             uint32_t left = lone.tokens <= i ? (uint32_t)i + 1 - lone.tokens : 0;
             struct ek_segment seg = {&lone, ids[i] + lone.tokens, left ? (left < 5 ? left : 5) : 1,

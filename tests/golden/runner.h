@@ -51,7 +51,7 @@ static inline float *runner_logits(struct runner *r, const uint32_t *ids, size_t
     float *out = malloc(tokens * vocab * sizeof *out);
     struct ek_kv_seq seq = {0};
     assert_non_null(out);
-    assert_int_equal(ek_kv_begin(r->kv, &seq, NULL, (uint32_t)tokens), EK_OK);
+    assert_int_equal(ek_kv_begin(r->kv, &seq, NULL, (uint32_t)tokens, 0), EK_OK);
     for (size_t at = 0; at < tokens;) {
         bool prompt = at < prompt_tokens;
         size_t left = (prompt ? prompt_tokens : tokens) - at;

@@ -231,6 +231,71 @@ static void same_tokens_from_a_cached_prefix(void **state)
     ek_engine_close(&b.engine);
 }
 
+/* More jobs than pages: they push each other out again and again, and nobody can tell from his answer. */
+static void same_tokens_when_others_need_the_room(void **state)
+{
+    (void)state;
+    static struct answer alone[16], crowded[16];
+    struct ek_engine_job jobs[16];
+    struct ek_engine_load load;
+    struct bench b;
+    for (size_t i = 0; i < EK_COUNT(jobs); i++) {
+        jobs[i] = job_of(i);
+        jobs[i].max_tokens = 90 + (uint32_t)(i * 9);
+        jobs[i].cache_salt = i % 3; /* what is pushed out may be found again, or be gone */
+    }
+    struct ek_engine_options o = options_of(8, 64, 2);
+    bench_open(&b, o);
+    for (size_t i = 0; i < EK_COUNT(jobs); i++) run(&b, &jobs[i], &alone[i], 1);
+    ek_engine_close(&b.engine);
+    o.kv_tokens = 512;
+    bench_open(&b, o);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (size_t i = 0; i < EK_COUNT(jobs); i++) jobs[i].priority = round * (uint32_t)i % 4;
+        run(&b, jobs, crowded, EK_COUNT(jobs));
+        for (size_t i = 0; i < EK_COUNT(jobs); i++) assert_same(&alone[i], &crowded[i]);
+    }
+    ek_engine_load(b.engine, &load);
+    print_message("%llu preempted, %llu tokens found again\n", (unsigned long long)load.jobs_preempted,
+                  (unsigned long long)load.cached_tokens);
+    assert_true(load.jobs_preempted >= 8);
+    assert_int_equal(load.kv_free_tokens, 512);
+    ek_engine_close(&b.engine);
+}
+
+/* One runs; of those behind it the urgent one is next, though it came last. */
+static void the_urgent_go_first(void **state)
+{
+    (void)state;
+    static struct answer answers[3];
+    struct ek_engine_job jobs[3];
+    struct bench b;
+    bench_open(&b, options_of(1, 64, 1));
+    char why[256] = "";
+    for (size_t i = 0; i < 3; i++) {
+        jobs[i] = job_of(i);
+        jobs[i].user = &answers[i];
+        jobs[i].priority = i == 2 ? 7 : 0;
+        if (i == 0) jobs[i].max_tokens = 200;
+    }
+    memset(answers, 0, sizeof answers);
+    assert_int_equal(ek_engine_submit(b.engine, &jobs[0], &answers[0].job, why, sizeof why), EK_OK);
+    struct ek_engine_event first = next_event(&b); /* it runs */
+    note(&answers[0], &first, 0);
+    for (size_t i = 1; i < 3; i++)
+        assert_int_equal(ek_engine_submit(b.engine, &jobs[i], &answers[i].job, why, sizeof why), EK_OK);
+    while (answers[2].finish == EK_JOB_GOES_ON) {
+        struct ek_engine_event event = next_event(&b);
+        note(event.user, &event, 0);
+        if (event.user == &answers[1]) fail_msg("the one without hurry went first");
+    }
+    while (answers[1].finish == EK_JOB_GOES_ON) {
+        struct ek_engine_event event = next_event(&b);
+        note(event.user, &event, 0);
+    }
+    ek_engine_close(&b.engine);
+}
+
 static void cancelling_ends_within_a_step(void **state)
 {
     (void)state;
@@ -497,6 +562,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_tokens_alone_and_among_64), cmocka_unit_test(resumes_from_any_prefix),
         cmocka_unit_test(same_tokens_from_a_cached_prefix),
+        cmocka_unit_test(same_tokens_when_others_need_the_room), cmocka_unit_test(the_urgent_go_first),
         cmocka_unit_test(cancelling_ends_within_a_step), cmocka_unit_test(keeps_the_thinking_budget),
         cmocka_unit_test(stops_where_it_is_told),        cmocka_unit_test(refuses_what_cannot_be),
         cmocka_unit_test(queue_is_bounded),              cmocka_unit_test(refuses_bad_options),
