@@ -23,13 +23,15 @@
 enum { LIVE = 0, RESTART = 1 }; /* can a reload change it? */
 
 static const char *const dialects[] = {"auto", "evenkeel", "vllm", "sglang", "llamacpp",
-                                       "deepseek", "openai", NULL};
+                                       "deepseek", "openai", "azure", NULL};
+static const char *const reasonings[] = {"field", "tags", "begun", NULL};
 static const char *const kv_types[] = {"bf16", "f16", "f32", NULL};
 static const char *const activations[] = {"q8", "f32", NULL};
 static const char *const isas[] = {"auto", "generic", "avx2", "avx512", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 
-_Static_assert(EK_DIALECT_OPENAI == 6, "the names above are indexed by enum ek_dialect");
+_Static_assert(EK_DIALECT_AZURE == 7 && EK_REASONING_BEGUN == 2,
+               "the names above are indexed by these enums");
 _Static_assert(EK_KV_F32 == 2 && EK_ACT_F32 == 1, "and these by the engine's enums");
 _Static_assert(EK_LOG_DEBUG == 3, "and these by enum ek_log_level");
 
@@ -78,20 +80,27 @@ static const struct ek_option engine_options[] = {
 
 static const struct ek_option upstreams_options[] = {
     {"name", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, name), 1, 255, NULL,
-     .restart = RESTART, .text = "Its name in logs and metrics; unset: the host of the URL."},
+     .text = "Its name in logs and metrics; unset: the host of the URL."},
     {"url", "upstream", EK_OPTION_STRING, FIELD(ek_upstream_options, url), 1, 1024, NULL,
-     .required = true, .restart = RESTART,
+     .required = true,
      .text = "Where it listens: http://HOST:PORT, https://HOST or unix:PATH, with or without /v1."},
     {"key", NULL, EK_OPTION_SECRET, FIELD(ek_upstream_options, key), 1, 512, NULL,
-     .restart = RESTART, .text = "The bearer token it wants."},
+     .text = "The bearer token it wants."},
     {"dialect", NULL, EK_OPTION_ENUM, FIELD(ek_upstream_options, dialect), 0, 0, "auto", dialects,
-     .restart = RESTART, .text = "What kind of server it is; auto: found out by asking."},
+     .text = "What kind of server it is; auto: found out by asking."},
     {"models", NULL, EK_OPTION_LIST, FIELD(ek_upstream_options, models), 0, 64, NULL,
-     .restart = RESTART,
-     .text = "Models it serves, each NAME or NAME=ITS-OWN-NAME; unset: it is asked."},
+     .text = "Models it serves, each NAME or NAME=ITS-OWN-NAME (so a model may have several names); unset: "
+             "it is asked."},
     {"slots", NULL, EK_OPTION_COUNT, FIELD(ek_upstream_options, slots), 0, 65536, "auto",
-     .zero = "auto", .restart = RESTART,
+     .zero = "auto",
      .text = "Requests it works on at once; auto (or 0): it is asked, else it is learned."},
+    {"weight", NULL, EK_OPTION_COUNT, FIELD(ek_upstream_options, weight), 1, 1000, "10",
+     .text = "Its part of the work, relative to the others that serve the same model."},
+    {"reasoning", NULL, EK_OPTION_ENUM, FIELD(ek_upstream_options, reasoning), 0, 0, "field", reasonings,
+     .text = "Where thoughts stand in what it sends: in a field, in the text between <think> tags, or begun: "
+             "the same without the opening tag."},
+    {"api_version", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, api_version), 1, 32, NULL,
+     .text = "Of Azure's API; unset: 2024-10-21."},
 };
 
 static const struct ek_option relay_options[] = {
@@ -111,6 +120,10 @@ static const struct ek_option relay_options[] = {
      "30s", .text = "... up to this."},
     {"start", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, start_ns), S, 24 * HOUR, "10min",
      .text = "Longest time an engine may take to load its model."},
+    {"floor", NULL, EK_OPTION_COUNT, FIELD(ek_relay_options, floor_tokens), 0, 60000, "12",
+     .text = "Tokens a minute: a stream that makes fewer counts as stalled; 0: no floor."},
+    {"ca_file", NULL, EK_OPTION_PATH, FIELD(ek_relay_options, ca_file), 1, 4095, NULL, .restart = RESTART,
+     .text = "Certificates (PEM) trusted for https upstreams beside the system's."},
 };
 
 static const struct ek_option queue_options[] = {

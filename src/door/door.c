@@ -89,7 +89,8 @@ static void on_load(void *arg, uint32_t index)
     struct ek_upstream_load u = ek_pool_load(d->pool, index);
     struct ek_load l = {.up = u.up, .slots = u.slots, .running = u.running, .waiting = u.waiting,
                         .kv_total_tokens = u.kv_total_tokens, .kv_free_tokens = u.kv_free_tokens,
-                        .prefill_tokens_per_s = u.prefill_tokens_per_s, .learn = u.slots_unknown};
+                        .prefill_tokens_per_s = u.prefill_tokens_per_s, .learn = u.slots_unknown,
+                        .weight = u.weight};
     ek_desk_load(d->desk, ek_door_now(d), index, &l);
     ek_door_pump(d);
 }
@@ -187,7 +188,8 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     d->hopeless = o->hopeless;
     d->hopeless_arg = o->arg;
     if (!d->client) {
-        d->client = ek_exchange_client_new(d->loop, &(struct ek_exchange_options){0});
+        struct ek_exchange_options xo = {.ca_file = d->config->relay.ca_file};
+        d->client = ek_exchange_client_new(d->loop, &xo);
         d->own_client = true;
     }
     d->out = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
@@ -235,7 +237,10 @@ bool ek_door_reload(struct ek_door *d, struct ek_config *config)
 {
     MUST_OBJ(d, EK_DOOR_MAGIC);
     struct ek_desk_options o = desk_options(config, 0);
+    char why[256];
     if (!ek_desk_reload(d->desk, &o)) return false;
+    if (!ek_pool_reload(d->pool, &config->upstreams, &config->relay, why, sizeof why))
+        ek_error(d->log, "%s; the old upstreams stay", why);
     struct ek_config *old = d->config;
     d->config = ek_config_ref(config);
     d->budget.max_bytes = config->limits.bodies_bytes_max;

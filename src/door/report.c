@@ -171,6 +171,7 @@ static void upstreams(const struct ek_door *d, struct ek_buf *b)
     for (size_t i = 0; i < EK_COUNT(row); i++) {
         ek_metric_help(b, row[i].name, row[i].type, row[i].help);
         for (uint32_t u = 0; u < ek_pool_count(d->pool); u++) {
+            if (!ek_pool_is_there(d->pool, u)) continue;
             struct ek_upstream_load l = ek_pool_load(d->pool, u);
             struct ek_desk_upstream_stats s;
             ek_desk_upstream_stats(d->desk, u, &s);
@@ -180,6 +181,48 @@ static void upstreams(const struct ek_door *d, struct ek_buf *b)
             _Static_assert(EK_COUNT(value) == EK_COUNT(row), "one value a row");
             snprintf(label, sizeof label, "upstream=\"%s\"", ek_pool_name(d->pool, u));
             ek_metric_value(b, row[i].name, label, value[i]);
+        }
+    }
+}
+
+/* What became of what each provider was sent. */
+static void scoreboard(const struct ek_door *d, struct ek_buf *b)
+{
+    static const char *const outcome[] = {"done", "cut", "failed", "busy", "refused", "left"};
+    static const struct {
+        const char *name, *type, *help;
+    } row[] = {
+        {"evenkeel_upstream_breaker", "gauge",
+         "0: closed; 1: open; 2: one request is let through, to try it."},
+        {"evenkeel_upstream_breaker_opened_total", "counter",
+         "Times it was taken out for what became of its work."},
+        {"evenkeel_upstream_first_token_seconds", "gauge",
+         "Faded mean of the time to its first token; 0: none yet."},
+        {"evenkeel_upstream_tokens_total", "counter", "Tokens of its streams behind the first ..."},
+        {"evenkeel_upstream_stream_seconds_total", "counter", "... and the time those streams took."},
+    };
+    _Static_assert(EK_COUNT(outcome) == EK_OUTCOMES, "a word for each");
+    ek_metric_help(b, "evenkeel_upstream_requests_total", "counter", "What became of requests sent to it.");
+    for (uint32_t u = 0; u < ek_pool_count(d->pool); u++) {
+        for (int o = 0; o < EK_OUTCOMES && ek_pool_is_there(d->pool, u); o++) {
+            char label[256];
+            snprintf(label, sizeof label, "upstream=\"%s\",outcome=\"%s\"", ek_pool_name(d->pool, u),
+                     outcome[o]);
+            ek_metric_value(b, "evenkeel_upstream_requests_total", label, ek_pool_health(d->pool,
+                    u)->outcomes[o]);
+        }
+    }
+    for (size_t i = 0; i < EK_COUNT(row); i++) {
+        ek_metric_help(b, row[i].name, row[i].type, row[i].help);
+        for (uint32_t u = 0; u < ek_pool_count(d->pool); u++) {
+            const struct ek_health *h = ek_pool_health(d->pool, u);
+            const double value[] = {h->state, (double)h->opened, h->first_token_s, (double)h->tokens,
+                                    h->stream_s};
+            char label[192];
+            _Static_assert(EK_COUNT(value) == EK_COUNT(row), "one value a row");
+            if (!ek_pool_is_there(d->pool, u)) continue;
+            snprintf(label, sizeof label, "upstream=\"%s\"", ek_pool_name(d->pool, u));
+            ek_metric_double(b, row[i].name, label, value[i]);
         }
     }
 }
@@ -255,6 +298,7 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     decisions(d, b, &s);
     tokens(d, b);
     upstreams(d, b);
+    scoreboard(d, b);
     connections(d, b);
     places(d, b);
     if (d->journal) journal(d, b);

@@ -234,7 +234,7 @@ void ek_door_put_models(const struct ek_door *d, struct ek_str asked, struct ek_
     ek_buf_lit(out, "' does not exist here. There is:");
     for (uint32_t i = 0; i < ek_pool_models(d->pool) && listed < 20; i++) {
         const struct ek_pool_model *model = ek_pool_model(d->pool, i);
-        if (model->alias) continue;
+        if (model->alias || !model->upstream_mask) continue;
         ek_buf_printf(out, "%s %s", listed++ ? "," : "", model->name);
     }
     ek_buf_lit(out, ".");
@@ -347,8 +347,12 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
         ek_door_refuse_reason(r, EK_REASON_UPSTREAM_CUT, NULL);
         return;
     }
+    if (!ek_pool_their_name(d->pool, upstream, r->model)) { /* a reload took the model away */
+        ek_door_refuse_reason(r, EK_REASON_MODEL_UNKNOWN, NULL);
+        return;
+    }
     const struct ek_relay_options *o = &d->config->relay;
-    struct ek_relay_deadlines deadlines = {o->connect_ns, o->first_token_ns, o->stall_ns};
+    struct ek_relay_deadlines deadlines = {o->connect_ns, o->first_token_ns, o->stall_ns, o->floor_tokens};
     struct ek_relay_request q = {.upstream = upstream, .model = r->model, .request = &w->request,
                                  .body = ek_buf_view(&r->body), .seed = seed_of(r),
                                  .cache_salt = ek_desk_whose(d->desk, r->ticket) ^ d->hash_seed,

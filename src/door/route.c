@@ -105,7 +105,7 @@ static void reply_models(struct ek_door *d, struct ek_http_req *http)
     struct ek_buf pricing = ek_buf_make(EK_POOL_MODELS_MAX * 512u);
     for (uint32_t m = 0; m < ek_pool_models(d->pool); m++) {
         const struct ek_pool_model *model = ek_pool_model(d->pool, m);
-        if (model->alias) continue;
+        if (model->alias || !model->upstream_mask) continue;
         put_pricing(d, model->name, &pricing);
         entry[count] = entry_of(d, model);
         end[count++] = pricing.len;

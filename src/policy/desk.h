@@ -124,6 +124,7 @@ struct ek_load {
     uint64_t kv_free_tokens;
     double prefill_tokens_per_s; /* 0: unknown */
     bool learn;               /* slots are not known: the desk finds out (learn.h) */
+    uint32_t weight;          /* of the work, relative to the others of a pool; 0: the usual, 10 */
 };
 
 /* What would help one who is refused. */

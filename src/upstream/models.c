@@ -29,6 +29,25 @@ uint32_t ek_pool_names_find(const struct ek_pool_names *n, struct ek_str name)
     return EK_POOL_MODELS_MAX;
 }
 
+uint32_t ek_pool_names_served(const struct ek_pool_names *n, struct ek_str name)
+{
+    for (uint32_t m = 0; m < n->count; m++) {
+        if (!n->model[m].upstream_mask) continue;
+        if (name.len == 0 ? !n->model[m].alias : ek_str_eq(ek_str_of(n->model[m].name), name)) return m;
+    }
+    return EK_POOL_MODELS_MAX;
+}
+
+void ek_pool_names_drop(struct ek_pool_names *n, uint32_t upstream)
+{
+    MUST(upstream < EK_POOL_UPSTREAMS_MAX);
+    for (uint32_t m = 0; m < n->count; m++) {
+        n->model[m].upstream_mask &= ~(1ull << upstream);
+        free(n->theirs[upstream][m]);
+        n->theirs[upstream][m] = NULL;
+    }
+}
+
 bool ek_pool_names_add(struct ek_pool_names *n, uint32_t upstream, struct ek_str name,
                        struct ek_str theirs, bool alias, enum ek_model_thinking thinking)
 {

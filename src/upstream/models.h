@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The names under which models can be asked for, and what each upstream calls them. Pure; owned by the
- * pool. Names only ever come: a model that an upstream stops serving is noticed when it refuses. */
+ * pool. A name keeps its index for ever; who serves it comes and goes with reloads. A model that an upstream
+ * stops serving by itself is noticed when it refuses. */
 #ifndef EK_UPSTREAM_MODELS_H
 #define EK_UPSTREAM_MODELS_H
 
@@ -18,6 +19,10 @@ void ek_pool_names_free(struct ek_pool_names *n);
  * beyond the table's room are ignored. */
 bool ek_pool_names_add(struct ek_pool_names *n, uint32_t upstream, struct ek_str name,
                        struct ek_str theirs, bool alias, enum ek_model_thinking thinking);
+/* This upstream serves none of them any more. */
+void ek_pool_names_drop(struct ek_pool_names *n, uint32_t upstream);
+/* The same as find, among those that somebody serves. */
+uint32_t ek_pool_names_served(const struct ek_pool_names *n, struct ek_str name);
 uint32_t ek_pool_names_find(const struct ek_pool_names *n, struct ek_str name);
 
 #endif

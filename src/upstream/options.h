@@ -17,6 +17,14 @@ enum ek_dialect {
     EK_DIALECT_LLAMACPP,
     EK_DIALECT_DEEPSEEK,
     EK_DIALECT_OPENAI,
+    EK_DIALECT_AZURE,
+};
+
+/* Where a thought stands in what an upstream sends. */
+enum ek_reasoning {
+    EK_REASONING_FIELD = 0, /* in a field of its own, or nowhere */
+    EK_REASONING_TAGS,      /* in the text, between <think> and </think> */
+    EK_REASONING_BEGUN,     /* the same, and the template has written <think> already */
 };
 
 /* The model of the embedded engine. file NULL: no engine child. */
@@ -34,6 +42,9 @@ struct ek_upstream_options {
     enum ek_dialect dialect;
     struct ek_strlist models; /* public names it serves, each "name" or "public=theirs"; empty: ask it */
     uint64_t slots;           /* requests running there at once; 0: ask it (GET /load), else learn it */
+    uint64_t weight;          /* of the work, relative to the others that serve the same model */
+    enum ek_reasoning reasoning;
+    const char *api_version;  /* dialect azure; NULL: EK_AZURE_VERSION */
 };
 
 struct ek_upstream_list {
@@ -51,6 +62,8 @@ struct ek_relay_options {
     uint64_t restart_min_ns;  /* engine child: first back-off after a death ... */
     uint64_t restart_max_ns;  /* ... doubling up to this */
     uint64_t start_ns;        /* engine child: must answer /health within this */
+    uint64_t floor_tokens;    /* a minute: a stream that makes fewer counts as stalled; 0: no floor */
+    const char *ca_file;      /* PEM, trusted for https upstreams beside the system's; NULL: none */
 };
 
 #endif

@@ -8,14 +8,18 @@
  *   RESTING ◀── the child process died: first restart at once, then after restart_min doubling to
  *               restart_max; forgotten after 30 s of health
  *
- * Does I/O and reports; decides nothing: who gets which request is the desk's business. One loop. */
+ * An upstream that answers but serves badly is told as down by its breaker (health.h). Who gets which
+ * request is the desk's business. One loop. */
 #ifndef EK_UPSTREAM_POOL_H
 #define EK_UPSTREAM_POOL_H
 
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/strlist.h"
+#include "chat/request.h"
 #include "http/exchange.h"
+#include "upstream/dialect.h"
+#include "upstream/health.h"
 #include "upstream/options.h"
 
 #define EK_POOL_UPSTREAMS_MAX 64u
@@ -27,13 +31,14 @@ struct ek_pool;
 /* What is known of one upstream now. */
 struct ek_upstream_load {
     bool up;
-    uint32_t slots; /* >= 1 */
+    uint32_t slots; /* >= 1; 0: its breaker lets one request through, to try it */
     uint32_t running;
     uint32_t waiting;
     uint64_t kv_total_tokens; /* 0: unknown */
     uint64_t kv_free_tokens;
     double prefill_tokens_per_s; /* 0: unknown */
     bool slots_unknown; /* neither reported nor configured */
+    uint32_t weight;    /* of the work, relative to others */
 };
 
 enum ek_model_thinking { EK_MODEL_AS_ASKED = 0, EK_MODEL_THINKING_ON, EK_MODEL_THINKING_OFF };
@@ -70,6 +75,12 @@ struct ek_pool_options {
 struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *client,
                             const struct ek_pool_options *o, const struct ek_pool_events *events,
                             void *arg, struct ek_log *log, char *why, size_t why_cap);
+/* Other upstreams, of a new snapshot of the configuration: those that stay go on, with their new key, weight,
+ * slots and names; removed ones get nothing new and end what they have. false, and nothing changed, when it
+ * cannot be; why says why. */
+bool ek_pool_reload(struct ek_pool *p, const struct ek_upstream_list *list,
+                    const struct ek_relay_options *relay,
+                    char *why, size_t why_cap);
 /* Kills the child: whoever wants its answers waits for them first. */
 void ek_pool_free(struct ek_pool **p);
 
@@ -77,19 +88,43 @@ uint32_t ek_pool_count(const struct ek_pool *p);
 const char *ek_pool_name(const struct ek_pool *p, uint32_t index);
 struct ek_upstream_load ek_pool_load(const struct ek_pool *p, uint32_t index);
 uint64_t ek_pool_restarts(const struct ek_pool *p, uint32_t index);
+/* false: it has left for good, nothing need be said of it. */
+bool ek_pool_is_there(const struct ek_pool *p, uint32_t index);
 /* What relay.c needs of one upstream. */
 const struct ek_exchange_target *ek_pool_target(const struct ek_pool *p, uint32_t index);
-const char *ek_pool_key(const struct ek_pool *p, uint32_t index); /* bearer token or NULL */
+#define EK_POOL_KEY_TEXT_BYTES 1100u
+/* The header that shows its key, with `text` as its memory; false: it wants none. */
+bool ek_pool_key_header(const struct ek_pool *p, uint32_t index, char text[EK_POOL_KEY_TEXT_BYTES],
+                        struct ek_http_header *out);
+bool ek_pool_path(const struct ek_pool *p, uint32_t index, enum ek_api api, bool carried,
+                  const char *their_model, char out[EK_DIALECT_PATH_BYTES_MAX]);
+const struct ek_ways *ek_pool_ways(const struct ek_pool *p, uint32_t index);
+enum ek_reasoning ek_pool_reasoning(const struct ek_pool *p, uint32_t index);
+struct ek_load_text;
+/* It said something of its load in passing. */
+void ek_pool_take_report(struct ek_pool *p, uint32_t index, const struct ek_load_text *t);
 /* Speaks the ek members: exact counts and continuation by token ids. */
 bool ek_pool_is_ours(const struct ek_pool *p, uint32_t index);
 
 /* Public models, listed ones first come first; index is stable for the life of the pool. */
 uint32_t ek_pool_models(const struct ek_pool *p);
 const struct ek_pool_model *ek_pool_model(const struct ek_pool *p, uint32_t model);
-/* EK_POOL_MODELS_MAX when there is no such name. An empty name is the first listed model. */
+/* EK_POOL_MODELS_MAX when no upstream serves such a name. An empty name is the first listed model. A model
+ * whose last upstream has left keeps its index, with an empty upstream_mask. */
 uint32_t ek_pool_find_model(const struct ek_pool *p, struct ek_str name);
 /* What this upstream calls the model; NULL when it does not serve it. */
 const char *ek_pool_their_name(const struct ek_pool *p, uint32_t index, uint32_t model);
+
+/* One request is sent to it; and what became of it, once for each that was sent. */
+void ek_pool_sent(struct ek_pool *p, uint32_t index);
+void ek_pool_outcome(struct ek_pool *p, uint32_t index, const struct ek_health_event *e);
+/* For people, and for the scoreboard. */
+const struct ek_health *ek_pool_health(const struct ek_pool *p, uint32_t index);
+const struct ek_retry_budget *ek_pool_retries(const struct ek_pool *p);
+/* A request is sent for the first time: that earns a tenth of a retry. */
+void ek_pool_first_sent(struct ek_pool *p);
+/* May something be sent again? 0: yes, and it is counted; else so long until it may. */
+uint64_t ek_pool_retry_wait_ns(struct ek_pool *p);
 
 /* A relay could not connect, or its connection broke: look at this upstream now, it may be down.
  * connect_failed, or it is our child: it is down until it has answered again. */

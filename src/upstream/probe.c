@@ -54,7 +54,8 @@ static void on_fail(void *arg, struct ek_exchange *x, enum ek_reason why, const 
 static const struct ek_exchange_events events = {on_head, on_data, on_end, on_fail};
 
 struct ek_probe *ek_probe_start(struct ek_exchange_client *client, const struct ek_exchange_target *to,
-                                const char *path, const char *key, uint64_t deadline_ns,
+                                const char *path, const struct ek_http_header *key,
+                                uint64_t deadline_ns,
                                 void (*answered)(void *arg, int status, enum ek_reason why,
                                                  struct ek_str body),
                                 void *arg)
@@ -63,12 +64,8 @@ struct ek_probe *ek_probe_start(struct ek_exchange_client *client, const struct 
     MUST(p);
     MUST(answered);
     *p = (struct ek_probe){.body = ek_buf_make(EK_PROBE_BYTES_MAX), .answered = answered, .arg = arg};
-    char bearer[1100];
-    int n = snprintf(bearer, sizeof bearer, "Bearer %s", key ? key : "");
-    MUST(n > 0 && (size_t)n < sizeof bearer);
-    struct ek_http_header header = {EK_STR("Authorization"), ek_str_make(bearer, (size_t)n)};
     struct ek_exchange_request r = {.target = to, .method = EK_STR("GET"), .path = ek_str_of(path),
-                                    .headers = &header, .header_count = key ? 1 : 0,
+                                    .headers = key, .header_count = key ? 1 : 0,
                                     .connect_ns = deadline_ns, .first_byte_ns = deadline_ns,
                                     .idle_ns = deadline_ns, .keep_apart = true};
     p->exchange = ek_exchange_start(client, &r, &events, p);
@@ -109,6 +106,16 @@ bool ek_probe_read_load(struct ek_str body, struct ek_upstream_load *out)
     }
     json_decref(o);
     return ok;
+}
+
+void ek_probe_read_owner(struct ek_str body, char *out, size_t cap)
+{
+    json_t *o = json_loadb(body.data ? body.data : "", body.len, 0, NULL);
+    const json_t *owner = json_object_get(json_array_get(json_object_get(o, "data"), 0), "owned_by");
+    out[0] = '\0';
+    if (json_is_string(owner) && json_string_length(owner) < cap)
+        (void)snprintf(out, cap, "%s", json_string_value(owner));
+    json_decref(o);
 }
 
 bool ek_probe_read_models(struct ek_str body, void (*each)(void *arg, struct ek_str name), void *arg)

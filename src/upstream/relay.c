@@ -9,12 +9,13 @@
  * RESTING: the owner was told `done` and has forgotten us; the exchange is given the moment it needs
  * to end by itself, so that its connection can be used again.
  * The stall clock looks at data, not at bytes: an upstream that sends comments for ever is not alive. */
-#include "upstream/relay.h"
+#include "upstream/relay_body.h"
 
 #include "base/buf.h"
 #include "chat/chunk_shape.h"
-#include "chat/splice.h"
+#include "chat/think_tags.h"
 #include "http/sse.h"
+#include "upstream/load_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +23,17 @@
 
 #define RELAY_MAGIC 0x52e1a970u
 #define REST_NS (2 * EK_S_NS)
-#define EDIT_BYTES_MAX (1u << 20) /* what the door puts into a body: mostly the ids of a continuation */
+#define FLOOR_NS (60 * EK_S_NS) /* the pace of a stream is judged by so much of it */
+#define SPLIT_BYTES_MAX (4u << 20) /* of a chunk that is told apart */
 
 enum relay_state { RELAY_SENT, RELAY_STREAMING, RELAY_ERROR, RELAY_RESTING, RELAY_DEAD };
+
+/* Telling a thought from an answer where it stands in the text. */
+struct ek_split {
+    struct ek_think_tags tags;
+    struct ek_buf thought, answer, payload;
+    bool role; /* the role has been passed on */
+};
 
 struct ek_relay {
     uint32_t magic;
@@ -32,11 +41,18 @@ struct ek_relay {
     bool busy;   /* inside a callback of the exchange: free at its end */
     bool paused;
     bool got_token;
+    bool told;   /* the pool knows what became of it */
     uint32_t choices;     /* of the request */
     uint64_t seen[2];     /* bit per choice index: it has begun ... */
     uint64_t finished[2]; /* ... its finish_reason has come */
     int status;
     uint64_t retry_after_ms;
+    uint64_t sent_ns;
+    uint64_t first_ns;  /* of the first token; then of all counted ones, the time they took: */
+    uint64_t tokens;    /* behind the first */
+    uint64_t idle_ns;   /* in which nobody read */
+    uint64_t paused_ns; /* since when nobody reads */
+    uint64_t floor_ns, floor_tokens; /* when the pace was looked at last; tokens since */
     uint64_t last_ns; /* of the last data */
     struct ek_relay_deadlines deadline;
     struct ek_loop *loop;
@@ -49,15 +65,42 @@ struct ek_relay {
     struct ek_sse sse;
     struct ek_up_shape shape; /* of the last chunk */
     struct ek_buf error;
+    struct ek_split *split; /* thoughts stand in the text; NULL: they do not */
     char *edits; /* the bytes of the body that are ours; until the head */
 };
 
 /* ---- the end ------------------------------------------------------------------------------------ */
 
+/* What became of it, once. */
+static void tell_pool(struct ek_relay *r, enum ek_outcome what)
+{
+    uint64_t now_ns = ek_loop_now(r->loop).mono_ns;
+    if (r->told) return;
+    r->told = true;
+    if (r->paused) r->idle_ns += ek_ns_since(now_ns, r->paused_ns);
+    uint64_t span_ns = r->got_token ? ek_ns_since(r->last_ns, r->first_ns) : 0;
+    struct ek_health_event e = {
+        .what = what, .rest_ns = what == EK_OUTCOME_BUSY ? r->retry_after_ms * EK_MS_NS : 0,
+        .first_token_s = r->got_token ? (double)ek_ns_since(r->first_ns, r->sent_ns) * 1e-9 : 0,
+        .tokens = r->tokens, .stream_s = (double)ek_ns_since(span_ns, r->idle_ns) * 1e-9};
+    ek_pool_outcome(r->pool, r->upstream, &e);
+}
+
+static void free_split(struct ek_relay *r)
+{
+    if (!r->split) return;
+    ek_buf_free(&r->split->thought);
+    ek_buf_free(&r->split->answer);
+    ek_buf_free(&r->split->payload);
+    free(r->split);
+}
+
 static void free_relay(struct ek_relay *r)
 {
     MUST_OBJ(r, RELAY_MAGIC);
     MUST(!r->busy);
+    tell_pool(r, EK_OUTCOME_LEFT);
+    free_split(r);
     if (r->exchange) ek_exchange_cancel(&r->exchange);
     ek_timer_clear(r->loop, &r->timer);
     ek_sse_free(&r->sse);
@@ -84,6 +127,7 @@ static void tell_failed(struct ek_relay *r, enum ek_reason why, const char *deta
         why == EK_REASON_UPSTREAM_CUT || why == EK_REASON_UPSTREAM_STALL ||
         why == EK_REASON_UPSTREAM_TIMEOUT)
         ek_pool_suspect(r->pool, r->upstream, why == EK_REASON_UPSTREAM_CONNECT);
+    tell_pool(r, r->got_token ? EK_OUTCOME_CUT : EK_OUTCOME_FAILED);
     events->failed(r->arg, why, detail);
     die(r);
 }
@@ -95,6 +139,7 @@ static void tell_done(struct ek_relay *r)
     r->events = NULL;
     r->state = RELAY_RESTING;
     ek_timer_set(r->loop, &r->timer, ek_loop_now(r->loop).mono_ns + REST_NS);
+    tell_pool(r, EK_OUTCOME_DONE);
     events->done(r->arg);
 }
 
@@ -103,6 +148,10 @@ static void tell_refused(struct ek_relay *r)
     const struct ek_relay_events *events = r->events;
     MUST(events);
     r->events = NULL;
+    bool busy = r->status == 429 || r->status == 503;
+    bool theirs = r->status >= 500 || r->status == 408 || r->status == 401 || r->status == 402 ||
+        r->status == 403;
+    tell_pool(r, busy ? EK_OUTCOME_BUSY : theirs ? EK_OUTCOME_FAILED : EK_OUTCOME_REFUSED);
     events->refused(r->arg, r->status, r->retry_after_ms, ek_buf_view(&r->error));
     die(r);
 }
@@ -135,6 +184,106 @@ static bool is_whole(const struct ek_relay *r)
 
 /* ---- the stream ---------------------------------------------------------------------------------- */
 
+static void note_data(struct ek_relay *r, const struct ek_up_chunk *chunk)
+{
+    bool token = (chunk->flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS)) != 0;
+    uint64_t now_ns = ek_loop_now(r->loop).mono_ns;
+    r->last_ns = now_ns;
+    if (!token) return;
+    if (r->got_token) {
+        r->tokens++;
+        r->floor_tokens++;
+        return;
+    }
+    r->got_token = true; /* from here on the shorter clock counts */
+    r->first_ns = r->floor_ns = now_ns;
+    ek_timer_set(r->loop, &r->timer, now_ns + r->deadline.stall_ns);
+}
+
+/* The head of a chunk of our own, up to its delta: what names the answer stands on each. */
+static void put_chunk_head(struct ek_buf *out, const struct ek_up_chunk *c)
+{
+    ek_buf_lit(out, "{\"object\":\"chat.completion.chunk\"");
+    if (c->id.data) {
+        ek_buf_lit(out, ",\"id\":");
+        ek_buf_str(out, c->id);
+    }
+    if (c->created.data) {
+        ek_buf_lit(out, ",\"created\":");
+        ek_buf_str(out, c->created);
+    }
+    if (c->model.data) {
+        ek_buf_lit(out, ",\"model\":");
+        ek_buf_str(out, c->model);
+    }
+    ek_buf_printf(out, ",\"choices\":[{\"index\":%u,\"delta\":", c->choice[0].index);
+}
+
+static void put_delta(struct ek_buf *out, const char *name, struct ek_str text, bool role,
+                      struct ek_str tools)
+{
+    const char *comma = "";
+    ek_buf_char(out, '{');
+    if (role) {
+        ek_buf_lit(out, "\"role\":\"assistant\"");
+        comma = ",";
+    }
+    if (text.len) {
+        ek_buf_printf(out, "%s\"%s\":\"", comma, name);
+        ek_buf_str(out, text);
+        ek_buf_char(out, '"');
+        comma = ",";
+    }
+    if (tools.len) {
+        ek_buf_printf(out, "%s\"tool_calls\":", comma);
+        ek_buf_str(out, tools);
+    }
+    ek_buf_char(out, '}');
+}
+
+/* Pass text on as `name`: in a chunk of our own or, `whole`, in theirs with all else that it has. */
+static void say_split(struct ek_relay *r, struct ek_str payload, const char *name, struct ek_str text,
+                      const struct ek_up_chunk *c, bool whole)
+{
+    const struct ek_up_choice *h = &c->choice[0];
+    struct ek_split *s = r->split;
+    struct ek_up_chunk fresh;
+    const char *fault = NULL;
+    const char *behind = h->delta.data + h->delta.len;
+    bool role = (h->flags & EK_UP_ROLE) && !s->role;
+    s->role = s->role || role;
+    ek_buf_clear(&s->payload);
+    if (whole) ek_buf_put(&s->payload, payload.data, (size_t)(h->delta.data - payload.data));
+    else put_chunk_head(&s->payload, c);
+    put_delta(&s->payload, name, text, role, whole ? h->tool_calls : ek_str_make(NULL, 0));
+    if (whole) ek_buf_put(&s->payload, behind, (size_t)(payload.data + payload.len - behind));
+    else ek_buf_lit(&s->payload, ",\"finish_reason\":null}]}");
+    if (s->payload.failed || !ek_up_chunk_read(ek_buf_view(&s->payload), &fresh, &fault)) {
+        tell_failed(r, EK_REASON_UPSTREAM_BAD, fault ? fault : "a chunk is too large");
+        return;
+    }
+    r->events->chunk(r->arg, ek_buf_view(&s->payload), &fresh);
+}
+
+/* The text goes where it belongs: the thought first, then, with all else the chunk has, the answer. */
+static void split_chunk(struct ek_relay *r, struct ek_str payload, const struct ek_up_chunk *c)
+{
+    struct ek_split *s = r->split;
+    const struct ek_up_choice *h = &c->choice[0];
+    if (c->choice_count != 1 || !h->delta.data || (h->flags & EK_UP_REASONING)) {
+        r->events->chunk(r->arg, payload, c);
+        return;
+    }
+    ek_buf_clear(&s->thought);
+    ek_buf_clear(&s->answer);
+    if (h->content.len) ek_think_tags_feed(&s->tags, h->content, &s->thought, &s->answer);
+    if (h->flags & (EK_UP_FINISH | EK_UP_TOOL_CALLS)) ek_think_tags_end(&s->tags, &s->thought, &s->answer);
+    if (s->thought.len) say_split(r, payload, "reasoning_content", ek_buf_view(&s->thought), c, false);
+    bool more = s->answer.len || (h->flags & (EK_UP_FINISH | EK_UP_TOOL_CALLS)) || (c->flags & EK_UP_USAGE) ||
+                ((h->flags & EK_UP_ROLE) && !s->role);
+    if (more && r->events) say_split(r, payload, "content", ek_buf_view(&s->answer), c, true);
+}
+
 static void on_payload(struct ek_relay *r, struct ek_str payload)
 {
     struct ek_up_chunk chunk;
@@ -157,13 +306,11 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         tell_failed(r, EK_REASON_UPSTREAM_STATUS, detail);
         return;
     }
-    r->last_ns = ek_loop_now(r->loop).mono_ns;
-    if (!r->got_token && (chunk.flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS))) {
-        r->got_token = true; /* from here on the shorter clock counts */
-        ek_timer_set(r->loop, &r->timer, r->last_ns + r->deadline.stall_ns);
-    }
+    if (!chunk.choice_count && !(chunk.flags & EK_UP_USAGE)) return; /* Azure's filter report, and such */
+    note_data(r, &chunk);
     mark_choices(r, &chunk);
-    r->events->chunk(r->arg, payload, &chunk);
+    if (r->split) split_chunk(r, payload, &chunk);
+    else r->events->chunk(r->arg, payload, &chunk);
 }
 
 static void read_stream(struct ek_relay *r, struct ek_str input)
@@ -189,6 +336,15 @@ static uint64_t header_number(const struct ek_http_head *head, struct ek_str nam
     return n > 86400 * 1000 ? 0 : n * scale;
 }
 
+static void read_orca(struct ek_relay *r, const struct ek_http_head *head)
+{
+    struct ek_str value;
+    struct ek_load_text t;
+    if (!ek_pool_ways(r->pool, r->upstream)->orca) return;
+    if (ek_http_head_find(head, EK_STR("endpoint-load-metrics"), &value) && ek_load_read_orca(value, &t))
+        ek_pool_take_report(r->pool, r->upstream, &t);
+}
+
 static void on_head(void *arg, struct ek_exchange *x, const struct ek_http_head *head)
 {
     struct ek_relay *r = arg;
@@ -197,6 +353,7 @@ static void on_head(void *arg, struct ek_exchange *x, const struct ek_http_head 
     free(r->edits);
     r->edits = NULL;
     r->status = head->status;
+    read_orca(r, head);
     if (head->status >= 200 && head->status < 300) {
         struct ek_str type;
         ek_http_head_find(head, EK_STR("content-type"), &type);
@@ -266,6 +423,17 @@ static void on_fail(void *arg, struct ek_exchange *x, enum ek_reason why, const 
 
 static const struct ek_exchange_events exchange_events = {on_head, on_data, on_end, on_fail};
 
+/* Once a minute: did it make what a minute must? Unread minutes do not count. */
+static bool below_floor(struct ek_relay *r, uint64_t now_ns)
+{
+    if (!r->got_token || !r->deadline.floor_tokens || ek_ns_since(now_ns,
+                                                                  r->floor_ns) < FLOOR_NS) return false;
+    bool below = r->floor_tokens < r->deadline.floor_tokens;
+    r->floor_ns = now_ns;
+    r->floor_tokens = 0;
+    return below;
+}
+
 static void on_timer(struct ek_timer *t)
 {
     struct ek_relay *r = EK_CONTAINER(t, struct ek_relay, timer);
@@ -276,120 +444,36 @@ static void on_timer(struct ek_timer *t)
         return;
     }
     uint64_t limit_ns = r->got_token ? r->deadline.stall_ns : r->deadline.first_token_ns;
-    if (r->paused) r->last_ns = now_ns; /* it is we who do not read */
+    if (r->paused) r->last_ns = r->floor_ns = now_ns; /* it is we who do not read */
+    if (r->paused) r->floor_tokens = 0;
+    if (below_floor(r, now_ns)) {
+        tell_failed(r, EK_REASON_UPSTREAM_STALL, "fewer tokens than the floor");
+        return;
+    }
     if (ek_ns_since(now_ns, r->last_ns) < limit_ns) {
-        ek_timer_set(r->loop, t, r->last_ns + limit_ns);
+        uint64_t due_ns = r->last_ns + limit_ns;
+        if (r->got_token && r->deadline.floor_tokens && r->floor_ns + FLOOR_NS < due_ns)
+            due_ns = r->floor_ns + FLOOR_NS;
+        ek_timer_set(r->loop, t, due_ns);
         return;
     }
     tell_failed(r, r->got_token ? EK_REASON_UPSTREAM_STALL : EK_REASON_UPSTREAM_TIMEOUT,
                 "no token came in time");
 }
 
-/* ---- the body ------------------------------------------------------------------------------------ */
-
-static void put_ek(struct ek_buf *b, const struct ek_relay_request *q)
-{
-    ek_buf_printf(b, "{\"request_id\":\"%s\",\"seed\":%llu,\"cache_salt\":\"%016llx\"", q->request_id,
-                  (unsigned long long)q->seed, (unsigned long long)q->cache_salt);
-    if (q->shorten) ek_buf_printf(b, ",\"thinking_budget\":%u", q->thinking_budget);
-    if (q->prefix_count) {
-        ek_buf_lit(b, ",\"prefix\":[");
-        for (size_t i = 0; i < q->prefix_count; i++) {
-            if (i) ek_buf_char(b, ',');
-            ek_buf_u64(b, q->prefix_ids[i]);
-        }
-        ek_buf_char(b, ']');
-    }
-    ek_buf_char(b, '}');
-}
-
-/* What belongs to the talk between doors and engines is ours to say: a caller's own is overruled. */
-static void overrule(struct ek_splice *s, const struct ek_relay_request *q, bool ours,
-                     struct ek_str ek, struct ek_str quoted_id)
-{
-    if (ours) ek_splice_set(s, EK_MEMBER_EK, ek);
-    else if (ek_request_has(q->request, EK_MEMBER_EK)) ek_splice_set(s, EK_MEMBER_EK, EK_STR("null"));
-    if (ek_request_has(q->request, EK_MEMBER_PRIORITY))
-        ek_splice_set(s, EK_MEMBER_PRIORITY, EK_STR("0"));
-    if (ek_request_has(q->request, EK_MEMBER_CACHE_SALT))
-        ek_splice_set(s, EK_MEMBER_CACHE_SALT, EK_STR("null"));
-    if (ek_request_has(q->request, EK_MEMBER_REQUEST_ID))
-        ek_splice_set(s, EK_MEMBER_REQUEST_ID, quoted_id);
-    if (ek_request_has(q->request, EK_MEMBER_KV_TRANSFER_PARAMS))
-        ek_splice_set(s, EK_MEMBER_KV_TRANSFER_PARAMS, EK_STR("null"));
-}
-
-static void set_model(struct ek_splice *s, const struct ek_pool *pool, const struct ek_relay_request *q)
-{
-    const char *theirs = ek_pool_their_name(pool, q->upstream, q->model);
-    MUST(theirs);
-    if (!ek_str_eq(ek_str_of(theirs), ek_str_make(q->request->model, q->request->model_bytes)))
-        ek_splice_model(s, ek_str_of(theirs));
-    enum ek_model_thinking thinking = ek_pool_model(pool, q->model)->thinking;
-    if (thinking == EK_MODEL_AS_ASKED || q->request->thinking != EK_THINKING_UNSET) return;
-    ek_splice_set(s, EK_MEMBER_THINKING_TYPE,
-                  thinking == EK_MODEL_THINKING_ON ? EK_STR("\"enabled\"") : EK_STR("\"disabled\""));
-}
-
-static bool inside(struct ek_str piece, struct ek_str body)
-{
-    return piece.data >= body.data && piece.data < body.data + body.len;
-}
-
-/* The pieces as iovecs; runs of pieces that are not the caller's are copied together into *edits, so
- * that few iovecs are enough and the splice may go. Returns their count, 0 when they do not fit. */
-static size_t to_iovecs(const struct ek_str *piece, size_t pieces, struct ek_str body, char **edits,
-                        struct iovec iov[EK_EXCHANGE_BODY_PARTS_MAX])
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < pieces; i++) bytes += inside(piece[i], body) ? 0 : piece[i].len;
-    char *at = malloc(bytes ? bytes : 1);
-    if (!at) return 0;
-    *edits = at;
-    size_t count = 0;
-    for (size_t i = 0; i < pieces; i++) {
-        bool theirs = inside(piece[i], body);
-        if (!theirs) memcpy(at, piece[i].data, piece[i].len);
-        char *base = theirs ? (char *)(uintptr_t)piece[i].data : at;
-        if (!theirs) at += piece[i].len;
-        bool joins = count && (char *)iov[count - 1].iov_base + iov[count - 1].iov_len == base;
-        if (joins) {
-            iov[count - 1].iov_len += piece[i].len;
-            continue;
-        }
-        if (count == EK_EXCHANGE_BODY_PARTS_MAX) return 0;
-        iov[count++] = (struct iovec){base, piece[i].len};
-    }
-    return count;
-}
-
-static size_t build_body(struct ek_relay *r, const struct ek_relay_request *q,
-                         struct iovec iov[EK_EXCHANGE_BODY_PARTS_MAX])
-{
-    struct ek_splice splice;
-    struct ek_str piece[EK_SPLICE_PIECES_MAX];
-    struct ek_buf ek = ek_buf_make(EDIT_BYTES_MAX);
-    char quoted_id[40];
-    uint64_t bytes = 0;
-    bool ours = ek_pool_is_ours(r->pool, q->upstream);
-    quoted_id[0] = '"';
-    memcpy(quoted_id + 1, q->request_id, 32);
-    quoted_id[33] = '"';
-    if (ours) put_ek(&ek, q);
-    size_t count = 0;
-    if (!ek.failed) {
-        ek_splice_begin(&splice, q->request, q->body);
-        ek_splice_stream(&splice);
-        set_model(&splice, r->pool, q);
-        overrule(&splice, q, ours, ek_buf_view(&ek), ek_str_make(quoted_id, 34));
-        size_t pieces = ek_splice_pieces(&splice, piece, &bytes);
-        count = to_iovecs(piece, pieces, q->body, &r->edits, iov);
-    }
-    ek_buf_free(&ek);
-    return count;
-}
-
 /* ---- the beginning --------------------------------------------------------------------------------- */
+
+static void make_split(struct ek_relay *r, const struct ek_relay_request *q)
+{
+    enum ek_reasoning form = ek_pool_reasoning(r->pool, q->upstream);
+    if (form == EK_REASONING_FIELD || q->request->n != 1 || q->request->api != EK_API_CHAT) return;
+    r->split = calloc(1, sizeof *r->split);
+    MUST(r->split);
+    *r->split = (struct ek_split){.thought = ek_buf_make(SPLIT_BYTES_MAX),
+                                  .answer = ek_buf_make(SPLIT_BYTES_MAX),
+                                  .payload = ek_buf_make(SPLIT_BYTES_MAX)};
+    ek_think_tags_init(&r->split->tags, form == EK_REASONING_BEGUN);
+}
 
 struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
                                 struct ek_exchange_client *client, const struct ek_relay_request *q,
@@ -404,28 +488,30 @@ struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
                            .error = ek_buf_make(EK_RELAY_ERROR_BODY_BYTES_MAX)};
     ek_sse_init(&r->sse, 0);
     ek_timer_init(&r->timer, on_timer);
-    r->last_ns = ek_loop_now(loop).mono_ns;
+    r->sent_ns = r->last_ns = ek_loop_now(loop).mono_ns;
     ek_timer_set(loop, &r->timer, r->last_ns + d->first_token_ns);
+    make_split(r, q);
+    ek_pool_sent(pool, q->upstream);
     struct iovec iov[EK_EXCHANGE_BODY_PARTS_MAX];
-    size_t parts = build_body(r, q, iov);
+    size_t parts = ek_relay_body(pool, q, &r->edits, iov);
     MUST(parts > 0); /* a body that was read has at least its braces, and our edits are few */
-    char bearer[1100];
-    struct ek_http_header headers[4] = {
+    char key_text[EK_POOL_KEY_TEXT_BYTES], path[EK_DIALECT_PATH_BYTES_MAX];
+    struct ek_http_header headers[5] = {
         {EK_STR("Content-Type"), EK_STR("application/json")},
         {EK_STR("Accept"), EK_STR("text/event-stream")},
         {EK_STR("X-Request-Id"), ek_str_make(q->request_id, 32)},
     };
     size_t header_count = 3;
-    const char *key = ek_pool_key(pool, q->upstream);
-    if (key) {
-        int n = snprintf(bearer, sizeof bearer, "Bearer %s", key);
-        MUST(n > 0 && (size_t)n < sizeof bearer); /* ek_pool_new refuses longer keys */
-        headers[header_count++] = (struct ek_http_header){EK_STR("Authorization"), ek_str_of(bearer)};
-    }
+    if (ek_pool_ways(pool, q->upstream)->orca)
+        headers[header_count++] = (struct ek_http_header){EK_STR("endpoint-load-metrics-format"),
+                                                          EK_STR("TEXT")};
+    header_count += ek_pool_key_header(pool, q->upstream, key_text, &headers[header_count]);
+    const char *theirs = ek_pool_their_name(pool, q->upstream, q->model);
+    MUST(theirs); /* whoever starts a relay has looked */
+    bool fits = ek_pool_path(pool, q->upstream, (enum ek_api)q->request->api, false, theirs, path);
+    MUST(fits); /* names are short */
     struct ek_exchange_request x = {
-        .target = ek_pool_target(pool, q->upstream), .method = EK_STR("POST"),
-        .path = q->request->api == EK_API_CHAT ? EK_STR("/v1/chat/completions")
-                                               : EK_STR("/v1/completions"),
+        .target = ek_pool_target(pool, q->upstream), .method = EK_STR("POST"), .path = ek_str_of(path),
         .headers = headers, .header_count = header_count, .body = iov, .body_count = parts,
         .connect_ns = d->connect_ns,
     };
@@ -439,6 +525,8 @@ void ek_relay_pause(struct ek_relay *r, bool paused)
     if (r->paused == paused || !r->exchange) return;
     r->paused = paused;
     r->last_ns = ek_loop_now(r->loop).mono_ns;
+    if (paused) r->paused_ns = r->last_ns;
+    else r->idle_ns += ek_ns_since(r->last_ns, r->paused_ns);
     ek_exchange_pause(r->exchange, paused);
 }
 

@@ -48,6 +48,7 @@ struct ek_relay_deadlines {
     uint64_t connect_ns;
     uint64_t first_token_ns;
     uint64_t stall_ns;
+    uint64_t floor_tokens; /* a minute; 0: no floor */
 };
 
 /* Never NULL. `events` outlives the relay. */

@@ -9,7 +9,7 @@ import { MODEL, needDoor, needEngine, startDoor, startPacer, waitFor, yaml } fro
 const KEYS = ['sk-reload-alice-1', 'sk-reload-bob-22'];
 
 test('reload', { skip: needDoor }, async (t) => {
-  const pacer = await startPacer(['--tokens', '200', '--rate', '100']);
+  const pacer = await startPacer(['--tokens', '600', '--rate', '100']);
   const config = {
     upstreams: [{ url: pacer.url, slots: 4 }],
     access: { open_on_loopback: false },
@@ -61,11 +61,29 @@ test('reload', { skip: needDoor }, async (t) => {
   });
   await t.test('what needs a restart is named, the rest is taken', async () => {
     const log = await reload(yaml({
-      ...config, upstreams: [{ url: 'http://127.0.0.1:1' }], keys: [{ name: 'alice', key: KEYS[0] }],
+      ...config, queue: { accounts: 2048 }, keys: [{ name: 'alice', key: KEYS[0] }],
     }).trimStart(), /in force/);
-    assert.match(log, /upstreams needs a restart/);
+    assert.match(log, /queue\.accounts needs a restart/);
     assert.notEqual(await status(KEYS[0]), 401);
     assert.equal(await status(KEYS[1]), 401);
+  });
+  await t.test('an upstream leaves: it gets nothing new, and one that comes serves', async () => {
+    const other = await startPacer(['--model', 'other']);
+    const log = await reload(yaml({
+      ...config, upstreams: [{ url: other.url, name: 'second' }], keys: [{ name: 'alice', key: KEYS[0] }],
+    }).trimStart(), /in force/);
+    assert.match(log, /leaves; [01] requests there may end/);
+    const asked = async (name) => {
+      const r = await fetch(`${door.url}/v1/chat/completions`, {
+        method: 'POST', headers: { authorization: `Bearer ${KEYS[0]}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ model: name, stream: true, messages: [{ role: 'user', content: 'x' }] }),
+      });
+      await r.body.cancel();
+      return r.status;
+    };
+    await waitFor('the new one', async () => (await asked('other')) === 200);
+    assert.equal(await asked(model), 404, 'the model went with its upstream');
+    await other.stop();
   });
   await t.test('the stream that ran all the while is whole', async () => {
     assert.match((await whole).slice(-40), /data: \[DONE\]\n\n$/);

@@ -115,9 +115,134 @@ static void it_goes_down_and_comes_up(void **state)
     world_free(w);
 }
 
+static struct ek_config *config_of(const char *yaml)
+{
+    struct ek_config *c = NULL;
+    struct ek_buf why = ek_buf_make(1 << 16);
+    struct ek_config_source source = {.program = EK_PROGRAM_SERVE, .path = "test.yaml", .text = yaml};
+    if (ek_config_load(&source, &c, &why) != EK_OK) fail_msg("%s", ek_buf_cstr(&why));
+    ek_buf_free(&why);
+    return c;
+}
+
+static void reload(struct world *w, const char *yaml)
+{
+    struct ek_config *c = config_of(yaml);
+    assert_true(ek_door_reload(w->door, c));
+    ek_config_unref(&c);
+    world_pass(w, 100);
+}
+
+#define TWO(a, b) "upstreams:\n" \
+    "  - {url: 'http://u:1', name: " a ", dialect: openai, models: [m], slots: 4}\n" \
+    "  - {url: 'http://u:2', name: " b ", dialect: openai, models: [m], slots: 4}\n"
+
+static void a_reload_lets_one_leave_and_drops_no_stream(void **state)
+{
+    (void)state;
+    struct world *w = world_new(TWO("a", "b"), 4);
+    struct client *c = client_post(w, ASK_STREAM);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE SAY("one"));
+    reload(w, "upstreams:\n  - {url: 'http://u:3', name: c, dialect: openai, models: [m, n], slots: 2}\n");
+    assert_int_equal(ek_pool_count(w->door->pool), 3);
+    assert_false(ek_pool_load(w->door->pool, 0).up);
+    assert_false(ek_pool_load(w->door->pool, 1).up);
+    assert_true(ek_pool_load(w->door->pool, 2).up);
+    struct client *d = client_post(w, ASK_STREAM);
+    assert_int_equal(w->calls, 2);
+    play_head(the_call(w, 1), 200);
+    play(the_call(w, 1), ROLE SAY("two") FINISH USAGE DONE);
+    play_end(the_call(w, 1));
+    expect_has(d, "two");
+    play(the_call(w, 0), SAY(" and on") FINISH USAGE DONE); /* what ran goes on to its end */
+    play_end(the_call(w, 0));
+    expect_has(c, " and on");
+    expect_has(c, "[DONE]");
+    assert_false(ek_pool_is_there(w->door->pool, 0));
+    reload(w, TWO("a", "b")); /* back under its old number */
+    assert_int_equal(ek_pool_count(w->door->pool), 3);
+    assert_true(ek_pool_load(w->door->pool, 0).up);
+    assert_int_equal(ek_pool_find_model(w->door->pool, EK_STR("n")), EK_POOL_MODELS_MAX);
+    client_free(w, c);
+    client_free(w, d);
+    world_free(w);
+}
+
+static void a_thought_in_the_text_is_told_apart(void **state)
+{
+    (void)state;
+    struct world *w = world_new("upstreams:\n  - url: http://u:1\n    dialect: openai\n    slots: 4\n"
+                                "    models: [m]\n    reasoning: tags\n", 4);
+    struct client *c = client_post(w, ASK_STREAM);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE SAY("<th") SAY("ink>\\nso") SAY(" it is</thi") SAY("nk>\\n\\nyes"));
+    expect_has(c, "\"reasoning_content\":\"so\"");
+    expect_has(c, "\"reasoning_content\":\" it is\"");
+    expect_has(c, "\"content\":\"yes\"");
+    expect_not(c, "think>");
+    play(the_call(w, 0), SAY(" <") FINISH USAGE DONE);
+    play_end(the_call(w, 0));
+    expect_has(c, " <");
+    expect_has(c, "\"finish_reason\":\"stop\"");
+    assert_int_equal(count_of(c, "\"role\""), 1);
+    client_free(w, c);
+    world_free(w);
+}
+
+static void azure_is_asked_by_deployment(void **state)
+{
+    (void)state;
+    struct world *w = world_new("upstreams:\n  - url: http://u:1/openai\n    dialect: azure\n    slots: 4\n"
+                                "    models: [m=my dep]\n    key: abc\n", 4);
+    struct client *c = client_post(w, ASK_STREAM);
+    assert_string_equal(the_call(w, 0)->path,
+                        "/openai/deployments/my%20dep/chat/completions?api-version=2024-10-21");
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), "data: {\"id\":\"\",\"object\":\"\",\"created\":0,\"model\":\"\",\"choices\":[],"
+         "\"prompt_filter_results\":[{\"prompt_index\":0,\"content_filter_results\":{}}]}\n\n");
+    expect_not(c, "prompt_filter_results"); /* clients that look at choices[0] would fall over it */
+    play(the_call(w, 0), ROLE SAY("ok") FINISH USAGE DONE);
+    play_end(the_call(w, 0));
+    expect_has(c, "\"ok\"");
+    client_free(w, c);
+    world_free(w);
+}
+
+/* A breaker takes one of two out, tries it again with one request, and never takes out the last. */
+static void a_bad_one_is_taken_out_and_tried_again(void **state)
+{
+    (void)state;
+    struct world *w = world_new(TWO("a", "b"), 4);
+    struct ek_pool *p = w->door->pool;
+    for (int i = 0; i < 5; i++) {
+        ek_pool_sent(p, 0);
+        ek_pool_outcome(p, 0, &(struct ek_health_event){.what = EK_OUTCOME_FAILED});
+    }
+    assert_false(ek_pool_load(p, 0).up);
+    assert_true(ek_pool_load(p, 1).up);
+    assert_int_equal(ek_desk_counts(w->door->desk).slots, 5);
+    for (int i = 0; i < 5; i++) {
+        ek_pool_sent(p, 1);
+        ek_pool_outcome(p, 1, &(struct ek_health_event){.what = EK_OUTCOME_FAILED});
+    }
+    assert_true(ek_pool_load(p, 0).up && ek_pool_load(p, 1).up); /* nobody fit is left: both are tried */
+    world_pass(w, 1500);
+    assert_int_equal(ek_pool_health(p, 0)->state, EK_HEALTH_HALF);
+    assert_int_equal(ek_pool_load(p, 0).slots, 0); /* one request, to try it */
+    ek_pool_sent(p, 0);
+    ek_pool_outcome(p, 0, &(struct ek_health_event){.what = EK_OUTCOME_DONE});
+    assert_int_equal(ek_pool_load(p, 0).slots, 4);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_reload_lets_one_leave_and_drops_no_stream),
+        cmocka_unit_test(a_thought_in_the_text_is_told_apart),
+        cmocka_unit_test(azure_is_asked_by_deployment),
+        cmocka_unit_test(a_bad_one_is_taken_out_and_tried_again),
         cmocka_unit_test(names_are_shared_by_those_who_serve_them),
         cmocka_unit_test(looks_are_read_with_care),
         cmocka_unit_test(an_unknown_server_is_asked_what_it_is),

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* The body of one attempt: the caller's bytes with what the door has to say spliced in. The big body is never
+ * copied; what is put in is copied together, so that few pieces are enough. */
+#include "upstream/relay_body.h"
+
+#include "base/buf.h"
+#include "chat/splice.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define EDIT_BYTES_MAX (1u << 20) /* what the door puts into a body: mostly the ids of a continuation */
+
+static void put_ek(struct ek_buf *b, const struct ek_relay_request *q)
+{
+    ek_buf_printf(b, "{\"request_id\":\"%s\",\"seed\":%llu,\"cache_salt\":\"%016llx\"", q->request_id,
+                  (unsigned long long)q->seed, (unsigned long long)q->cache_salt);
+    if (q->shorten) ek_buf_printf(b, ",\"thinking_budget\":%u", q->thinking_budget);
+    if (q->prefix_count) {
+        ek_buf_lit(b, ",\"prefix\":[");
+        for (size_t i = 0; i < q->prefix_count; i++) {
+            if (i) ek_buf_char(b, ',');
+            ek_buf_u64(b, q->prefix_ids[i]);
+        }
+        ek_buf_char(b, ']');
+    }
+    ek_buf_char(b, '}');
+}
+
+/* What belongs to the talk between doors and engines is ours to say: a caller's own is overruled. */
+static void overrule(struct ek_splice *s, const struct ek_relay_request *q, bool ours,
+                     struct ek_str ek, struct ek_str quoted_id)
+{
+    if (ours) ek_splice_set(s, EK_MEMBER_EK, ek);
+    else if (ek_request_has(q->request, EK_MEMBER_EK)) ek_splice_set(s, EK_MEMBER_EK, EK_STR("null"));
+    if (ek_request_has(q->request, EK_MEMBER_PRIORITY))
+        ek_splice_set(s, EK_MEMBER_PRIORITY, EK_STR("0"));
+    if (ek_request_has(q->request, EK_MEMBER_CACHE_SALT))
+        ek_splice_set(s, EK_MEMBER_CACHE_SALT, EK_STR("null"));
+    if (ek_request_has(q->request, EK_MEMBER_REQUEST_ID))
+        ek_splice_set(s, EK_MEMBER_REQUEST_ID, quoted_id);
+    if (ek_request_has(q->request, EK_MEMBER_KV_TRANSFER_PARAMS))
+        ek_splice_set(s, EK_MEMBER_KV_TRANSFER_PARAMS, EK_STR("null"));
+}
+
+static void set_model(struct ek_splice *s, const struct ek_pool *pool, const struct ek_relay_request *q)
+{
+    const char *theirs = ek_pool_their_name(pool, q->upstream, q->model);
+    MUST(theirs);
+    if (!ek_str_eq(ek_str_of(theirs), ek_str_make(q->request->model, q->request->model_bytes)))
+        ek_splice_model(s, ek_str_of(theirs));
+    enum ek_model_thinking thinking = ek_pool_model(pool, q->model)->thinking;
+    if (thinking == EK_MODEL_AS_ASKED || q->request->thinking != EK_THINKING_UNSET) return;
+    ek_splice_set(s, EK_MEMBER_THINKING_TYPE,
+                  thinking == EK_MODEL_THINKING_ON ? EK_STR("\"enabled\"") : EK_STR("\"disabled\""));
+}
+
+static bool inside(struct ek_str piece, struct ek_str body)
+{
+    return piece.data >= body.data && piece.data < body.data + body.len;
+}
+
+/* The pieces as iovecs; runs of pieces that are not the caller's are copied together into *edits, so
+ * that few iovecs are enough and the splice may go. Returns their count, 0 when they do not fit. */
+static size_t to_iovecs(const struct ek_str *piece, size_t pieces, struct ek_str body, char **edits,
+                        struct iovec iov[EK_EXCHANGE_BODY_PARTS_MAX])
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < pieces; i++) bytes += inside(piece[i], body) ? 0 : piece[i].len;
+    char *at = malloc(bytes ? bytes : 1);
+    if (!at) return 0;
+    *edits = at;
+    size_t count = 0;
+    for (size_t i = 0; i < pieces; i++) {
+        bool theirs = inside(piece[i], body);
+        if (!theirs) memcpy(at, piece[i].data, piece[i].len);
+        char *base = theirs ? (char *)(uintptr_t)piece[i].data : at;
+        if (!theirs) at += piece[i].len;
+        bool joins = count && (char *)iov[count - 1].iov_base + iov[count - 1].iov_len == base;
+        if (joins) {
+            iov[count - 1].iov_len += piece[i].len;
+            continue;
+        }
+        if (count == EK_EXCHANGE_BODY_PARTS_MAX) return 0;
+        iov[count++] = (struct iovec){base, piece[i].len};
+    }
+    return count;
+}
+
+size_t ek_relay_body(const struct ek_pool *pool, const struct ek_relay_request *q, char **edits,
+                     struct iovec iov[EK_EXCHANGE_BODY_PARTS_MAX])
+{
+    struct ek_splice splice;
+    struct ek_str piece[EK_SPLICE_PIECES_MAX];
+    struct ek_buf ek = ek_buf_make(EDIT_BYTES_MAX);
+    char quoted_id[40];
+    uint64_t bytes = 0;
+    size_t count = 0;
+    bool ours = ek_pool_is_ours(pool, q->upstream);
+    quoted_id[0] = '"';
+    memcpy(quoted_id + 1, q->request_id, 32);
+    quoted_id[33] = '"';
+    if (ours) put_ek(&ek, q);
+    if (!ek.failed) {
+        ek_splice_begin(&splice, q->request, q->body);
+        ek_splice_stream(&splice);
+        set_model(&splice, pool, q);
+        overrule(&splice, q, ours, ek_buf_view(&ek), ek_str_make(quoted_id, 34));
+        size_t pieces = ek_splice_pieces(&splice, piece, &bytes);
+        count = to_iovecs(piece, pieces, q->body, edits, iov);
+    }
+    ek_buf_free(&ek);
+    return count;
+}
