@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-faults prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -54,6 +54,12 @@ prove-day15: build ## the same day asking for 1.5 times capacity on average (2.8
 
 prove-shed: build ## 3.2 times the capacity: who is sent away, and does it come to rest
 	@build/evenkeel sim tests/sim/shed.yaml --csv bench/results/prove-shed.csv --plot docs/why/shed.svg
+
+prove-faults: build ## 1,000 requests under each fault of a bad upstream beside a good one
+	@EK_CASES=1000 tests/scenario/run.sh tests/scenario/s56_elsewhere.mjs
+
+prove-cuts: build ## 1,000 streams cut at random points between two engines of our own
+	@EK_CASES=1000 tests/scenario/run.sh tests/scenario/s58_cuts.mjs
 
 prove-fair: build ## fairness on an Arena-like mix, and what a client gains by splitting itself
 	@build/evenkeel sim tests/sim/fair.yaml --csv bench/results/prove-fair.csv --plot bench/results/prove-fair.svg

@@ -57,7 +57,10 @@ enum ek_api {
     X(PRIORITY, "priority") \
     X(CACHE_SALT, "cache_salt") \
     X(REQUEST_ID, "request_id") \
-    X(KV_TRANSFER_PARAMS, "kv_transfer_params")
+    X(KV_TRANSFER_PARAMS, "kv_transfer_params") \
+    X(RESPONSE_FORMAT, "response_format") \
+    X(CONTINUE_FINAL, "continue_final_message") \
+    X(GENERATION_PROMPT, "add_generation_prompt")
 
 enum ek_member {
 #define X(name, text) EK_MEMBER_##name,

@@ -31,6 +31,9 @@ const struct ek_member_rule ek_member_rules[EK_MEMBER_COUNT] = {
     TOP(CACHE_SALT, "cache_salt"),
     TOP(REQUEST_ID, "request_id"),
     TOP(KV_TRANSFER_PARAMS, "kv_transfer_params"),
+    TOP(RESPONSE_FORMAT, "response_format"),
+    TOP(CONTINUE_FINAL, "continue_final_message"),
+    TOP(GENERATION_PROMPT, "add_generation_prompt"),
 };
 
 const char *ek_member_name(enum ek_member m)
@@ -218,6 +221,9 @@ void ek_request_member(struct ek_request_reader *r, int8_t m, enum ek_json_event
     case EK_MEMBER_PRIORITY:
     case EK_MEMBER_CACHE_SALT:
     case EK_MEMBER_REQUEST_ID:
+    case EK_MEMBER_RESPONSE_FORMAT:
+    case EK_MEMBER_CONTINUE_FINAL:
+    case EK_MEMBER_GENERATION_PROMPT: break; /* the upstream judges */
     case EK_MEMBER_KV_TRANSFER_PARAMS: break; /* ours to overwrite; what the caller put is no matter */
     case EK_MEMBER_COUNT: WRONG("no member");
     }

@@ -35,6 +35,9 @@ static const struct ek_str names[EK_MEMBER_COUNT] = {
     NAME(CACHE_SALT, "cache_salt"),
     NAME(REQUEST_ID, "request_id"),
     NAME(KV_TRANSFER_PARAMS, "kv_transfer_params"),
+    NAME(RESPONSE_FORMAT, "response_format"),
+    NAME(CONTINUE_FINAL, "continue_final_message"),
+    NAME(GENERATION_PROMPT, "add_generation_prompt"),
 };
 
 #define PARTS_MAX 8 /* name, brace, two inner names and values, brace */

@@ -13,7 +13,8 @@
  *   ticket.c    what shows whose place it is
  *   keep.c      one request and the journal; restore.c: all of them, after a restart
  *   waiting.c   words to those who wait: comments, newlines, the first status
- *   stream.c    what the relay reports: chunks to the client, failures, continuation
+ *   stream.c    what the relay reports: chunks to the client
+ *   onward.c    an attempt that failed: again, elsewhere, on from what was said, or an end
  *   finish.c    the end of an answer, and what it cost
  *   answer.c    refusals and errors in all their forms
  *   money*.c    what of all that is about money (money.h)
@@ -44,6 +45,7 @@
 #define EK_DOOR_REQUEST_MAGIC 0x1f93be65u
 #define EK_DOOR_SERVERS_MAX 16u
 #define EK_DOOR_KEPT_IDS_MAX 131072u               /* of one running request, for its continuation */
+#define EK_DOOR_KEPT_TEXT_MAX (1u << 20) /* of thought and answer each; a longer one goes on by ids only */
 #define EK_DOOR_ANSWER_BYTES_MAX (32u << 20)       /* of one answer that is collected */
 #define EK_DOOR_OUT_BYTES_MAX (16u << 20)          /* of one turn's output */
 #define EK_DOOR_PROGRESS_TOKENS 16u  /* an attempt that made so many does not count against the next ... */
@@ -109,6 +111,12 @@ struct ek_door_running {
     uint32_t *ids;              /* our engine: every token so far, when they are all known */
     uint32_t id_count;
     uint32_t id_cap;
+    struct ek_buf said_thought; /* streams: all that was said so far, escaped, for other upstreams to go on */
+    struct ek_buf said_answer;
+    uint64_t carried_tokens;    /* made before this attempt, which goes on from the text ... */
+    uint64_t carried_thought;   /* ... of them thought */
+    uint64_t failed_mask;       /* upstreams at which it has failed */
+    uint64_t only_mask;         /* those it may go to next; 0: any */
     uint32_t upstream;
     uint32_t thinking_budget;   /* tokens, when shortened: the desk's word at the first START */
     bool shortened;
@@ -122,6 +130,9 @@ struct ek_door_running {
     bool resting;             /* the relay is paused: for money */
     bool ended;               /* with the balance */
     bool ids_whole;             /* ids[] holds exactly what was generated */
+    bool text_whole;            /* said_... hold exactly what was delivered */
+    bool carried;               /* this attempt goes on from the text */
+    bool went_on;               /* an attempt went on where another stopped */
     bool ours;
     bool saw_thought;
     bool saw_answer;
@@ -426,6 +437,18 @@ void ek_door_balance_end(struct ek_door_request *r);
 void ek_door_bill_so_far(const struct ek_door_request *r, struct ek_door_bill *out);
 /* SETTLING: it is paid for, the end may go out. */
 void ek_door_settled(struct ek_door_request *r);
+
+/* onward.c: what becomes of a failed attempt. The relay is dead. false: nothing honest can be done. */
+bool ek_door_try_again(struct ek_door_request *r, enum ek_reason why);
+/* It was refused: `passing`, for now, so that the same upstream may be asked again, too. */
+bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_after_ms);
+/* Is what is said to be kept, for an upstream that knows no token ids to go on with? */
+bool ek_door_keeps_text(const struct ek_door_request *r);
+void ek_door_keep_text(struct ek_door_request *r, const struct ek_up_chunk *c);
+/* The usage of an attempt that went on from the text becomes that of the whole answer. */
+void ek_door_merge_usage(struct ek_door_running *w);
+/* What this upstream needs to go on from where the last one stopped, into q. false: it cannot. */
+bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q);
 
 /* answer.c */
 #define EK_DOOR_HEADERS_MAX 24u

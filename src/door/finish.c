@@ -99,7 +99,7 @@ static void finish_stream(struct ek_door_request *r)
     struct ek_door_running *w = r->running;
     ek_door_claim_out(r);
     ek_buf_str(&d->out, ek_buf_view(&w->tail));
-    if (r->include_usage && !w->saw_usage) {
+    if (r->include_usage && (!w->saw_usage || w->carried)) {
         char id[48];
         ek_door_answer_id(r, id);
         struct ek_chunk_head head = ek_door_chunk_head(r, id);
@@ -170,7 +170,7 @@ void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending)
     struct ek_door_bill bill = settle_usage(r, ending);
     double since_s = (double)ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) * 1e-9;
     ek_histogram_add(&d->request_s, since_s);
-    if (r->running->id_count && r->attempts > 1) d->counters.continued++;
+    if (r->running->went_on) d->counters.continued++;
     ek_door_note_end(r, ending, &bill);
     if (!ek_door_money_settle(r, &bill, ending)) {
         finish(r); /* the desk hears of the end while the state still says that it ran */

@@ -301,6 +301,7 @@ static void make_running(struct ek_door_request *r)
         MUST(ok); /* it was read before, and has not changed */
     }
     w->ids_whole = true;
+    w->said_thought = w->said_answer = ek_buf_make(EK_DOOR_KEPT_TEXT_MAX);
     char id[48];
     ek_door_answer_id(r, id);
     int n = snprintf(w->answer_id, sizeof w->answer_id, "\"%s\"", id);
@@ -308,6 +309,7 @@ static void make_running(struct ek_door_request *r)
     w->answer_id_bytes = (uint8_t)n;
     w->tail = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     r->running = w;
+    w->text_whole = ek_door_keeps_text(r);
 }
 
 static uint64_t seed_of(const struct ek_door_request *r)
@@ -343,10 +345,6 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     w->ours = ek_pool_is_ours(d->pool, upstream);
     w->held_back = w->resting = false;
     w->money_at = ek_door_money_tokens(r);
-    if (w->id_count && !w->ours) { /* tokens of ours mean nothing to it */
-        ek_door_refuse_reason(r, EK_REASON_UPSTREAM_CUT, NULL);
-        return;
-    }
     if (!ek_pool_their_name(d->pool, upstream, r->model)) { /* a reload took the model away */
         ek_door_refuse_reason(r, EK_REASON_MODEL_UNKNOWN, NULL);
         return;
@@ -356,8 +354,12 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     struct ek_relay_request q = {.upstream = upstream, .model = r->model, .request = &w->request,
                                  .body = ek_buf_view(&r->body), .seed = seed_of(r),
                                  .cache_salt = ek_desk_whose(d->desk, r->ticket) ^ d->hash_seed,
-                                 .shorten = w->shortened, .thinking_budget = w->thinking_budget,
-                                 .prefix_ids = w->ids, .prefix_count = w->id_count};
+                                 .shorten = w->shortened, .thinking_budget = w->thinking_budget};
+    if (!ek_door_go_on(r, &q)) {
+        ek_door_refuse_reason(r, EK_REASON_UPSTREAM_CUT, NULL);
+        return;
+    }
+    if (r->attempts == 1) ek_pool_first_sent(d->pool);
     ek_door_id_hex(r, q.request_id);
     if (w->shortened && r->attempts == 1 && !ek_door_tell_shortened(r)) return;
     ek_door_note_start(r);
@@ -371,6 +373,8 @@ void ek_door_again(struct ek_door_request *r, enum ek_desk_why why)
     MUST(ek_door_is_running(r));
     MUST(r->running && !r->running->relay);
     ek_desk_back(d->desk, ek_door_now(d), r->ticket, why);
+    ek_desk_only(d->desk, r->ticket, r->running->only_mask);
+    r->running->only_mask = 0;
     ek_door_move(r, EK_DOOR_WAITING);
     ek_door_pump(d);
 }

@@ -3,20 +3,13 @@
  * change as can be (our id, the name the caller used, no `ek`, usage only if asked for), all of one
  * upstream read in one write; for other callers they are collected.
  *
- * What happens when an attempt fails depends on what the client has already:
- *
- *   nothing delivered                        again, while attempts are left; else a true error
- *   tokens delivered, all their ids known    again with the ids: the answer goes on where it stopped
- *   tokens delivered otherwise               an error event: an honest end, never a cut stream */
+ * What happens when an attempt fails: onward.c. */
 #include "door/door_state.h"
 
 #include "http/sse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define RETRY_FIRST_MS 100u    /* doubling each time; half of it is jitter */
-#define RETRY_LONGEST_MS 2000u
 
 void ek_door_running_free(struct ek_door_running **w)
 {
@@ -26,6 +19,8 @@ void ek_door_running_free(struct ek_door_running **w)
     if (dead->collect) ek_collect_free(&dead->collect);
     ek_buf_free(&dead->tail);
     free(dead->ids);
+    ek_buf_free(&dead->said_thought);
+    ek_buf_free(&dead->said_answer);
     free(dead);
 }
 
@@ -64,15 +59,17 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     bool thought = (c->flags & EK_UP_REASONING) != 0;
     bool answer = (c->flags & (EK_UP_CONTENT | EK_UP_TOOL_CALLS)) != 0;
     if (w->ours) keep_ids(w, c);
+    if (w->text_whole) ek_door_keep_text(r, c);
     if (c->flags & EK_UP_USAGE) {
         w->usage = c->usage;
         w->saw_usage = true;
+        if (w->carried) ek_door_merge_usage(w);
     }
     if (!thought && !answer) return;
     uint64_t tokens = 1; /* one a chunk is what servers send; our engine says it exactly */
     uint64_t before = w->thought_tokens + w->answer_tokens;
     if ((c->flags & EK_UP_EK) && w->request.n == 1)
-        tokens = c->ek_tokens > before ? c->ek_tokens - before : 0;
+        tokens = c->ek_tokens + w->carried_tokens > before ? c->ek_tokens + w->carried_tokens - before : 0;
     if (answer) w->answer_tokens += tokens;
     else w->thought_tokens += tokens;
     double since_s = (double)ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) * 1e-9;
@@ -97,7 +94,8 @@ static bool is_idle_talk(const struct ek_door_request *r, const struct ek_up_chu
 {
     const struct ek_door_running *w = r->running;
     const uint32_t substance = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS | EK_UP_FINISH;
-    if (c->choice_count == 0 && (c->flags & EK_UP_USAGE) && !r->include_usage) return true;
+    bool unwanted = !r->include_usage || w->carried; /* the merged one is written at the end */
+    if (c->choice_count == 0 && (c->flags & EK_UP_USAGE) && unwanted) return true;
     return w->saw_role && (c->flags & EK_UP_ROLE) && !(c->flags & substance);
 }
 
@@ -124,7 +122,7 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
     const char *theirs = ek_pool_their_name(d->pool, w->upstream, r->model);
     char name[EK_POOL_NAME_BYTES_MAX * 2 + 2];
     struct ek_up_edit edit = {.id = ek_str_make(w->answer_id, w->answer_id_bytes),
-                              .usage_drop = !r->include_usage, .ek_drop = true,
+                              .usage_drop = !r->include_usage || w->carried, .ek_drop = true,
                               .reasoning_rename = c->reasoning_name.data != NULL};
     struct ek_buf more = ek_buf_make(256);
     if (c->flags & EK_UP_USAGE) {
@@ -291,87 +289,6 @@ static void on_done(void *arg)
 
 /* ---- failures --------------------------------------------------------------------------------------- */
 
-static bool may_try_again(struct ek_door_request *r, enum ek_reason why)
-{
-    if (why == EK_REASON_UPSTREAM_CONNECT) /* nothing was sent; the desk waits for it to be up */
-        return ++r->running->connect_failures < EK_DOOR_CONNECT_FAILURES_MAX;
-    struct ek_door_running *w = r->running;
-    uint64_t tokens = w->thought_tokens + w->answer_tokens;
-    if (tokens >= w->progress_tokens + EK_DOOR_PROGRESS_TOKENS && w->progresses < EK_DOOR_PROGRESSES_MAX) {
-        /* This attempt got somewhere: an engine that dies now and then is not this request's doing. */
-        w->progress_tokens = tokens;
-        w->progresses++;
-        r->attempts = 1;
-    }
-    return r->attempts < r->door->config->relay.attempts_max;
-}
-
-/* The caller has heard nothing of this answer yet, so it can begin anew. */
-static bool can_begin_anew(const struct ek_door_request *r)
-{
-    const struct ek_door_running *w = r->running;
-    return !r->stream || !(w->saw_thought || w->saw_answer);
-}
-
-static bool can_go_on(const struct ek_door_request *r)
-{
-    const struct ek_door_running *w = r->running;
-    return w->ours && w->ids_whole && w->id_count > 0;
-}
-
-/* Forget what a failed attempt has made; nobody has heard of it. */
-static void begin_anew(struct ek_door_request *r)
-{
-    struct ek_door_running *w = r->running;
-    if (w->collect) ek_collect_free(&w->collect);
-    w->thought_tokens = w->answer_tokens = w->progress_tokens = 0;
-    w->id_count = 0;
-    w->ids_whole = true;
-    w->saw_usage = false; /* a role once delivered stays delivered */
-    w->holding = false;
-    w->finished = 0;
-    ek_buf_clear(&w->tail);
-    w->money_at = ek_door_money_tokens(r);
-}
-
-/* The relay is dead. Again, if that can be honest; false when it cannot. */
-static bool try_again(struct ek_door_request *r, enum ek_reason why)
-{
-    struct ek_door_running *w = r->running;
-    MUST(!w->relay);
-    if (!may_try_again(r, why)) return false;
-    bool begun = w->thought_tokens + w->answer_tokens > 0;
-    if (begun && can_go_on(r)) {
-        ek_door_again(r, EK_WHY_ENGINE_RESTARTED);
-        return true;
-    }
-    if (!can_begin_anew(r)) return false;
-    begin_anew(r);
-    if (why == EK_REASON_UPSTREAM_CONNECT) r->attempts--;
-    else r->door->counters.retried++;
-    ek_door_again(r, EK_WHY_RETRYING);
-    return true;
-}
-
-/* The upstream refused for now. The request keeps its slot for a short, growing, jittered while, which
- * is also what keeps others from being sent there, and goes again. */
-static bool try_later(struct ek_door_request *r, uint64_t retry_after_ms)
-{
-    struct ek_door *d = r->door;
-    uint32_t random;
-    if (!may_try_again(r, EK_REASON_UPSTREAM_STATUS) || !can_begin_anew(r)) return false;
-    uint64_t ms = RETRY_FIRST_MS << (r->attempts - 1);
-    if (retry_after_ms > ms) ms = retry_after_ms;
-    if (ms > RETRY_LONGEST_MS) ms = RETRY_LONGEST_MS;
-    ek_loop_random(d->loop, &random, sizeof random);
-    ms -= random % (ms / 2);
-    begin_anew(r);
-    d->counters.retried++;
-    r->running->again_ns = ek_door_now(d).mono_ns + ms * EK_MS_NS;
-    ek_door_watch_silence(r);
-    return true;
-}
-
 static void on_refused(void *arg, int status, uint64_t retry_after_ms, struct ek_str body)
 {
     struct ek_door_request *r = arg;
@@ -380,7 +297,10 @@ static void on_refused(void *arg, int status, uint64_t retry_after_ms, struct ek
     bool passing = status == 408 || status == 429 || status >= 500;
     if (status == 429 || status == 503)
         ek_desk_full(r->door->desk, ek_door_now(r->door), r->ticket);
-    if (passing && try_later(r, retry_after_ms)) return;
+    /* Its quarrel is with us, not with the caller; another may have none. So it is with one that shall go on
+     * with another's answer, and will not. */
+    bool ours = (status >= 401 && status <= 403) || r->running->went_on;
+    if ((passing || ours) && ek_door_try_later(r, passing, retry_after_ms)) return;
     ek_door_pass_error(r, status, retry_after_ms, body);
 }
 
@@ -393,7 +313,7 @@ static void on_failed(void *arg, enum ek_reason why, const char *detail)
     if (d->writer == r && !ek_door_flush(d)) return; /* what came before the failure is good */
     ek_debug(d->log, "upstream %s: %s (%s)", ek_pool_name(d->pool, r->running->upstream),
              ek_reason_code(why), detail ? detail : "");
-    if (try_again(r, why)) return;
+    if (ek_door_try_again(r, why)) return;
     ek_door_refuse_reason(r, why, NULL);
 }
 

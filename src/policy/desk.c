@@ -123,6 +123,7 @@ void ek_desk_move(struct ek_policy *p, struct ek_desk_entry *e, enum ek_desk_ent
     if (next == ENTRY_WAITING || next == ENTRY_ABSENT) begin_waiting(p, e);
     ek_list_append(list_of(p, e), &e->link);
     watch_cap(p, payer);
+    if (next != ENTRY_WAITING && e->returned != EK_WHY_BUSY) p->only[ek_desk_index(p, e)] = 0;
     if (next == ENTRY_FREE) ek_kinds_leave(&p->kinds, e->kind);
     if (next == ENTRY_FREE) ek_order_forget(&p->order, &e->item);
     if (next == ENTRY_FREE) e->generation = (uint16_t)((e->generation + 1) & 0x7fff);
@@ -194,7 +195,8 @@ static bool make_rooms(struct ek_policy *p, const struct ek_desk_options *o)
     p->entry = calloc(p->entries, sizeof *p->entry);
     p->service = calloc(EK_DESK_RUNNING_MAX, sizeof *p->service);
     p->deadline = calloc(p->entries, sizeof *p->deadline);
-    bool ok = p->entry && p->deadline && p->service;
+    p->only = calloc(p->entries, sizeof *p->only);
+    bool ok = p->entry && p->deadline && p->service && p->only;
     ok = ek_kinds_init(&p->kinds, p->entries) && ok;
     ok = ek_accounts_init(&p->accounts, p->entries) && ok;
     ok = p->entry && ek_order_init(&p->order, p->entries, accounts, &p->entry->item, sizeof *p->entry) && ok;
@@ -250,6 +252,7 @@ void ek_desk_free(struct ek_policy **p)
     ek_heap_free(&(*p)->deadlines);
     (*p)->magic = 0;
     free((*p)->deadline);
+    free((*p)->only);
     free((*p)->entry);
     free((*p)->service);
     free(*p);
@@ -305,22 +308,54 @@ bool ek_desk_has_room(const struct ek_policy *p, const struct ek_desk_pool *pool
     return false;
 }
 
+/* The upstreams it may go to: where one that failed elsewhere is to go, while any of those is up. */
+static uint64_t allowed_mask(const struct ek_policy *p, const struct ek_desk_entry *e)
+{
+    uint64_t mask = p->pool[e->pool].mask;
+    if (e->returned == EK_WHY_BUSY) return mask;
+    uint64_t only = p->only[ek_desk_index(p, e)] & mask;
+    for (uint64_t m = only; m; m &= m - 1)
+        if (p->upstream[__builtin_ctzll(m)].load.up) return only;
+    return mask;
+}
+
+/* Its free part. A heavier weight makes the same number of requests there seem fewer, a lighter one more. */
+static double free_part(const struct ek_desk_upstream *u, uint32_t room)
+{
+    double weight = u->load.weight ? u->load.weight * 0.1 : 1;
+    double busy = 1 - (double)room / ek_desk_upstream_slots(u);
+    return 1 - busy / weight;
+}
+
+/* Predicted context of all that is there, a slot: tells long work from short where the numbers are alike. */
+static double work_of(const struct ek_desk_upstream *u)
+{
+    double slots = ek_desk_upstream_slots(u) * (u->load.weight ? u->load.weight * 0.1 : 1);
+    return slots > 0 ? (double)u->kv_tokens / slots : 0;
+}
+
 uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, uint32_t *cached_tokens)
 {
+    uint64_t mask = allowed_mask(p, e);
+    double work_max = 1;
     uint32_t best = EK_DESK_UPSTREAMS_MAX;
     double best_score = 0;
     struct ek_chain chain = ek_order_chain(&p->order, &e->item, e->prompt_tokens);
     *cached_tokens = 0;
-    for (uint64_t m = p->pool[e->pool].mask; m; m &= m - 1) {
+    for (uint64_t m = mask; m; m &= m - 1) {
+        double work = work_of(&p->upstream[__builtin_ctzll(m)]);
+        if (work > work_max) work_max = work;
+    }
+    for (uint64_t m = mask; m; m &= m - 1) {
         uint32_t u = (uint32_t)__builtin_ctzll(m);
         uint32_t room = ek_desk_upstream_room(&p->upstream[u]);
         if (room == 0 || !ek_desk_kv_fits(&p->upstream[u], e)) continue;
         uint32_t warm = ek_warm_tokens(&p->warm, u, &chain);
         /* A whole warm prompt is worth half of the upstream's slots being busy, no more. */
         double share = e->prompt_tokens ? (double)warm / e->prompt_tokens : 0;
-        double score = (double)room / ek_desk_upstream_slots(&p->upstream[u]) + 0.5 * (share > 1 ? 1 : share);
-        if (p->pools == 1 && !chain.count) score = room;
-        if (score <= best_score) continue;
+        double score = free_part(&p->upstream[u], room) + 0.5 * (share > 1 ? 1 : share) -
+                       0.1 * work_of(&p->upstream[u]) / work_max;
+        if (best < EK_DESK_UPSTREAMS_MAX && score <= best_score) continue;
         best = u;
         best_score = score;
         *cached_tokens = warm;

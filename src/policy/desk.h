@@ -232,6 +232,10 @@ void ek_desk_finished(struct ek_policy *p, struct ek_now now, uint32_t ticket, b
  * before all that came after it, and is never refused for lack of room. why is what it is told. */
 void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum ek_desk_why why);
 
+/* One that came back is to go to one of these upstreams (bit i = upstream i), as long as any of them that can
+ * serve it is up; 0: to any. Until it starts. */
+void ek_desk_only(struct ek_policy *p, uint32_t ticket, uint64_t upstream_mask);
+
 /* The upstream answered that it is full (429, 503). The request keeps its slot; no more are sent there than
  * it can take. */
 void ek_desk_full(struct ek_policy *p, struct ek_now now, uint32_t ticket);

@@ -102,6 +102,13 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
     ek_desk_move(p, e, ENTRY_WAITING);
 }
 
+void ek_desk_only(struct ek_policy *p, uint32_t ticket, uint64_t upstream_mask)
+{
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
+    MUST(e->state == ENTRY_WAITING && e->returned != EK_WHY_BUSY);
+    p->only[ek_desk_index(p, e)] = upstream_mask;
+}
+
 void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket)
 {
     struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);

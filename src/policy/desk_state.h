@@ -217,6 +217,7 @@ struct ek_policy {
     struct ek_list stopping;
     struct ek_heap deadlines;
     struct ek_heap_node *deadline; /* by entry; of those with `timed` */
+    uint64_t *only; /* by entry: the upstreams one that came back may go to; 0: any */
     struct ek_kinds kinds;
     struct ek_accounts accounts; /* by who */
     struct ek_index repeats;     /* WAITING and ABSENT entries by repeat */

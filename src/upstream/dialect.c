@@ -13,7 +13,7 @@ static const struct ek_ways table[] = {
     [EK_DIALECT_SGLANG] = {.name = "sglang", .look_path = "/metrics", .look = EK_LOOK_METRICS,
                            .carry = EK_CARRY_FLAG, .thought_tags = true},
     [EK_DIALECT_LLAMACPP] = {.name = "llamacpp", .look_path = "/metrics", .look = EK_LOOK_METRICS,
-                             .slots_path = "/props", .carry = EK_CARRY_LAST},
+                               .slots_path = "/props", .carry = EK_CARRY_FLAG},
     [EK_DIALECT_DEEPSEEK] = {.name = "deepseek", .look_path = "/v1/models", .look = EK_LOOK_MODELS,
                              .carry = EK_CARRY_PREFIX, .thought_member = true},
     [EK_DIALECT_OPENAI] = {.name = "openai", .look_path = "/v1/models", .look = EK_LOOK_MODELS},

@@ -41,6 +41,7 @@ struct ek_relay {
     bool busy;   /* inside a callback of the exchange: free at its end */
     bool paused;
     bool got_token;
+    bool answers; /* it goes on with an answer proper: a thought now would be a mistake of the other side */
     bool told;   /* the pool knows what became of it */
     uint32_t choices;     /* of the request */
     uint64_t seen[2];     /* bit per choice index: it has begun ... */
@@ -307,6 +308,10 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         return;
     }
     if (!chunk.choice_count && !(chunk.flags & EK_UP_USAGE)) return; /* Azure's filter report, and such */
+    if (r->answers && (chunk.flags & EK_UP_REASONING)) {
+        tell_failed(r, EK_REASON_UPSTREAM_BAD, "the answer that was to go on came as a thought");
+        return;
+    }
     note_data(r, &chunk);
     mark_choices(r, &chunk);
     if (r->split) split_chunk(r, payload, &chunk);
@@ -467,12 +472,13 @@ static void make_split(struct ek_relay *r, const struct ek_relay_request *q)
 {
     enum ek_reasoning form = ek_pool_reasoning(r->pool, q->upstream);
     if (form == EK_REASONING_FIELD || q->request->n != 1 || q->request->api != EK_API_CHAT) return;
+    if (q->carries && q->answer.len) return; /* the thought is over */
     r->split = calloc(1, sizeof *r->split);
     MUST(r->split);
     *r->split = (struct ek_split){.thought = ek_buf_make(SPLIT_BYTES_MAX),
                                   .answer = ek_buf_make(SPLIT_BYTES_MAX),
                                   .payload = ek_buf_make(SPLIT_BYTES_MAX)};
-    ek_think_tags_init(&r->split->tags, form == EK_REASONING_BEGUN);
+    ek_think_tags_init(&r->split->tags, form == EK_REASONING_BEGUN || (q->carries && q->thought.len));
 }
 
 struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
@@ -490,6 +496,7 @@ struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
     ek_timer_init(&r->timer, on_timer);
     r->sent_ns = r->last_ns = ek_loop_now(loop).mono_ns;
     ek_timer_set(loop, &r->timer, r->last_ns + d->first_token_ns);
+    r->answers = q->carries && q->answer.len;
     make_split(r, q);
     ek_pool_sent(pool, q->upstream);
     struct iovec iov[EK_EXCHANGE_BODY_PARTS_MAX];
@@ -508,7 +515,7 @@ struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
     header_count += ek_pool_key_header(pool, q->upstream, key_text, &headers[header_count]);
     const char *theirs = ek_pool_their_name(pool, q->upstream, q->model);
     MUST(theirs); /* whoever starts a relay has looked */
-    bool fits = ek_pool_path(pool, q->upstream, (enum ek_api)q->request->api, false, theirs, path);
+    bool fits = ek_pool_path(pool, q->upstream, (enum ek_api)q->request->api, q->carries, theirs, path);
     MUST(fits); /* names are short */
     struct ek_exchange_request x = {
         .target = ek_pool_target(pool, q->upstream), .method = EK_STR("POST"), .path = ek_str_of(path),

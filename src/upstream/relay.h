@@ -28,7 +28,19 @@ struct ek_relay_request {
     uint32_t thinking_budget;
     const uint32_t *prefix_ids;       /* our engine: what was generated before; copied */
     size_t prefix_count;
+    /* Go on with an answer that began elsewhere, by its text (escaped, without quotes; copied). Not together
+     * with a prefix; what the upstream's dialect can carry, ek_relay_can_carry says. */
+    bool carries;
+    struct ek_str thought;
+    struct ek_str answer;
+    uint64_t carried_tokens; /* counted already, of the caller's limit */
 };
+
+/* Can this upstream go on with an answer to this request by its text? `answers`: some of the answer proper is
+ * there already, not of the thought alone. Never where the text alone does not say where the answer stood:
+ * several choices, a grammar, a caller's own beginning. */
+bool ek_relay_can_carry(const struct ek_pool *pool, uint32_t upstream, const struct ek_request *q,
+                        struct ek_str body, bool thinks, bool answers);
 
 struct ek_relay_events {
     /* A 2xx head came: the upstream has the whole request. NULL: not wanted. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define EDIT_BYTES_MAX (1u << 20) /* what the door puts into a body: mostly the ids of a continuation */
+#define CARRIED_BYTES_MAX (4u << 20)
 
 static void put_ek(struct ek_buf *b, const struct ek_relay_request *q)
 {
@@ -55,6 +56,64 @@ static void set_model(struct ek_splice *s, const struct ek_pool *pool, const str
                   thinking == EK_MODEL_THINKING_ON ? EK_STR("\"enabled\"") : EK_STR("\"disabled\""));
 }
 
+bool ek_relay_can_carry(const struct ek_pool *pool, uint32_t upstream, const struct ek_request *q,
+                        struct ek_str body, bool thinks, bool answers)
+{
+    const struct ek_ways *w = ek_pool_ways(pool, upstream);
+    if (q->n != 1) return false;
+    if (q->api == EK_API_COMPLETIONS) return q->prompt_is_text && !thinks; /* the text is the prompt's end */
+    if (w->carry == EK_CARRY_NOT || q->ends_in_answer || !q->message_count) return false;
+    struct ek_str format = ek_request_value(q, EK_MEMBER_RESPONSE_FORMAT, body);
+    if (format.len && !ek_str_eq(format, EK_STR("null")) && !ek_str_eq(format, EK_STR("{\"type\":\"text\"}")))
+        return false;
+    if (ek_pool_reasoning(pool, upstream) != EK_REASONING_FIELD) return true; /* it is all one text there */
+    return !thinks || w->thought_member || (w->thought_tags && !answers);
+}
+
+/* Thought and answer as they stand in the text of a model. `form`: the upstream's. */
+static void put_as_text(struct ek_buf *b, enum ek_reasoning form, const struct ek_relay_request *q)
+{
+    if (q->thought.len && form != EK_REASONING_BEGUN) ek_buf_lit(b, "<think>\\n");
+    ek_buf_str(b, q->thought);
+    if (q->thought.len && q->answer.len) ek_buf_lit(b, "</think>\\n\\n");
+}
+
+/* The message of the assistant that is to be gone on with. */
+static void put_carried(struct ek_buf *b, const struct ek_ways *w, enum ek_reasoning form,
+                        const struct ek_relay_request *q)
+{
+    ek_buf_lit(b, "{\"role\":\"assistant\",\"content\":\"");
+    if (!w->thought_member) put_as_text(b, form, q);
+    ek_buf_str(b, q->answer);
+    ek_buf_char(b, '"');
+    if (q->thought.len && w->thought_member) {
+        ek_buf_lit(b, ",\"reasoning_content\":\"");
+        ek_buf_str(b, q->thought);
+        ek_buf_char(b, '"');
+    }
+    if (w->carry == EK_CARRY_PREFIX) ek_buf_lit(b, ",\"prefix\":true");
+    ek_buf_char(b, '}');
+}
+
+/* What goes on has a part of the caller's limit behind it. */
+static void carry(struct ek_splice *s, const struct ek_ways *w, const struct ek_relay_request *q,
+                  struct ek_str message)
+{
+    int64_t limit = q->request->max_tokens;
+    if (limit > 0) {
+        int64_t left = q->carried_tokens < (uint64_t)limit ? limit - (int64_t)q->carried_tokens : 0;
+        ek_splice_max_tokens(s, left > 0 ? left : 1);
+    }
+    if (q->request->api == EK_API_COMPLETIONS) {
+        ek_splice_extend_prompt(s, q->answer);
+        return;
+    }
+    ek_splice_append_message(s, message);
+    if (w->carry != EK_CARRY_FLAG) return;
+    ek_splice_set(s, EK_MEMBER_CONTINUE_FINAL, EK_STR("true"));
+    ek_splice_set(s, EK_MEMBER_GENERATION_PROMPT, EK_STR("false"));
+}
+
 static bool inside(struct ek_str piece, struct ek_str body)
 {
     return piece.data >= body.data && piece.data < body.data + body.len;
@@ -92,7 +151,8 @@ size_t ek_relay_body(const struct ek_pool *pool, const struct ek_relay_request *
 {
     struct ek_splice splice;
     struct ek_str piece[EK_SPLICE_PIECES_MAX];
-    struct ek_buf ek = ek_buf_make(EDIT_BYTES_MAX);
+    struct ek_buf ek = ek_buf_make(EDIT_BYTES_MAX), message = ek_buf_make(CARRIED_BYTES_MAX);
+    const struct ek_ways *ways = ek_pool_ways(pool, q->upstream);
     char quoted_id[40];
     uint64_t bytes = 0;
     size_t count = 0;
@@ -101,14 +161,17 @@ size_t ek_relay_body(const struct ek_pool *pool, const struct ek_relay_request *
     memcpy(quoted_id + 1, q->request_id, 32);
     quoted_id[33] = '"';
     if (ours) put_ek(&ek, q);
-    if (!ek.failed) {
+    if (q->carries) put_carried(&message, ways, ek_pool_reasoning(pool, q->upstream), q);
+    if (!ek.failed && !message.failed) {
         ek_splice_begin(&splice, q->request, q->body);
         ek_splice_stream(&splice);
         set_model(&splice, pool, q);
         overrule(&splice, q, ours, ek_buf_view(&ek), ek_str_make(quoted_id, 34));
+        if (q->carries) carry(&splice, ways, q, ek_buf_view(&message));
         size_t pieces = ek_splice_pieces(&splice, piece, &bytes);
         count = to_iovecs(piece, pieces, q->body, edits, iov);
     }
     ek_buf_free(&ek);
+    ek_buf_free(&message);
     return count;
 }

@@ -49,7 +49,9 @@ export const FAULTS = {
   'error-event': 'an event with a top-level error after `at` tokens',
   'split-utf8': 'whole answer, every byte in a write of its own',
   'crlf': 'whole answer with CRLF line ends, comments and id: lines',
+  'cr': 'whole answer with bare CR line ends',
   'glued': 'whole answer in a single write',
+  'trickle': 'whole answer, a pause of `ms` before each token',
   'no-done': 'finish and usage, but no [DONE]',
   'no-usage': 'finish and [DONE], but no usage',
   'no-finish': 'all tokens and [DONE], but no finish_reason and no usage',
@@ -81,18 +83,25 @@ class Answer {
     const { thought, text } = answerOf(body.seed ?? 0, body.fault_tokens ?? 24, body.fault_think ?? 8);
     this.thought = thought;
     this.text = this.afterPrefix(text);
+    this.carried = thought.length + text.length - this.thought.length - this.text.length;
     this.eol = '\n';
   }
 
-  // A continuation: the last message is the assistant's own beginning, so answer from there on.
+  // A continuation: the last message is the assistant's own beginning, thought and text or one of them; so
+  // answer from there on. Whatever does not fit is answered from the beginning.
   afterPrefix(text) {
     const last = Array.isArray(this.body.messages) ? this.body.messages.at(-1) : undefined;
     if (last?.role !== 'assistant' || typeof last.content !== 'string') return text;
-    let left = last.content;
-    let used = 0;
-    while (used < text.length && left.startsWith(text[used])) left = left.slice(text[used++].length);
-    if (left !== '') return text;
-    this.thought = [];
+    const skip = (tokens, said) => {
+      let left = said;
+      let used = 0;
+      while (used < tokens.length && left !== '' && left.startsWith(tokens[used])) left = left.slice(tokens[used++].length);
+      return left === '' ? used : -1;
+    };
+    const thought = skip(this.thought, last.reasoning_content ?? '');
+    const used = skip(text, last.content);
+    if (thought < 0 || used < 0) return text;
+    this.thought = last.content !== '' ? [] : this.thought.slice(thought);
     return text.slice(used);
   }
 
@@ -112,7 +121,8 @@ class Answer {
   }
   usage() {
     const completion = this.thought.length + this.text.length;
-    return { prompt_tokens: 10, completion_tokens: completion, total_tokens: 10 + completion,
+    const prompt = 10 + this.carried; // what it was given to go on with is prompt to it
+    return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion,
              prompt_tokens_details: { cached_tokens: 0 },
              completion_tokens_details: { reasoning_tokens: this.thought.length } };
   }
@@ -212,6 +222,12 @@ class Answer {
         this.res.write(': hello\r\n\r\nretry: 10\r\nid: 1\r\n');
         this.tokens();
         return this.tail();
+      case 'cr':
+        this.eol = '\r';
+        this.head();
+        this.tokens();
+        return this.tail();
+      case 'trickle': return this.trickle(fault.ms ?? 5);
       case 'glued': return this.glued();
       case 'no-done': this.head(); this.tokens(); return this.tail({ done: false });
       case 'no-usage': this.head(); this.tokens(); return this.tail({ usage: false });
@@ -237,6 +253,17 @@ class Answer {
     }
   }
 
+  trickle(ms) {
+    this.head();
+    const events = [{ role: 'assistant', content: null, reasoning_content: '' },
+      ...this.thought.map((t) => ({ reasoning_content: t })), ...this.text.map((t) => ({ content: t }))];
+    const timer = setInterval(() => {
+      if (events.length) return this.event(chunk(this.model, events.shift()));
+      clearInterval(timer);
+      return this.tail();
+    }, ms);
+    this.socket.once('close', () => clearInterval(timer));
+  }
   later(ms, fn) {
     const t = setTimeout(fn, ms);
     this.socket.once('close', () => clearTimeout(t));
@@ -272,7 +299,8 @@ class Answer {
 }
 
 // Starts the upstream on a free loopback port. `log` holds {method, path, headers, body: Buffer, at_ms}.
-export async function startFaulty({ port = 0, models = ['faulty'] } = {}) {
+// immune: it does nothing of what requests ask it to do wrong.
+export async function startFaulty({ port = 0, models = ['faulty'], immune = false } = {}) {
   const log = [];
   const struck = new Map();
   const sockets = new Set();
@@ -294,6 +322,7 @@ export async function startFaulty({ port = 0, models = ['faulty'] } = {}) {
       let body = {};
       try { body = JSON.parse(raw.toString('utf8')); } catch { /* the log has the bytes */ }
       let fault = body.fault ?? req.headers['x-fault'] ?? state.defaultFault ?? 'ok';
+      if (immune) fault = 'ok';
       if (typeof fault === 'string') fault = { kind: fault };
       if (fault.times !== undefined) {
         const seen = (struck.get(fault.key ?? fault.kind) ?? 0) + 1;

@@ -29,6 +29,7 @@ struct call {
     void *arg;
     struct ek_buf body;
     char path[600];
+    char to[256]; /* address */
     bool over; /* ended, failed or cancelled */
     bool cancelled;
     bool paused;
@@ -89,6 +90,7 @@ static struct ek_exchange *fake_start(struct ek_exchange_client *client, const s
     struct call *c = calloc(1, sizeof *c);
     *c = (struct call){.base = {client}, .world = w, .events = events, .arg = arg,
                        .body = ek_buf_make(1 << 22)};
+    snprintf(c->to, sizeof c->to, "%s", r->target->address);
     snprintf(c->path, sizeof c->path, "%s%.*s", r->target->base, (int)r->path.len, r->path.data);
     for (size_t i = 0; i < r->body_count; i++)
         ek_buf_put(&c->body, r->body[i].iov_base, r->body[i].iov_len);

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* What becomes of a request whose attempt failed. It depends on what its caller has already:
+ *
+ *   nothing                             again, elsewhere if there is an elsewhere; else a true error
+ *   tokens of our engine, all known     on with their ids, at any engine of ours: exactly what was left
+ *   text another can go on with         on from it, where the dialect allows it (ek_relay_can_carry)
+ *   anything else                       an error event: an honest end
+ *
+ * Never in the middle of a tool call: half of one cannot be said again. What is sent again for a failure's
+ * sake comes out of a budget (health.h) and after a jittered moment, in which the request keeps its slot:
+ * that is also what keeps others from being sent to where it failed. The usage of an answer of several pieces
+ * is their sum, with the prompt counted once. */
+#include "door/door_state.h"
+
+#define RETRY_FIRST_MS 100u /* doubling each time; half of it is jitter */
+#define RETRY_LONGEST_MS 2000u
+#define ELSEWHERE_MS 40u    /* the jitter before another upstream is asked */
+
+/* ---- what was said --------------------------------------------------------------------------------- */
+
+bool ek_door_keeps_text(const struct ek_door_request *r)
+{
+    const struct ek_pool *p = r->door->pool;
+    bool carriers = r->api == EK_API_COMPLETIONS, others = false;
+    if (!r->stream || r->running->request.n != 1) return false;
+    for (uint64_t m = ek_pool_model(p, r->model)->upstream_mask; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        carriers = carriers || ek_pool_ways(p, i)->carry != EK_CARRY_NOT;
+        others = others || !ek_pool_is_ours(p, i); /* among ours alone the ids are enough */
+    }
+    return carriers && others;
+}
+
+void ek_door_keep_text(struct ek_door_request *r, const struct ek_up_chunk *c)
+{
+    struct ek_door_running *w = r->running;
+    const struct ek_up_choice *h = &c->choice[0];
+    if (c->flags & EK_UP_TOOL_CALLS) w->text_whole = false;
+    if (!c->choice_count || !w->text_whole) return;
+    if (h->reasoning.len) ek_buf_str(&w->said_thought, h->reasoning);
+    if (h->content.len) ek_buf_str(&w->said_answer, h->content);
+    if (!w->said_thought.failed && !w->said_answer.failed) return;
+    w->text_whole = false;
+    ek_buf_free(&w->said_thought);
+    ek_buf_free(&w->said_answer);
+}
+
+void ek_door_merge_usage(struct ek_door_running *w)
+{
+    struct ek_usage *u = &w->usage;
+    MUST(w->carried);
+    u->prompt_tokens = u->prompt_tokens > w->carried_tokens ? u->prompt_tokens - w->carried_tokens : 0;
+    if (u->cached_tokens > u->prompt_tokens) u->cached_tokens = u->prompt_tokens;
+    u->completion_tokens += w->carried_tokens;
+    u->reasoning_tokens += w->carried_thought;
+    u->estimated = true; /* what the first upstream counted it has not told */
+}
+
+/* ---- who can go on --------------------------------------------------------------------------------- */
+
+static bool is_begun(const struct ek_door_running *w)
+{
+    return w->thought_tokens + w->answer_tokens > 0;
+}
+
+static bool has_ids(const struct ek_door_running *w)
+{
+    return w->ids_whole && w->id_count > 0;
+}
+
+static bool has_text(const struct ek_door_running *w)
+{
+    return w->text_whole && w->said_thought.len + w->said_answer.len > 0;
+}
+
+static bool can_carry(const struct ek_door_request *r, uint32_t upstream)
+{
+    const struct ek_door_running *w = r->running;
+    return has_text(w) && ek_relay_can_carry(r->door->pool, upstream, &w->request, ek_buf_view(&r->body),
+                                             w->said_thought.len > 0, w->said_answer.len > 0);
+}
+
+/* Upstreams that serve its model, are up, and can take it as it stands. ids: by ids alone. */
+static uint64_t able_mask(const struct ek_door_request *r, bool ids)
+{
+    const struct ek_pool *p = r->door->pool;
+    const struct ek_door_running *w = r->running;
+    uint64_t able = 0;
+    for (uint64_t m = ek_pool_model(p, r->model)->upstream_mask; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        if (!ek_pool_load(p, i).up) continue;
+        bool can = !is_begun(w) || (ids ? has_ids(w) && ek_pool_is_ours(p, i) : can_carry(r, i));
+        if (can) able |= 1ull << i;
+    }
+    return able;
+}
+
+/* Of these, those at which it has not failed; when it has at all of them, all but the last one. */
+static uint64_t fresh_mask(const struct ek_door_running *w, uint64_t able)
+{
+    uint64_t last = 1ull << w->upstream;
+    if (able & ~w->failed_mask) return able & ~w->failed_mask;
+    return able & ~last ? able & ~last : able;
+}
+
+bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q)
+{
+    struct ek_door_running *w = r->running;
+    w->carried = false;
+    w->carried_tokens = w->carried_thought = 0;
+    if (!is_begun(w)) return true;
+    w->went_on = true;
+    w->saw_usage = false; /* what the last attempt told was of a part */
+    if (w->ours && has_ids(w)) {
+        q->prefix_ids = w->ids;
+        q->prefix_count = w->id_count;
+        return true;
+    }
+    if (!can_carry(r, q->upstream)) return false;
+    w->carried = q->carries = true;
+    w->carried_tokens = q->carried_tokens = w->thought_tokens + w->answer_tokens;
+    w->carried_thought = w->thought_tokens;
+    q->thought = ek_buf_view(&w->said_thought);
+    q->answer = ek_buf_view(&w->said_answer);
+    w->ids_whole = false; /* those of the first piece are not known here */
+    w->id_count = 0;
+    return true;
+}
+
+/* ---- again ----------------------------------------------------------------------------------------- */
+
+static bool may_try_again(struct ek_door_request *r, enum ek_reason why)
+{
+    if (why == EK_REASON_UPSTREAM_CONNECT) /* nothing was sent; the desk waits for it to be up */
+        return ++r->running->connect_failures < EK_DOOR_CONNECT_FAILURES_MAX;
+    struct ek_door_running *w = r->running;
+    uint64_t tokens = w->thought_tokens + w->answer_tokens;
+    if (tokens >= w->progress_tokens + EK_DOOR_PROGRESS_TOKENS && w->progresses < EK_DOOR_PROGRESSES_MAX) {
+        /* This attempt got somewhere: an engine that dies now and then is not this request's doing. */
+        w->progress_tokens = tokens;
+        w->progresses++;
+        r->attempts = 1;
+    }
+    return r->attempts < r->door->config->relay.attempts_max;
+}
+
+/* The caller has heard nothing of this answer yet, so it can begin anew. */
+static bool can_begin_anew(const struct ek_door_request *r)
+{
+    const struct ek_door_running *w = r->running;
+    return !r->stream || !(w->saw_thought || w->saw_answer);
+}
+
+/* Forget what a failed attempt has made; nobody has heard of it. */
+static void begin_anew(struct ek_door_request *r)
+{
+    struct ek_door_running *w = r->running;
+    if (w->collect) ek_collect_free(&w->collect);
+    w->thought_tokens = w->answer_tokens = w->progress_tokens = 0;
+    w->id_count = 0;
+    w->ids_whole = true;
+    ek_buf_clear(&w->said_thought);
+    ek_buf_clear(&w->said_answer);
+    w->text_whole = ek_door_keeps_text(r);
+    w->saw_usage = false; /* a role once delivered stays delivered */
+    w->went_on = false;
+    w->holding = false;
+    w->finished = 0;
+    ek_buf_clear(&w->tail);
+    w->money_at = ek_door_money_tokens(r);
+}
+
+static uint64_t dice(struct ek_door *d, uint64_t below)
+{
+    uint64_t random;
+    ek_loop_random(d->loop, &random, sizeof random);
+    return below ? random % below : 0;
+}
+
+/* It keeps its slot for so long, and goes again. */
+static void hold(struct ek_door_request *r, uint64_t ns)
+{
+    r->running->again_ns = ek_door_now(r->door).mono_ns + ns;
+    ek_door_watch_silence(r);
+}
+
+/* From the beginning, with what the budget of retries leaves. */
+static void retry(struct ek_door_request *r, uint64_t least_ns)
+{
+    struct ek_door *d = r->door;
+    uint64_t wait_ns = ek_pool_retry_wait_ns(d->pool);
+    begin_anew(r);
+    d->counters.retried++;
+    if (wait_ns) wait_ns += dice(d, wait_ns); /* all who wait for credit must not come at once */
+    hold(r, wait_ns > least_ns ? wait_ns : least_ns);
+}
+
+/* It has begun, and its caller has heard of it. */
+static bool go_on_elsewhere(struct ek_door_request *r)
+{
+    struct ek_door_running *w = r->running;
+    uint64_t exact = able_mask(r, true), carriers = able_mask(r, false);
+    if (exact) w->only_mask = fresh_mask(w, exact);
+    else if (carriers) w->only_mask = fresh_mask(w, carriers);
+    else if (!(w->ours && has_ids(w))) return false; /* else: our engine is restarted, and goes on then */
+    ek_door_again(r, EK_WHY_ENGINE_RESTARTED);
+    return true;
+}
+
+bool ek_door_try_again(struct ek_door_request *r, enum ek_reason why)
+{
+    struct ek_door_running *w = r->running;
+    MUST(!w->relay);
+    w->failed_mask |= 1ull << w->upstream;
+    if (!may_try_again(r, why)) return false;
+    if (is_begun(w) && (has_ids(w) || !can_begin_anew(r))) return go_on_elsewhere(r);
+    if (!can_begin_anew(r)) return false;
+    if (why == EK_REASON_UPSTREAM_CONNECT) { /* nobody had any work of it */
+        r->attempts--;
+        begin_anew(r);
+        w->only_mask = fresh_mask(w, able_mask(r, false));
+        ek_door_again(r, EK_WHY_RETRYING);
+        return true;
+    }
+    retry(r, dice(r->door, ELSEWHERE_MS * EK_MS_NS));
+    w->only_mask = fresh_mask(w, able_mask(r, false));
+    return true;
+}
+
+bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_after_ms)
+{
+    struct ek_door *d = r->door;
+    struct ek_door_running *w = r->running;
+    w->failed_mask |= 1ull << w->upstream;
+    if (!may_try_again(r, EK_REASON_UPSTREAM_STATUS)) return false;
+    if (is_begun(w) && !can_begin_anew(r)) return go_on_elsewhere(r);
+    uint64_t others = able_mask(r, false) & ~(1ull << w->upstream);
+    if (others) {
+        retry(r, dice(d, ELSEWHERE_MS * EK_MS_NS));
+        w->only_mask = fresh_mask(w, others);
+        return true;
+    }
+    if (!passing) return false;
+    uint64_t ms = RETRY_FIRST_MS << (r->attempts - 1);
+    if (retry_after_ms > ms) ms = retry_after_ms;
+    if (ms > RETRY_LONGEST_MS) ms = RETRY_LONGEST_MS;
+    ms -= dice(d, ms / 2);
+    retry(r, ms * EK_MS_NS);
+    return true;
+}
