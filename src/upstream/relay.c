@@ -479,6 +479,7 @@ static void make_split(struct ek_relay *r, const struct ek_relay_request *q)
                                   .answer = ek_buf_make(SPLIT_BYTES_MAX),
                                   .payload = ek_buf_make(SPLIT_BYTES_MAX)};
     ek_think_tags_init(&r->split->tags, form == EK_REASONING_BEGUN || (q->carries && q->thought.len));
+    r->split->tags.said = q->carries && q->thought.len; /* a newline now is the thought's own */
 }
 
 struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,

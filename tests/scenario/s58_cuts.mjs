@@ -4,40 +4,13 @@
 // EK_CASES streams: 40 by default, 1,000 in `make prove-cuts`.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { EVENKEEL, MODEL, Program, SEED, freePort, needEngine, rng, startDoor, waitFor, within } from './lib.mjs';
 import { ask } from './client.mjs';
+import { startCutter } from './cutter.mjs';
 
 const CASES = Number(process.env.EK_CASES ?? 40);
 const KINDS = 20; // different requests
 const AT_ONCE = 4;
-
-// Passes bytes on, and resets a connection that has POSTed when the answer has brought so many bytes.
-async function startCutter(port, random) {
-  const state = { cuts: 0, on: false };
-  const server = net.createServer((client) => {
-    const up = net.connect(port, '127.0.0.1');
-    let left = Infinity;
-    const die = () => { client.destroy(); up.destroy(); };
-    client.on('data', (d) => {
-      if (state.on && left === Infinity && d.subarray(0, 4).toString() === 'POST') left = 250 + random.int(9000);
-      up.write(d);
-    });
-    up.on('data', (d) => {
-      if (d.length < left) {
-        left -= d.length;
-        client.write(d);
-        return;
-      }
-      state.cuts++;
-      client.write(d.subarray(0, left), () => { client.resetAndDestroy(); up.destroy(); });
-      up.removeAllListeners('data');
-    });
-    for (const s of [client, up]) { s.on('error', die); s.on('close', die); }
-  });
-  await new Promise((ok) => server.listen(0, '127.0.0.1', ok));
-  return { state, url: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
-}
 
 async function startEngine() {
   const port = await freePort();
