@@ -64,8 +64,7 @@ static void free_person(struct person *p)
 
 /* ---- estimates ------------------------------------------------------------------------------------ */
 
-/* From outside only the first token is seen, not the start: the wait that is scored is a little longer
- * than the one that was promised. */
+/* An estimate speaks of the first token, counted from the word that told it (docs/wire.md). */
 static void score(struct person *p, double wait_s)
 {
     struct ek_sim_truth *t = &tier_of(p)->truth;

@@ -199,7 +199,8 @@ static const struct ek_pool_model *cheaper(struct ek_door *d, const struct ek_ar
 {
     const struct ek_pool_model *best = NULL;
     struct ek_now now = ek_door_now(d);
-    int64_t best_ms = refusal->reason == EK_REASON_DEADLINE ? refusal->eta_ms : 1;
+    bool hurried = refusal->reason == EK_REASON_DEADLINE;
+    int64_t best_ms = hurried ? refusal->eta_ms : INT64_MAX;
     for (uint32_t i = 0; i < ek_pool_models(d->pool); i++) {
         const struct ek_pool_model *m = ek_pool_model(d->pool, i);
         if (m->alias) continue;
@@ -208,8 +209,8 @@ static const struct ek_pool_model *cheaper(struct ek_door *d, const struct ek_ar
         uint32_t pool = m->upstream_mask ? ek_desk_pool(d->desk, m->upstream_mask) : a->pool;
         struct ek_action w;
         if (pool == a->pool || pool == EK_DESK_POOLS_MAX) continue;
-        ek_desk_would_wait(d->desk, ek_door_now(d), a->tier, pool, &w);
-        if (w.eta_ms < 0 || w.eta_ms >= best_ms) continue;
+        ek_desk_would_wait(d->desk, now, a, pool, &w);
+        if (w.eta_ms < 0 || w.eta_ms >= best_ms || (!hurried && w.position > 0)) continue;
         best = m;
         best_ms = w.eta_ms;
     }

@@ -97,11 +97,11 @@ static void put_seconds_by_tier(const struct ek_door *d, struct ek_buf *b, const
 static void estimates(const struct ek_door *d, struct ek_buf *b, const struct ek_desk_stats *s)
 {
     struct by_tier shown = {"evenkeel_estimates_total", "counter",
-                            "Requests that started after an estimate was shown.", {0}};
+                            "First tokens after an estimate was shown.", {0}};
     struct by_tier p50 = {"evenkeel_estimates_within_p50_total", "counter",
-                          "Of them, started within the first p50 shown (should be half).", {0}};
+                          "Of them, within the first p50 shown (should be half).", {0}};
     struct by_tier p90 = {"evenkeel_estimates_within_p90_total", "counter",
-                          "Of them, started within the first p90 shown (should be nine of ten).", {0}};
+                          "Of them, within the first p90 shown (should be nine of ten).", {0}};
     struct by_tier raised = {"evenkeel_estimates_raised_total", "counter",
                              "Times a shown p90 was raised, with its reason.", {0}};
     double wait_s[EK_DESK_TIERS_MAX], error_s[EK_DESK_TIERS_MAX], abs_s[EK_DESK_TIERS_MAX];
@@ -120,7 +120,7 @@ static void estimates(const struct ek_door *d, struct ek_buf *b, const struct ek
     put_by_tier(d, b, &p90);
     put_by_tier(d, b, &raised);
     put_seconds_by_tier(d, b, "evenkeel_estimates_wait_seconds",
-                        "Sum of the true waits of those who were shown an estimate.", wait_s);
+                        "Sum of the waits for the first token since an estimate was shown.", wait_s);
     put_seconds_by_tier(d, b, "evenkeel_estimates_error_seconds",
                         "Sum of (true wait - first p50): over their number, the bias.", error_s);
     put_seconds_by_tier(d, b, "evenkeel_estimates_error_abs_seconds",

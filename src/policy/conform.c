@@ -11,7 +11,7 @@
 #define Z90 1.2816       /* 90 % quantile of the standard normal: before anything is known */
 #define TRUSTED 60u      /* scores from which on they alone decide */
 #define PER_WAIT 25.0    /* scores kept in the time of one wait */
-#define STEP 0.01        /* of the adapted target, per wait */
+#define STEP 0.002      /* of the adapted target, per wait, also where its score is not kept */
 #define SCORE_MAX 50.0
 #define WAIT_MIN 1e-3      /* of the raw estimate: a wait of nothing has a logarithm too */
 
@@ -46,6 +46,8 @@ void ek_conform_add(struct ek_conform *c, double score, bool held50, bool held90
 {
     MUST(c->at < EK_CONFORM_SCORES && wait_s >= 0);
     if (!isfinite(score)) return;
+    c->level50 = adapted(c->level50, 0.5, held50, 0.2, 0.8);
+    c->level90 = adapted(c->level90, 0.9, held90, 0.7, 0.998);
     if (c->last_ns && (double)ek_ns_since(now_ns, c->last_ns) * 1e-9 < wait_s / PER_WAIT) return;
     c->last_ns = now_ns;
     float x = (float)fmax(-SCORE_MAX, fmin(SCORE_MAX, score));
@@ -56,8 +58,6 @@ void ek_conform_add(struct ek_conform *c, double score, bool held50, bool held90
     c->count++;
     c->ring[c->at] = x;
     c->at = (c->at + 1) % EK_CONFORM_SCORES;
-    c->level50 = adapted(c->level50, 0.5, held50, 0.2, 0.8);
-    c->level90 = adapted(c->level90, 0.9, held90, 0.7, 0.998);
 }
 
 static double quantile(const struct ek_conform *c, double level, double unknown)

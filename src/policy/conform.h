@@ -10,7 +10,8 @@
  *
  * Waits that overlap share their luck: five hundred who wait out the same quarter of an hour are one error
  * told five hundred times. So a score is kept only when a 25th of its wait has passed since the last one,
- * and the 500 reach back over at least twenty waits. Pure. */
+ * and the 500 reach back over at least twenty waits. The quantile asked for moves with every one of them, by
+ * little: what is promised is a part of all requests, and most of them come in crowds. Pure. */
 #ifndef EK_POLICY_CONFORM_H
 #define EK_POLICY_CONFORM_H
 

@@ -106,7 +106,7 @@ static void begin_waiting(struct ek_policy *p, struct ek_desk_entry *e)
     if (e->repeat) ek_index_set(&p->repeats, e->repeat, ek_desk_index(p, e));
     if (e->state != ENTRY_WAITING) return;
     e->fresh = true;
-    e->first_kind = EK_DESK_NOT_SHOWN;
+    e->shown_kind = EK_DESK_NOT_SHOWN;
     e->told_p90_ms = -1;
 }
 

@@ -163,7 +163,7 @@ struct ek_action {
     uint64_t id;
     uint32_t upstream;       /* START */
     uint32_t position;       /* TELL: 1 = next. REFUSE: the place it has lost, or would have had */
-    int64_t eta_ms;          /* TELL, REFUSE: -1 = not known */
+    int64_t eta_ms;          /* TELL, REFUSE: until the first token, the median; -1 = not known */
     int64_t eta_p90_ms;
     enum ek_desk_why why;    /* TELL */
     enum ek_reason reason;   /* REFUSE, CANCEL */
@@ -200,8 +200,12 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
 /* The upstream took it (first head or token). Between START and this the request counts as running. */
 void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket);
 
-/* `tokens` more were generated for a running request. The first call is the time of its first token, unless
- * it tells of more than 16 at once. */
+/* Its first token is here: by this the estimate it was shown is judged. For shells that tell how many tokens
+ * there were only later; else the first ek_desk_tokens says it. */
+void ek_desk_first(struct ek_policy *p, struct ek_now now, uint32_t ticket);
+
+/* `tokens` more were generated for a running request. The first call is the time of its first token; how
+ * fast its upstream reads is learned from that, unless it tells of more than 16 at once. */
 void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint32_t tokens);
 
 /* What it has used, exactly. Once, while running, before finished or gone. */
@@ -275,9 +279,9 @@ enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_
 /* Monotonic time at which ek_desk_next should be called even if nothing happens; UINT64_MAX: never. */
 uint64_t ek_desk_wake_ns(const struct ek_policy *p);
 
-/* What an arrival of this tier would be told now: position 0 when it would start at once; eta_ms -1 when no
- * estimate exists. */
-void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, uint32_t tier, uint32_t pool,
+/* What this arrival would be told now, were it of that pool: position 0 when it would start at once; eta_ms
+ * -1 when no estimate exists. */
+void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a, uint32_t pool,
                         struct ek_action *out);
 
 /* ---- looking ----------------------------------------------------------------------------------- */
@@ -294,14 +298,15 @@ struct ek_desk_counts {
     uint64_t refused;
 };
 
-/* How true the estimates were, over all requests that were shown one and then started. A first shown p50
- * should hold for half of them, a first shown p90 for nine of ten. Counters; they never fall. */
+/* How true the estimates were, over all requests that were shown one and then had their first token (or had
+ * none though their p90 was over). A first shown p50 should hold for half of them, a first shown p90 for nine
+ * of ten. Counters; they never fall. */
 struct ek_desk_truth {
-    uint64_t shown;      /* started after a first estimate was shown */
-    uint64_t within_p50; /* started within the first shown p50 */
+    uint64_t shown;      /* had a first token after a first estimate was shown */
+    uint64_t within_p50; /* had it within the first shown p50 */
     uint64_t within_p90;
     uint64_t raised;     /* a shown p90 was raised (with its reason) */
-    double wait_s;       /* sum of the true waits ... */
+    double wait_s;       /* sum of the true waits, from what was shown to the first token ... */
     double error_s;      /* ... and of (true wait - first p50): bias */
     double error_abs_s;
 };

@@ -13,7 +13,7 @@
 #define KV_REFUSED_PART 0.95   /* it said that it is full: so much of what it held is tried next ... */
 #define KV_REGAIN 1.002        /* ... and a little more with every request that ends */
 
-static struct ek_desk_service *service_of(const struct ek_policy *p, const struct ek_desk_entry *e)
+struct ek_desk_service *ek_desk_service_of(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
     MUST(e->service < p->services_made);
     return &p->service[e->service];
@@ -78,10 +78,12 @@ void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, struct ek_des
 {
     struct ek_desk_upstream *u = &p->upstream[e->upstream];
     e->service = take_service(p);
-    struct ek_desk_service *s = service_of(p, e);
+    struct ek_desk_service *s = ek_desk_service_of(p, e);
     uint32_t cached = cached_tokens < e->prompt_tokens ? cached_tokens : e->prompt_tokens;
     ek_learn_sent(&u->learn, now.mono_ns, e->prompt_tokens - cached, &s->mark);
     s->kv_tokens = context_of(e);
+    s->shown_kind = EK_DESK_NOT_SHOWN;
+    s->waited = false;
     u->kv_tokens += s->kv_tokens;
 }
 
@@ -89,7 +91,7 @@ void ek_desk_service_tokens(struct ek_policy *p, struct ek_now now, const struct
                             uint32_t tokens)
 {
     struct ek_desk_upstream *u = &p->upstream[e->upstream];
-    struct ek_desk_service *s = service_of(p, e);
+    struct ek_desk_service *s = ek_desk_service_of(p, e);
     bool first = !s->mark.first;
     if (first && (tokens == 0 || tokens > FIRST_TOKENS_MAX)) return; /* see ek_desk_tokens */
     if (first) ek_learn_first(&u->learn, now.mono_ns, &s->mark);
@@ -99,7 +101,7 @@ void ek_desk_service_tokens(struct ek_policy *p, struct ek_now now, const struct
 void ek_desk_service_end(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e)
 {
     struct ek_desk_upstream *u = &p->upstream[e->upstream];
-    struct ek_desk_service *s = service_of(p, e);
+    struct ek_desk_service *s = ek_desk_service_of(p, e);
     MUST(u->kv_tokens >= s->kv_tokens);
     u->kv_tokens -= s->kv_tokens;
     ek_learn_end(&u->learn, now.mono_ns, &s->mark);
@@ -114,7 +116,7 @@ void ek_desk_full(struct ek_policy *p, struct ek_now now, uint32_t ticket)
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     struct ek_desk_upstream *u = &p->upstream[e->upstream];
     ek_learn_full(&u->learn, now.mono_ns);
-    uint64_t others = u->kv_tokens - service_of(p, e)->kv_tokens;
+    uint64_t others = u->kv_tokens - ek_desk_service_of(p, e)->kv_tokens;
     if (others > 0) u->kv_learned = KV_REFUSED_PART * (double)u->kv_tokens;
     p->stats.full++;
     p->round_ns = 0; /* estimates changed */

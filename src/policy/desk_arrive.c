@@ -191,9 +191,8 @@ static struct ek_desk_entry *free_entry(struct ek_policy *p)
 static uint64_t first_token_ns(const struct ek_policy *p, const struct ek_arrival *a,
                                const struct ek_desk_wait *w, uint64_t now_ns)
 {
-    double ttft_s = ek_desk_first_token_s(p, a->pool, a->prompt_tokens);
-    uint64_t wait_ns = w->known ? (uint64_t)w->eta_ms * EK_MS_NS : 0;
-    return now_ns + wait_ns + (uint64_t)(ttft_s * 1e9);
+    if (w->known) return now_ns + (uint64_t)w->eta_ms * EK_MS_NS;
+    return now_ns + (uint64_t)(ek_desk_first_token_s(p, a->pool, a->prompt_tokens) * 1e9);
 }
 
 bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a,
@@ -211,7 +210,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     bool hurried = reason == EK_REASON_NONE && a->deadline_ns != UINT64_MAX;
     bool waits = pool->waiting > 0 || !ek_desk_has_room(p, pool);
     if (reason != EK_REASON_NONE || (hurried && waits))
-        w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, now.mono_ns);
+        w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, a->prompt_tokens, now.mono_ns);
     if (hurried && first_token_ns(p, a, &w, now.mono_ns) > a->deadline_ns) { /* before any work is spent */
         reason = EK_REASON_DEADLINE;
         p->stats.late++;
@@ -220,7 +219,7 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     if (reason == EK_REASON_NONE && p->shed_on &&
         !ek_shed_admits(&p->shed, a->tier, person, now.unix_ns / (3600 * EK_S_NS), a->retries > 0)) {
         reason = EK_REASON_TIER_QUEUE_FULL;
-        w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, now.mono_ns);
+        w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, a->prompt_tokens, now.mono_ns);
         p->stats.shed++;
     }
     *ticket = 0;

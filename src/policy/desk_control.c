@@ -138,8 +138,8 @@ static double longest(struct ek_policy *p, uint64_t now_ns)
         double patience_s = (double)p->tier[t].patience_ns * 1e-9;
         for (uint32_t i = 0; i < p->pools && p->tier[t].patience_ns; i++) {
             if (p->order.class[i][t].waiting == 0) continue;
-            struct ek_desk_wait w = ek_desk_wait_of_new(p, t, i, 0, now_ns);
-            if (w.known && w.raw_s > line * patience_s) line = w.raw_s / patience_s;
+            struct ek_desk_wait w = ek_desk_wait_of_new(p, t, i, 0, 0, now_ns);
+            if (w.known && w.line_s > line * patience_s) line = w.line_s / patience_s;
         }
     }
     return line;

@@ -13,6 +13,13 @@ void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket)
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
 }
 
+void ek_desk_first(struct ek_policy *p, struct ek_now now, uint32_t ticket)
+{
+    struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
+    MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
+    ek_desk_promise_kept(p, e, now.mono_ns);
+}
+
 static void settle(struct ek_policy *p, struct ek_desk_entry *e, int64_t nano)
 {
     int64_t by = nano - ek_order_cost(&e->item);
@@ -27,6 +34,7 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     struct ek_desk_pool *pool = &p->pool[e->pool];
     ek_desk_tick_pool(p, pool, now.mono_ns);
+    if (e->tokens == 0 && tokens > 0) ek_desk_promise_kept(p, e, now.mono_ns);
     ek_desk_service_tokens(p, now, e, tokens);
     /* The pace of tokens is that of streams; a shell that tells all at the end tells nothing of it. */
     if (e->tokens > 0) ek_pace_tokens(&pool->pace, tokens);
@@ -60,6 +68,7 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     struct ek_used u = e->used;
     MUST(pool->running > 0);
     ek_desk_tick_pool(p, pool, now.mono_ns);
+    ek_desk_promise_void(p, e, now.mono_ns);
     ek_desk_service_end(p, now, e);
     if (!e->used_known)
         u = (struct ek_used){.prompt_tokens = e->prompt_tokens, .output_tokens = e->tokens};
@@ -96,10 +105,13 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
     struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING);
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
+    struct ek_desk_shown shown = ek_desk_service_of(p, e)->shown;
+    uint32_t shown_kind = ek_desk_service_of(p, e)->shown_kind;
     ek_desk_service_end(p, now, e);
     e->returned = (uint8_t)why;
     ek_order_put_back(&p->order, &e->item);
     ek_desk_move(p, e, ENTRY_WAITING);
+    ek_desk_promise_return(p, e, &shown, shown_kind, now.mono_ns);
 }
 
 void ek_desk_only(struct ek_policy *p, uint32_t ticket, uint64_t upstream_mask)
@@ -115,7 +127,7 @@ void ek_desk_gone(struct ek_policy *p, struct ek_now now, uint32_t ticket)
     /* Also for one that ran: its client gave up too early, and will ask again. */
     if (e->state == ENTRY_WAITING || e->state == ENTRY_RUNNING) ek_desk_keep_place(p, now, e);
     if (e->state == ENTRY_WAITING) {
-        ek_desk_score(p, e, now.mono_ns, true);
+        ek_desk_score_left(p, e, now.mono_ns);
         ek_desk_leave_line(p, e);
     } else if (e->state != ENTRY_ABSENT) {
         leave_slot(p, now, e, e->tokens > 0);

@@ -58,7 +58,7 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
     a->help = EK_HELP_LATER | (reason == EK_REASON_DEADLINE ? (uint32_t)EK_HELP_MORE_PATIENCE : 0);
     a->retry_after_ms = ek_desk_retry_after_ms(p, &p->pool[e->pool]);
     if (e->state == ENTRY_WAITING) {
-        ek_desk_score(p, e, now_ns, true);
+        ek_desk_score_left(p, e, now_ns);
         ek_desk_leave_line(p, e);
     }
     ek_desk_move(p, e, ENTRY_FREE);
@@ -154,7 +154,9 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
         return refuse_waiting(p, e, EK_REASON_DEADLINE, now.mono_ns, a);
     }
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
-    ek_desk_score(p, e, now.mono_ns, false);
+    bool waited = !e->fresh && e->returned == EK_WHY_BUSY;
+    uint32_t shown_kind = EK_DESK_NOT_SHOWN;
+    struct ek_desk_shown shown = ek_desk_promise_take(p, e, now.mono_ns, &shown_kind);
     e->guess_nano = (double)ek_order_cost(&e->item); /* from here on it runs: the union changes */
     e->used_known = false;
     e->upstream = (uint8_t)upstream;
@@ -164,6 +166,9 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     ek_warm_touch(&p->warm, upstream, &chain);
     remember_conversation(p, e->conversation);
     ek_desk_service_begin(p, now, e, cached_tokens);
+    ek_desk_service_of(p, e)->shown = shown;
+    ek_desk_service_of(p, e)->shown_kind = shown_kind;
+    ek_desk_service_of(p, e)->waited = waited;
     ek_desk_move(p, e, ENTRY_RUNNING);
     p->counts.started++;
     enum ek_desk_act act = give(p, e, EK_DESK_START, a);
@@ -223,7 +228,7 @@ static bool worth_saying(const struct ek_policy *p, const struct ek_desk_entry *
  * beyond it; before, forecasts still swing, and p50 must be far beyond. */
 static bool broken(const struct ek_desk_entry *e, int64_t p50_ms, int64_t left_ms, uint64_t now_ns)
 {
-    int64_t waited_ms = e->first_kind == EK_DESK_NOT_SHOWN ? 0 : ek_desk_ms_since(now_ns, e->first_ms);
+    int64_t waited_ms = e->shown_kind == EK_DESK_NOT_SHOWN ? 0 : ek_desk_ms_since(now_ns, e->shown.at_ms);
     if (p50_ms <= left_ms + RAISE_MIN_MS) return false;
     return left_ms < waited_ms / 4 || p50_ms > 3 * left_ms;
 }
@@ -277,7 +282,7 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
     e->told_why = a->why & 15u;
     e->told_rate = (float)ek_pace_rate(&pool->pace, ek_desk_pool_slots(p, pool));
     p->stats.truth[e->tier].raised += a->raised;
-    if (e->first_kind != EK_DESK_NOT_SHOWN || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
+    if (e->shown_kind != EK_DESK_NOT_SHOWN || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
     ek_desk_show(p, e, w, a, now_ns);
 }
 
@@ -317,7 +322,12 @@ static enum ek_desk_act walk_round(struct ek_policy *p, struct ek_now now, struc
         if (!n) continue;
         struct ek_desk_entry *e = entry_at(n);
         enum ek_reason reason = in_vain(p, e, now.mono_ns);
-        if (reason != EK_REASON_NONE) return refuse_waiting(p, e, reason, now.mono_ns, a);
+        if (reason != EK_REASON_NONE) {
+            /* Of a short line it is no visit: else the rounds get shorter as the line does, and its end is
+             * looked at too late. */
+            if (p->counts.waiting < ROUNDS_MIN * VISITS_MIN) p->visits++;
+            return refuse_waiting(p, e, reason, now.mono_ns, a);
+        }
         ek_list_remove(&p->waiting, n);
         ek_list_append(&p->waiting, n);
         struct ek_desk_wait w = compose(p, e, now.mono_ns, a);

@@ -35,7 +35,7 @@ bool ek_desk_absent(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     uint64_t deadline_ns = e->timed ? p->deadline[ek_desk_index(p, e)].key : UINT64_MAX;
     if (until_ns > deadline_ns) until_ns = deadline_ns;
     if (until_ns < now.mono_ns) until_ns = now.mono_ns;
-    ek_desk_score(p, e, now.mono_ns, true);
+    ek_desk_score_left(p, e, now.mono_ns);
     ek_desk_leave_line(p, e);
     /* Room is shared: what it was told is gone. A wait with a hole in it says nothing of estimates. */
     e->payer = ek_order_flow(&p->order, &e->item)->who;

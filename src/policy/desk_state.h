@@ -13,8 +13,9 @@
  *   who goes next   order.h (order.c changes it, order_ask.c asks, order_local.c prefers what is warm), on
  *                   levels of fair.h, which stand on the treap of tree.h
  *   how long, how   estimate.h (the pace of a pool), flux.h (who comes, overtakes, leaves), fluid.h (what
- *   much            follows for a wait), conform.h (how far to trust that), predict.h (how long an answer
- *                   gets), cost.h (prices), learn.h (what an upstream can bear)
+ *   much            follows for a wait), first.h (from the turn to the first token), conform.h (how far to
+ *                   trust all that), predict.h (how long an answer gets), cost.h (prices), learn.h (what an
+ *                   upstream can bear)
  *   when too much   brownout.h (think less), shed.h (let fewer in)
  *   who is who      accounts.h, kinds.h, chain.h, warm.h, all by hash: index.h
  *
@@ -38,6 +39,7 @@
 #include "policy/conform.h"
 #include "policy/desk.h"
 #include "policy/estimate.h"
+#include "policy/first.h"
 #include "policy/fluid.h"
 #include "policy/flux.h"
 #include "policy/kinds.h"
@@ -46,6 +48,15 @@
 #include "policy/predict.h"
 #include "policy/shed.h"
 #include "policy/warm.h"
+
+/* What was shown to one first, until its first token says whether it was true. */
+struct ek_desk_shown {
+    uint32_t at_ms; /* the clock's low 32 bits (ek_desk_ms): nobody waits 24 days */
+    int32_t p50_ms;
+    int32_t p90_ms;
+    float raw_s;
+    float spread;
+};
 
 #define EK_POLICY_MAGIC 0x9d3a61c4u
 #define EK_DESK_INDEX_BITS 17
@@ -76,19 +87,15 @@ struct ek_desk_entry {
     uint64_t repeat;
     union {
         struct { /* WAITING: what its caller was told */
-            uint32_t told_ms;  /* the clock's low 32 bits (ek_desk_ms): nobody waits 24 days */
-            uint32_t first_ms; /* when an estimate was shown first */
+            uint32_t told_ms; /* as shown.at_ms */
             int32_t told_eta_ms;
             int32_t told_p90_ms;
-            int32_t first_p50_ms;
-            int32_t first_p90_ms;
-            float first_raw_s;
-            float first_spread;
+            struct ek_desk_shown shown;
             float told_rate; /* of the pool when p90 was shown, nano-units a second */
             uint32_t told_position : 24;
             uint32_t told_why : 4;
-            uint32_t first_kind : 4; /* of wait (struct ek_desk_wait): the one that was shown first; or
-                                      * EK_DESK_NOT_SHOWN: none yet, or it was scored */
+            uint32_t shown_kind : 4; /* of wait (struct ek_desk_wait); or EK_DESK_NOT_SHOWN: none yet, or
+                                      * it was scored */
         };
         struct { /* ABSENT: what it enters the order with when it is back */
             uint64_t payer;
@@ -148,6 +155,9 @@ struct ek_desk_upstream {
 struct ek_desk_service {
     struct ek_learn_mark mark;
     uint64_t kv_tokens;
+    struct ek_desk_shown shown;
+    uint32_t shown_kind; /* as in the entry */
+    bool waited;         /* it comes out of the line */
     uint32_t next_free; /* 1 + number; 0: none */
 };
 
@@ -170,6 +180,7 @@ struct ek_desk_pool {
     uint32_t waiting;
     uint32_t running;
     struct ek_pace pace;
+    struct ek_first first;
     double away; /* refused since the line was last short: places promised by Retry-After */
     struct ek_flux flux[EK_DESK_TIERS_MAX];
     uint64_t told_ms[EK_DESK_TIERS_MAX]; /* those who wait and were told an estimate: sum of when they were */
@@ -276,6 +287,7 @@ void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, struct ek_des
 void ek_desk_service_tokens(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
                             uint32_t tokens);
 void ek_desk_service_end(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+struct ek_desk_service *ek_desk_service_of(const struct ek_policy *p, const struct ek_desk_entry *e);
 /* Seconds to the first token of a new prompt at the quickest upstream of the pool; 0: not known. */
 double ek_desk_first_token_s(const struct ek_policy *p, uint32_t pool, uint32_t prompt_tokens);
 /* Sent to this upstream now, its first token would come behind its caller's deadline. */
@@ -322,19 +334,29 @@ struct ek_desk_wait {
     bool known;
     uint32_t position;
     int64_t eta_ms, eta_p90_ms; /* -1: not known */
+    double line_s;              /* of it, until its turn, as the fluid says */
     double raw_s, spread;
     double lead; /* its turn is so many mean requests behind the virtual time of its class */
     uint32_t kind; /* of its errors: depth, and whether it waits behind others of its own account */
 };
 struct ek_desk_wait ek_desk_wait_of(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns);
-/* Of one more request of `who`; 0: of somebody new. */
+/* Of one more request of `who`, 0: of somebody new; with such a prompt, 0: the mean one. */
 struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool, uint64_t who,
-                                        uint64_t now_ns);
+                                        uint32_t prompt_tokens, uint64_t now_ns);
 /* An estimate is shown to it for the first time. */
 void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_wait *w,
                   const struct ek_action *shown, uint64_t now_ns);
-/* Its wait ends now, it starts or it `left`: was what it was told true? Before what it was told is gone. */
-void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns, bool left);
+/* It leaves the line without having been started: was what it was told true? */
+void ek_desk_score_left(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
+/* It starts: what it was shown goes with it into service. Around the move to RUNNING. */
+struct ek_desk_shown ek_desk_promise_take(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns,
+                                          uint32_t *kind);
+/* It is in service: its first token is here, or it ends without one. */
+void ek_desk_promise_kept(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
+void ek_desk_promise_void(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
+/* It is back in the line and has no token yet: what was taken along still counts. */
+void ek_desk_promise_return(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_shown *shown,
+                            uint32_t kind, uint64_t now_ns);
 /* Personal: the time until a place comes free for this one among all that were sent away. */
 uint32_t ek_desk_retry_after_ms(struct ek_policy *p, struct ek_desk_pool *pool);
 

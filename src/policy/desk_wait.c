@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Estimates: the order says how much work goes before (order.h), the pace of the pool how long that takes
- * (estimate.h), and the errors of the waits before this one how far to trust it (conform.h). */
+/* Estimates of the first token, which is what a reader feels: the order says how much work goes before
+ * (order.h), the pace of the pool how long that takes (estimate.h), the starts before this one how long it is
+ * from the turn to the first token (first.h), and the errors of the waits before this one how far to trust it
+ * (conform.h). */
 #include "policy/desk_state.h"
 
 #include "base/must.h"
@@ -40,8 +42,24 @@ static void tier_of_fluid(struct ek_policy *p, uint32_t t, uint32_t index, doubl
     if (n) to->age_s = fmax(0, (double)now_ns * 1e-9 - (double)pool->told_ms[t] / n * 1e-3);
 }
 
+/* The turn, and from there to the first token: two times that do not depend on each other. */
+static void add_first_token(const struct ek_policy *p, uint32_t index, uint32_t prompt_tokens,
+                            const struct ek_fluid_wait *line, struct ek_desk_wait *w)
+{
+    struct ek_first_guess first = ek_first_guess(&p->pool[index].first, prompt_tokens);
+    if (first.known <= 0) {
+        first.mean_s = ek_desk_first_token_s(p, index, prompt_tokens);
+        first.sd_s = first.mean_s / 2;
+    }
+    double sd_s = hypot(line->spread * line->wait_s, first.sd_s);
+    w->line_s = line->wait_s;
+    w->raw_s = line->wait_s + first.mean_s;
+    w->spread = fmin(fmax(sd_s / w->raw_s, EK_FLUID_SPREAD_MIN), EK_FLUID_SPREAD_MAX);
+}
+
 static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint32_t index,
-                                       const struct ek_order_ahead *a, uint64_t now_ns)
+                                       const struct ek_order_ahead *a, uint32_t prompt_tokens,
+                                       uint64_t now_ns)
 {
     struct ek_desk_pool *pool = &p->pool[index];
     struct ek_desk_wait w = {.position = 1 + (uint32_t)lround(a->count), .eta_ms = -1, .eta_p90_ms = -1};
@@ -62,10 +80,9 @@ static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint3
     q.below = ek_flux_profile(&pool->flux[tier], now_ns);
     struct ek_fluid_wait raw = ek_fluid_wait(&q);
     w.kind = ek_conform_depth(w.position) + (w.lead > 1 ? EK_CONFORM_DEPTHS : 0);
-    struct ek_band b = ek_conform_band(&p->conform[tier][w.kind], raw.wait_s, raw.spread);
+    add_first_token(p, index, prompt_tokens, &raw, &w);
+    struct ek_band b = ek_conform_band(&p->conform[tier][w.kind], w.raw_s, w.spread);
     w.known = true;
-    w.raw_s = raw.wait_s;
-    w.spread = raw.spread;
     w.eta_ms = (int64_t)fmin(b.p50_s * 1000.0, ETA_MS_MAX);
     w.eta_p90_ms = (int64_t)fmin(b.p90_s * 1000.0, ETA_MS_MAX);
     MUST(w.eta_p90_ms >= w.eta_ms);
@@ -76,24 +93,29 @@ struct ek_desk_wait ek_desk_wait_of(struct ek_policy *p, const struct ek_desk_en
 {
     MUST(e->state == ENTRY_WAITING);
     struct ek_order_ahead a = ek_order_ahead(&p->order, &e->item);
-    return wait_behind(p, e->tier, e->pool, &a, now_ns);
+    return wait_behind(p, e->tier, e->pool, &a, e->prompt_tokens, now_ns);
 }
 
 struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint32_t pool, uint64_t who,
-                                        uint64_t now_ns)
+                                        uint32_t prompt_tokens, uint64_t now_ns)
 {
     struct ek_order_ahead a = ek_order_ahead_of_new(&p->order, tier, pool, who);
-    return wait_behind(p, tier, pool, &a, now_ns);
+    return wait_behind(p, tier, pool, &a, prompt_tokens, now_ns);
 }
 
-void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, uint32_t tier, uint32_t pool,
+void ek_desk_would_wait(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a, uint32_t pool,
                         struct ek_action *out)
 {
     MUST_OBJ(p, EK_POLICY_MAGIC);
-    MUST(tier < p->tiers && pool < p->pools);
+    MUST(a->tier < p->tiers && pool < p->pools);
     *out = (struct ek_action){.act = EK_DESK_TELL};
-    if (p->pool[pool].waiting == 0 && ek_desk_has_room(p, &p->pool[pool])) return;
-    struct ek_desk_wait w = ek_desk_wait_of_new(p, tier, pool, 0, now.mono_ns);
+    if (p->pool[pool].waiting == 0 && ek_desk_has_room(p, &p->pool[pool])) {
+        out->eta_ms = (int64_t)(ek_desk_first_token_s(p, pool, a->prompt_tokens) * 1e3);
+        out->eta_p90_ms = out->eta_ms;
+        return;
+    }
+    uint64_t payer = a->owner ? a->owner : a->account;
+    struct ek_desk_wait w = ek_desk_wait_of_new(p, a->tier, pool, payer, a->prompt_tokens, now.mono_ns);
     out->position = w.position;
     out->eta_ms = w.eta_ms;
     out->eta_p90_ms = w.eta_p90_ms;
@@ -103,46 +125,107 @@ void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_
                   const struct ek_action *shown, uint64_t now_ns)
 {
     struct ek_desk_pool *pool = &p->pool[e->pool];
-    MUST(e->state == ENTRY_WAITING && e->first_kind == EK_DESK_NOT_SHOWN);
-    e->first_ms = (uint32_t)ek_desk_ms(now_ns);
-    e->first_p50_ms = (int32_t)shown->eta_ms;
-    e->first_p90_ms = (int32_t)shown->eta_p90_ms;
-    e->first_raw_s = (float)w->raw_s;
-    e->first_spread = (float)w->spread;
-    e->first_kind = w->kind & 15u;
+    MUST(e->state == ENTRY_WAITING && e->shown_kind == EK_DESK_NOT_SHOWN);
+    e->shown = (struct ek_desk_shown){.at_ms = (uint32_t)ek_desk_ms(now_ns), .p50_ms = (int32_t)shown->eta_ms,
+                                      .p90_ms = (int32_t)shown->eta_p90_ms, .raw_s = (float)w->raw_s,
+                                      .spread = (float)w->spread};
+    e->shown_kind = w->kind & 15u;
     pool->told[e->tier]++;
     pool->told_ms[e->tier] += ek_desk_ms(now_ns);
     ek_flux_waits(&pool->flux[e->tier], w->lead, now_ns);
 }
 
-void ek_desk_score(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns, bool left)
+/* ---- was it true? --------------------------------------------------------------------------------------
+ *
+ *     shown ──start──▶ goes along (struct ek_desk_service) ──first token──▶ scored
+ *       │  ◀───back, no token yet───┘                 └──ended without──▶ scored if p90 had passed, else
+ *       └──left the line──────────────────────────────────────────────▶ nobody knows: not scored        */
+
+static void score(struct ek_policy *p, const struct ek_desk_entry *e, const struct ek_desk_shown *s,
+                  uint32_t kind, bool first_token, uint64_t now_ns)
 {
-    struct ek_desk_pool *pool = &p->pool[e->pool];
-    MUST(e->state == ENTRY_WAITING && e->tier < EK_DESK_TIERS_MAX);
     struct ek_desk_truth *t = &p->stats.truth[e->tier];
-    if (e->first_kind == EK_DESK_NOT_SHOWN) return;
-    uint64_t now_ms = ek_desk_ms(now_ns), shown_ms = now_ms - (uint32_t)((uint32_t)now_ms - e->first_ms);
-    MUST(pool->told[e->tier] > 0 && pool->told_ms[e->tier] >= shown_ms);
-    pool->told[e->tier]--;
-    pool->told_ms[e->tier] -= shown_ms;
-    double wait_s = ek_desk_ms_since(now_ns, e->first_ms) * 1e-3;
-    uint32_t kind = e->first_kind;
-    double error_s = wait_s - (double)e->first_p50_ms * 1e-3;
-    bool held90 = wait_s <= (double)e->first_p90_ms * 1e-3;
+    MUST(kind < EK_DESK_NOT_SHOWN && e->tier < EK_DESK_TIERS_MAX);
+    double wait_s = ek_desk_ms_since(now_ns, s->at_ms) * 1e-3;
+    double error_s = wait_s - (double)s->p50_ms * 1e-3;
+    bool held90 = wait_s <= (double)s->p90_ms * 1e-3;
     bool held50 = error_s <= 0;
-    e->first_kind = EK_DESK_NOT_SHOWN; /* should it come back, it was scored */
-    ek_leaving_end(&p->leaving[e->tier], wait_s, left);
-    if (left && held90) return; /* gone before the time was up: nobody knows */
+    if (!first_token && held90) return; /* gone before the time was up */
     t->shown++;
     t->within_p50 += held50;
     t->within_p90 += held90;
     t->wait_s += wait_s;
     t->error_s += error_s;
     t->error_abs_s += fabs(error_s);
-    ek_conform_add(&p->conform[e->tier][kind],
-                   ek_conform_score(e->first_raw_s, e->first_spread, wait_s), held50, held90, wait_s,
-                   now_ns);
+    double x = ek_conform_score((double)s->raw_s, (double)s->spread, wait_s);
+    ek_conform_add(&p->conform[e->tier][kind], x, held50, held90, wait_s, now_ns);
 }
+
+/* The line is one shorter: of those who were told, how long they wait, and how they leave. */
+static void untell(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns, bool left)
+{
+    struct ek_desk_pool *pool = &p->pool[e->pool];
+    uint64_t now_ms = ek_desk_ms(now_ns);
+    uint64_t shown_ms = now_ms - (uint32_t)((uint32_t)now_ms - e->shown.at_ms);
+    MUST(e->state == ENTRY_WAITING && e->shown_kind != EK_DESK_NOT_SHOWN);
+    MUST(pool->told[e->tier] > 0 && pool->told_ms[e->tier] >= shown_ms);
+    pool->told[e->tier]--;
+    pool->told_ms[e->tier] -= shown_ms;
+    e->shown_kind = EK_DESK_NOT_SHOWN;
+    ek_leaving_end(&p->leaving[e->tier], ek_desk_ms_since(now_ns, e->shown.at_ms) * 1e-3, left);
+}
+
+void ek_desk_score_left(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
+{
+    uint32_t kind = e->shown_kind;
+    MUST(e->state == ENTRY_WAITING);
+    if (kind == EK_DESK_NOT_SHOWN) return;
+    untell(p, e, now_ns, true);
+    score(p, e, &e->shown, kind, false, now_ns);
+}
+
+struct ek_desk_shown ek_desk_promise_take(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns,
+                                          uint32_t *kind)
+{
+    MUST(e->state == ENTRY_WAITING);
+    *kind = e->shown_kind;
+    if (*kind != EK_DESK_NOT_SHOWN) untell(p, e, now_ns, false);
+    return e->shown;
+}
+
+void ek_desk_promise_kept(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
+{
+    struct ek_desk_service *s = ek_desk_service_of(p, e);
+    MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
+    double took_s = (double)ek_ns_since(now_ns, s->mark.sent_ns) * 1e-9;
+    if (s->waited) ek_first_learn(&p->pool[e->pool].first, e->prompt_tokens, took_s);
+    if (s->shown_kind != EK_DESK_NOT_SHOWN) score(p, e, &s->shown, s->shown_kind, true, now_ns);
+    s->shown_kind = EK_DESK_NOT_SHOWN;
+    s->waited = false;
+}
+
+void ek_desk_promise_void(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
+{
+    struct ek_desk_service *s = ek_desk_service_of(p, e);
+    if (s->shown_kind != EK_DESK_NOT_SHOWN) score(p, e, &s->shown, s->shown_kind, false, now_ns);
+    s->shown_kind = EK_DESK_NOT_SHOWN;
+    s->waited = false;
+}
+
+void ek_desk_promise_return(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_shown *shown,
+                            uint32_t kind, uint64_t now_ns)
+{
+    struct ek_desk_pool *pool = &p->pool[e->pool];
+    uint64_t now_ms = ek_desk_ms(now_ns);
+    MUST(e->state == ENTRY_WAITING && e->shown_kind == EK_DESK_NOT_SHOWN);
+    if (kind == EK_DESK_NOT_SHOWN) return;
+    e->shown = *shown;
+    e->shown_kind = kind & 15u;
+    pool->told[e->tier]++;
+    pool->told_ms[e->tier] += now_ms - (uint32_t)((uint32_t)now_ms - shown->at_ms);
+}
+
+/* ---- when to come back --------------------------------------------------------------------------------- */
 
 uint32_t ek_desk_retry_after_ms(struct ek_policy *p, struct ek_desk_pool *pool)
 {

@@ -9,8 +9,6 @@
 #define WAIT_MAX_S 86400.0
 #define STEP_PART 0.25
 #define BURSTS 4.0      /* arrivals are this much burstier than Poisson's */
-#define SPREAD_MIN 0.05
-#define SPREAD_MAX 1.2
 
 struct state {
     double x, lead, at_s;
@@ -131,6 +129,6 @@ struct ek_fluid_wait ek_fluid_wait(const struct ek_fluid_ask *q)
     double pace = fmax(q->rate - s.inflow, 0.1 * q->rate);
     double var = w.wait_s * (q->rate + BURSTS * s.inflow);
     double spread2 = var / (pace * pace * w.wait_s * w.wait_s) + 1 / fmax(q->done, 1);
-    w.spread = fmin(fmax(sqrt(spread2), SPREAD_MIN), SPREAD_MAX);
+    w.spread = fmin(fmax(sqrt(spread2), EK_FLUID_SPREAD_MIN), EK_FLUID_SPREAD_MAX);
     return w;
 }

@@ -23,6 +23,8 @@
 
 #define EK_FLUID_TIERS_MAX 16
 #define EK_FLUID_STEPS 20
+#define EK_FLUID_SPREAD_MIN 0.05
+#define EK_FLUID_SPREAD_MAX 1.2
 
 struct ek_fluid_tier {
     double weight; /* over the mean cost of its requests */

@@ -138,9 +138,9 @@ void ek_sim_report_table(FILE *to, const struct ek_sim_scenario *s, struct ek_si
         fputc('\n', to);
     }
     fprintf(to, "\ngood: finished, first token and time per token within the tier's targets; p50%%, p90%%: "
-                "starts within the first\nestimate shown; deep%%: median error of estimates beyond place 50; "
-                "fair: difference in service of two accounts of\none tier while both wait, in currency "
-                "(bound %.2f)\n", r[0]->fair.bound);
+                "first tokens within the first\nestimate shown; deep%%: median error of estimates beyond "
+                "place 50; fair: difference in service of two\naccounts of one tier while both wait, in "
+                "currency (bound %.2f)\n", r[0]->fair.bound);
 }
 
 static void csv_row(FILE *to, const struct ek_sim_scenario *s, const struct ek_sim_result *r,

@@ -65,6 +65,7 @@ static void engine_moves(struct ek_sim_world *w, struct ek_sim_engine *e)
         double cached = r->cached_tokens, fresh = r->spec.prompt_tokens - cached;
         ek_sim_moment_drop(w, &r->timer); /* who reads does not leave */
         ek_sim_client_backlog(w, r, -1);
+        ek_sim_client_first_token(w, r);
         ek_sim_client_served(w, r, cached * (double)price->cached_pico +
                                        fresh * (double)price->prompt_pico);
         if (w->policy->first_token) w->policy->first_token(w->policy, w->now_ns, r);

@@ -232,10 +232,15 @@ void ek_sim_client_started(struct ek_sim_world *w, struct ek_sim_request *r)
     ek_sim_sketch_add(&tier_of(w, r)->wait, wait_s);
     w->point_wait_s += wait_s;
     w->point_starts++;
+}
+
+void ek_sim_client_first_token(struct ek_sim_world *w, const struct ek_sim_request *r)
+{
+    MUST(r->state == EK_SIM_DECODE);
     if (r->told_ns) score_all(w, r, since_s(w->now_ns, r->told_ns));
 }
 
-/* The shown p90 has passed and it still waits: the estimate was wrong, whatever comes. One who leaves
+/* The shown p90 has passed and it still has no token: the estimate was wrong, whatever comes. One who leaves
  * earlier says nothing about it. */
 static void score_in_vain(struct ek_sim_world *w, const struct ek_sim_request *r)
 {
@@ -255,8 +260,8 @@ void ek_sim_client_leaves(struct ek_sim_world *w, struct ek_sim_request *r)
     }
     w->n.gone++;
     ek_sim_client_backlog(w, r, -1); /* only those without a token leave */
+    score_in_vain(w, r);
     if (r->state == EK_SIM_WAITING) {
-        score_in_vain(w, r);
         w->n.waiting--;
         w->policy->gone(w->policy, w->now_ns, r);
     } else {

@@ -65,7 +65,9 @@ void ek_sim_client_tries(struct ek_sim_world *w, struct ek_sim_request *r);
 void ek_sim_client_refused(struct ek_sim_world *w, struct ek_sim_request *r, const struct ek_action *a);
 void ek_sim_client_leaves(struct ek_sim_world *w, struct ek_sim_request *r);
 void ek_sim_client_told(struct ek_sim_world *w, struct ek_sim_request *r, const struct ek_action *a);
-void ek_sim_client_started(struct ek_sim_world *w, struct ek_sim_request *r); /* scores the estimate */
+void ek_sim_client_started(struct ek_sim_world *w, struct ek_sim_request *r);
+/* Scores the estimate it was shown. */
+void ek_sim_client_first_token(struct ek_sim_world *w, const struct ek_sim_request *r);
 void ek_sim_client_finished(struct ek_sim_world *w, struct ek_sim_request *r);
 void ek_sim_client_free(struct ek_sim_world *w, struct ek_sim_request *r);
 /* Service up to now: `tokens` made in all. Told to the policy, charged to the account. */

@@ -96,6 +96,7 @@ static void world_start(struct world *w, const struct ek_action *act)
                g->used.output_tokens / WORLD_OUTPUT_TPS;
     g->ended_ns = w->now.mono_ns + (uint64_t)(s / w->speed * 1e9) + 1;
     ek_heap_put(&w->ends, &g->ends, g->ended_ns);
+    ek_desk_first(w->desk, w->now, g->ticket); /* how many they were is told at its end */
 }
 
 static void world_pull(struct world *w)

@@ -125,6 +125,31 @@ static void test_estimates_are_true(void **state)
     free(r);
 }
 
+/* An estimate speaks of the first token. Here the way from the turn to it is long: the engine is sent one
+ * more than it has slots, and reads slowly. */
+static void test_estimates_are_of_the_first_token(void **state)
+{
+    struct ek_sim_scenario s;
+    (void)state;
+    read_scenario(&s, "live.yaml");
+    s.engine.slots = s.told_slots;
+    s.engine.prompt_s = 0.0005;
+    s.source.until_s = 600;
+    for (s.seed = s.source.seed = 1; s.seed <= 3; s.seed = ++s.source.seed) {
+        struct ek_sim_result *r = run(&s, "desk");
+        const struct ek_sim_truth *t = &r->all.truth, *paid = &r->tier[0].truth;
+        print_message("p50 %.3f, p90 %.3f of %.0f; paid %.3f, %.3f, off by %+.2f of %.2f s\n",
+                      ek_sim_coverage(t, false), ek_sim_coverage(t, true), (double)t->shown,
+                      ek_sim_coverage(paid, false), ek_sim_coverage(paid, true),
+                      paid->error_s / (double)paid->shown, paid->wait_s / (double)paid->shown);
+        assert_true(t->shown > 2000);
+        assert_true(fabs(ek_sim_coverage(t, false) - 0.5) < 0.06);
+        assert_true(ek_sim_coverage(t, true) > 0.85 && ek_sim_coverage(t, true) < 0.94);
+        assert_true(fabs(paid->error_s) < 0.2 * paid->wait_s);
+        free(r);
+    }
+}
+
 /* 1.4 times the load, to 119 % of what the engines can do: settled within two mean service times. */
 static void test_a_step_settles(void **state)
 {
@@ -218,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_every_policy_adds_up),
         cmocka_unit_test(test_desk_serves_paid),
         cmocka_unit_test(test_estimates_are_true),
+        cmocka_unit_test(test_estimates_are_of_the_first_token),
         cmocka_unit_test(test_a_step_settles),
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_day_has_the_published_statistics),
