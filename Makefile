@@ -56,10 +56,10 @@ prove-shed: build ## 3.2 times the capacity: who is sent away, and does it come 
 	@build/evenkeel sim tests/sim/shed.yaml --csv bench/results/prove-shed.csv --plot docs/why/shed.svg
 
 prove-faults: build ## 1,000 requests under each fault of a bad upstream beside a good one
-	@EK_CASES=1000 tests/scenario/run.sh tests/scenario/s56_elsewhere.mjs
+	@EK_CASES=1000 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s56_elsewhere.mjs
 
 prove-cuts: build ## 1,000 streams cut at random points between two engines of our own
-	@EK_CASES=1000 tests/scenario/run.sh tests/scenario/s58_cuts.mjs
+	@EK_CASES=1000 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s58_cuts.mjs
 
 prove-fair: build ## fairness on an Arena-like mix, and what a client gains by splitting itself
 	@build/evenkeel sim tests/sim/fair.yaml --csv bench/results/prove-fair.csv --plot bench/results/prove-fair.svg
