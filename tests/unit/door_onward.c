@@ -184,6 +184,36 @@ static void ours_goes_on_by_ids(void **state)
     world_free(w);
 }
 
+/* A stream that trickles keeps every idle timer happy, and nobody reads it. */
+static void a_trickle_counts_as_a_stall(void **state)
+{
+    (void)state;
+    struct world *w = world_new(PAIR("deepseek", "deepseek"), 1);
+    struct client *c = client_post(w, ASK_STREAM);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE SAY("a"));
+    for (int i = 0; i < 5 && !the_call(w, 0)->over; i++) {
+        world_pass(w, 20000);
+        if (!the_call(w, 0)->over) play(the_call(w, 0), ": keep-alive\n\n" SAY("b"));
+    }
+    assert_true(the_call(w, 0)->cancelled);
+    world_pass(w, 200);
+    assert_int_equal(w->calls, 2);
+    has(sent(w, 1), "\"content\":\"abb"); /* the other goes on from there */
+    for (int i = 0; i < 40; i++) { /* one in 2.5 s: above the floor */
+        if (i == 0) play_head(the_call(w, 1), 200);
+        play(the_call(w, 1), SAY("c"));
+        world_pass(w, 2500);
+    }
+    assert_false(the_call(w, 1)->over);
+    play(the_call(w, 1), FINISH DONE);
+    play_end(the_call(w, 1));
+    expect_has(c, "[DONE]");
+    expect_not(c, "\"error\"");
+    client_free(w, c);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +223,7 @@ int main(void)
         cmocka_unit_test(what_cannot_go_on_ends_honestly),
         cmocka_unit_test(a_prompt_is_made_longer),
         cmocka_unit_test(ours_goes_on_by_ids),
+        cmocka_unit_test(a_trickle_counts_as_a_stall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
