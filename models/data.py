@@ -128,8 +128,9 @@ class Maker:
                 mix.update(json.load(f))
         self.weights = [mix[skill] for skill in SKILLS]
 
-    def batches(self, seed, tokens, first=0):
-        """Endless batches of about so many tokens, each of samples of like length -> (pool, batch).
+    def batches(self, seed, tokens, first=0, done=0):
+        """Endless batches of about so many tokens, each of samples of like length -> (pool, number in the
+        pool, batch), beginning behind the first `done` batches of the pool `first`.
 
         Samples are made a pool at a time. Batches come in few different shapes, because the matrix
         library prepares itself anew for each.
@@ -145,5 +146,6 @@ class Maker:
                 out.append(pool[i:i + rows])
                 i += rows
             rng.shuffle(out)
-            for batch in out:
-                yield number, batch
+            for i, batch in enumerate(out):
+                if number > first or i >= done:
+                    yield number, i, batch

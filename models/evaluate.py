@@ -134,7 +134,7 @@ def looked_ahead(net, rows):
     return asked, right
 
 
-def write_tests(net, tok, path, each=10):
+def write_tests(net, tok, path, each=12):
     """Questions in thinking mode, the right answers, and whether this model finds them."""
     with open(path, "w", encoding="utf-8") as f:
         for skill in (s for s in SKILLS if s != "again"):

@@ -116,6 +116,8 @@ def flood(rng, lang, held, size):
 def prompt(rng, lang, size, held=False):
     """size: about how many characters the longest may have."""
     kind = rng.random()
+    if kind < 0.04:
+        return rng.choice(("", "", " ", "\n", "\n\n", "\t", ".", "...", "?", "!", "??"))
     if kind < 0.62:
         return told(rng, lang, held)
     if kind < 0.78:

@@ -301,10 +301,10 @@ def bare(text):
     return text.lower().strip(" \n.,!?\u3002\uff01\uff1f")
 
 
-# What everyone says first; training always has these, in whatever spelling.
+# What everyone says first, and nothing at all; training always has these, in whatever spelling.
 MANNERS = ("greet", "thanks", "bye")
 BASIC = {bare(words) for intent, by in SAY.items() for said in by.values()
-         for words in (said if intent in MANNERS else said[:8])}
+         for words in (said if intent in MANNERS else said[:8])} | {""}
 
 
 def small_talk(rng, lang):

@@ -2,12 +2,16 @@
 """Trains the demo model. `train.py DIR --minutes 75` makes DIR/vocab.json, then DIR/last.pt, which
 it rewrites every few minutes; run again, it goes on from there.
 
-The learning rate follows the time spent in training, not the number of steps, so a busy machine
-costs quality but never the deadline.
+The learning rate follows the time spent in training, so a busy machine costs quality but never the
+deadline; or, with --steps, the number of steps, so that it costs time and nothing else. Then the same
+seed and number of processes give the same weights to the last bit on one kind of processor, however
+often the run was stopped in between.
 """
 import argparse
+import ctypes
 import glob
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +90,7 @@ def arguments():
     ap = argparse.ArgumentParser()
     ap.add_argument("dir")
     ap.add_argument("--minutes", type=float, default=75)
+    ap.add_argument("--steps", type=int, help="end after so many steps, whatever the clock says")
     ap.add_argument("--lr", type=float, default=0.012)
     ap.add_argument("--tokens", type=int, default=3072, help="per step and process")
     ap.add_argument("--processes", type=int, default=2)
@@ -179,12 +184,12 @@ def store(path, **what):
     os.replace(path + ".new", path)
 
 
-def save(crew, opts, pool, rank, mean):
+def save(crew, opts, at, rank, mean):
     """Each process keeps the optimizer's state of its own share, by name, so that another number of
     processes can go on; the first also keeps the weights and their running mean."""
     base = os.path.join(crew.o.dir, "last")
     kept = {p.called: o.state[p] for o in opts for g in o.param_groups for p in g["params"] if p in o.state}
-    store("%s.%d.pt" % (base, rank), state=kept, pool=pool, clock=crew.clock.tolist())
+    store("%s.%d.pt" % (base, rank), state=kept, at=at, clock=crew.clock.tolist())
     if rank == 0:
         shape = asdict(crew.net.shape)
         store(base + ".pt", net=crew.net.state_dict(), shape=shape)
@@ -192,21 +197,21 @@ def save(crew, opts, pool, rank, mean):
 
 
 def restore(crew, opts, rank):
-    """-> the first pool of samples not yet used"""
+    """-> the pool of samples in use, and how many of its batches are"""
     files = sorted(glob.glob(os.path.join(crew.o.dir, "last.[0-9]*.pt")))
     kept = sorted(((torch.load(f), f) for f in files), key=lambda k: k[0]["clock"][1])     # the newest last
-    state, first = {}, 0
+    state, at = {}, (0, 0)
     for own, path in kept:
         state.update(own["state"])
         crew.clock.copy_(torch.tensor(own["clock"], dtype=torch.double))
         if path.endswith("last.%d.pt" % rank):
-            first = own["pool"] + 1
+            at = own["at"]
     for opt in opts:
         for group in opt.param_groups:
             for p in group["params"]:
                 if p.called in state:
                     opt.state[p] = state[p.called]
-    return first
+    return at
 
 
 def report(crew, losses, tokens, seconds):
@@ -219,19 +224,26 @@ def report(crew, losses, tokens, seconds):
         f.write("%d,%.2f,%.5f,%.5f,%d\n" % (crew.clock[1], crew.clock[0] / 60, loss, ahead, tokens / seconds))
 
 
+def done(crew):
+    """How much of the run lies behind it, 0 to 1."""
+    seconds, steps = crew.clock.tolist()
+    return min(1.0, steps / crew.o.steps if crew.o.steps else seconds / 60 / crew.o.minutes)
+
+
 def work(rank, crew, maker):
     torch.set_num_threads(1)
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)    # PR_SET_PDEATHSIG: who stops the first stops all
     o, net = crew.o, crew.net
     opts = optimizers(net, crew.mine(rank), o)
-    first, mean = restore(crew, opts, rank), None
+    at, mean = restore(crew, opts, rank), None
     if rank == 0:
         path = os.path.join(o.dir, "mean.pt")
         mean = torch.load(path)["net"] if os.path.exists(path) else state_of(net)
     crew.barrier.wait()
-    limit, saved, losses, tokens, told = o.minutes * 60, float(crew.clock[0]), [], 0, time.time()
+    saved, losses, tokens, told = float(crew.clock[0]), [], 0, time.time()
     before = time.time()
-    for pool, batch in maker.batches(o.seed * 1000 + rank, o.tokens, first):
-        progress, step = min(1.0, float(crew.clock[0]) / limit), int(crew.clock[1])
+    for pool, number, batch in maker.batches(o.seed * 1000 + rank, o.tokens, *at):
+        progress, step = done(crew), int(crew.clock[1])
         loss, ahead = losses_of(net, batch, o.ahead)
         net.zero_grad(set_to_none=True)
         (loss + ahead).backward()
@@ -247,19 +259,19 @@ def work(rank, crew, maker):
             balance(crew, 0.01 * rate(progress, step))
             crew.clock += torch.tensor([time.time() - before, 1.0], dtype=torch.double)
             before = time.time()
-            if step % 10 == 9:
-                smooth(mean, net, min(0.95, 0.5 + step / 2000))
             losses.append(crew.losses.mean(0).tolist())
             tokens += o.processes * sum(len(ids) for ids, _ in batch)
             if step % 50 == 49:
                 report(crew, losses, tokens, time.time() - told)
                 losses, tokens, told = [], 0, time.time()
         crew.barrier.wait()
-        if crew.clock[0] - saved > o.save * 60 or crew.clock[0] >= limit:
-            save(crew, opts, pool, rank, mean)
+        if rank == 0 and step % 10 == 9:              # nobody changes weights before the next barrier
+            smooth(mean, net, min(0.95, 0.5 + step / 2000))
+        if crew.clock[0] - saved > o.save * 60 or done(crew) == 1:
+            save(crew, opts, (pool, number + 1), rank, mean)
             saved = float(crew.clock[0])
             crew.barrier.wait()
-        if crew.clock[0] >= limit:
+        if done(crew) == 1:
             return
 
 
