@@ -3,6 +3,7 @@
 #include "cm.h"
 
 #include "base/random.h"
+#include "ledger/ratelimit.h"
 #include "ledger/windows.h"
 
 #include <stdio.h>
@@ -176,12 +177,118 @@ static void random_requests(void **state)
     ek_windows_free(&w);
 }
 
+/* ---- what headers say -------------------------------------------------------------------------- */
+
+static const char *header(const struct ek_ratelimit *r, const char *name, char out[256])
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        if (ek_str_eq_nocase(r->header[i].name, ek_str_of(name)) &&
+            ek_str_copy(r->header[i].value, out, 256))
+            return out;
+    return "";
+}
+
+static void headers_say_what_is_left(void **state)
+{
+    (void)state;
+    char text[256];
+    struct ek_ratelimit r;
+    struct ek_window_state s = {.requests_limit = 60, .requests_left = 57, .requests_reset_ns = 72 * EK_S_NS,
+                                .tokens_limit = UINT64_MAX, .tokens_left = UINT64_MAX, .tokens_reset_ns = 1,
+                                .running_limit = 4, .running_left = 0, .thoughts_limit = 10,
+                                .thoughts_left = 9, .thoughts_reset_ns = 6400 * EK_S_NS - 1};
+    ek_ratelimit_write(&s, &r);
+    assert_int_equal(r.count, 8);
+    assert_string_equal(header(&r, "x-ratelimit-limit-requests", text), "60");
+    assert_string_equal(header(&r, "x-ratelimit-remaining-requests", text), "57");
+    assert_string_equal(header(&r, "x-ratelimit-reset-requests", text), "1m12s");
+    assert_string_equal(header(&r, "x-ratelimit-limit-tokens", text), "18446744073709551615");
+    assert_string_equal(header(&r, "x-ratelimit-reset-tokens", text), "1ms");
+    assert_string_equal(header(&r, "ratelimit-policy", text),
+                        "\"requests\";q=60;w=60, \"tokens\";q=999999999999999;qu=\"tokens\";w=60, "
+                        "\"running\";q=4;qu=\"concurrent-requests\", \"thoughts\";q=10;w=86400");
+    assert_string_equal(header(&r, "ratelimit", text),
+                        "\"requests\";r=57;t=72, \"tokens\";r=999999999999999;t=1, \"running\";r=0, "
+                        "\"thoughts\";r=9;t=6400");
+    ek_ratelimit_write(&(struct ek_window_state){0}, &r);
+    assert_int_equal(r.count, 0);
+}
+
+static void times_until_reset_are_written_as_openai_does(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t ns;
+        const char *text;
+    } row[] = {{0, "0s"}, {1, "1ms"}, {20 * EK_MS_NS, "20ms"}, {EK_S_NS, "1s"}, {8640 * EK_MS_NS, "8.640s"},
+               {360 * EK_S_NS, "6m0s"}, {3600 * EK_S_NS, "1h0m0s"}, {86399 * EK_S_NS, "23h59m59s"}};
+    for (size_t i = 0; i < EK_COUNT(row); i++) {
+        char text[32];
+        assert_int_equal(ek_ratelimit_duration(row[i].ns, text), strlen(row[i].text));
+        assert_string_equal(text, row[i].text);
+    }
+}
+
+/* A look counts nothing, and what is said of the reset is true. */
+static void a_look_is_what_a_request_would_find(void **state)
+{
+    (void)state;
+    struct ek_windows *w = ek_windows_new(64, 1);
+    const struct ek_window_limits l = {.minute_requests = 5, .running_max = 3, .day_thoughts = 2};
+    struct ek_window_state s;
+    struct ek_now now = {.unix_ns = 1700000015 * EK_S_NS};
+    ek_windows_look(w, 7, &l, now, &s);
+    assert_int_equal(s.requests_left, 5);
+    assert_int_equal(s.requests_reset_ns, 0);
+    assert_int_equal(ek_windows_begin(w, 7, &l, 0, true, now).reason, EK_REASON_NONE);
+    for (int i = 0; i < 3; i++) {
+        ek_windows_look(w, 7, &l, now, &s);
+        assert_int_equal(s.requests_left, 4);
+        assert_int_equal(s.running_left, 2);
+        assert_int_equal(s.thoughts_left, 1);
+    }
+    ek_windows_end(w, 7, 0, 0, now);
+    now.unix_ns += s.requests_reset_ns - 1;
+    ek_windows_look(w, 7, &l, now, &s);
+    assert_int_equal(s.requests_left, 4);
+    now.unix_ns += 1;
+    ek_windows_look(w, 7, &l, now, &s);
+    assert_int_equal(s.requests_left, 5);
+    ek_windows_free(&w);
+}
+
+/* Midnight is a zone's, and a day on which clocks are set has 23 hours. */
+static void a_day_ends_at_the_zones_midnight(void **state)
+{
+    (void)state;
+    struct ek_windows *w = ek_windows_new(64, 1);
+    struct ek_zone z;
+    const struct ek_window_limits l = {.day_thoughts = 1};
+    assert_true(ek_zone_fixed(EK_STR("UTC+5:30"), &z));
+    ek_windows_zone(w, &z);
+    struct ek_now now = {.unix_ns = (uint64_t)ek_date_days((struct ek_date){2026, 11, 22}) * 86400 * EK_S_NS +
+                                    (18 * 3600 + 29 * 60) * EK_S_NS}; /* 23:59 there */
+    assert_int_equal(ek_windows_begin(w, 7, &l, 0, true, now).reason, EK_REASON_NONE);
+    struct ek_window_answer a = ek_windows_begin(w, 7, &l, 0, true, now);
+    assert_int_equal(a.reason, EK_REASON_RATE_THOUGHTS);
+    assert_int_equal(a.retry_after_ns, 60 * EK_S_NS);
+    now.unix_ns += a.retry_after_ns;
+    a = ek_windows_begin(w, 7, &l, 0, true, now);
+    assert_int_equal(a.reason, EK_REASON_NONE);
+    assert_int_equal(a.state.thoughts_reset_ns, 86400 * EK_S_NS);
+    ek_windows_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_a_minute), cmocka_unit_test(tokens_are_corrected),
         cmocka_unit_test(at_once_and_thoughts), cmocka_unit_test(a_full_table),
         cmocka_unit_test(doors_that_talk_and_do_not), cmocka_unit_test(random_requests),
+        cmocka_unit_test(headers_say_what_is_left),
+        cmocka_unit_test(times_until_reset_are_written_as_openai_does),
+        cmocka_unit_test(a_look_is_what_a_request_would_find),
+        cmocka_unit_test(a_day_ends_at_the_zones_midnight),
     };
     return cmocka_run_group_tests_name("ledger_windows", tests, NULL, NULL);
 }
