@@ -32,6 +32,8 @@ struct ek_config {
     struct ek_config_memory *memory; /* everything the members below point at, and the source */
 
     struct ek_strlist listen; /* "ADDRESS:PORT", "[ADDRESS]:PORT" or "unix:PATH"; at least one */
+    const char *zone;          /* whose midnight ends a day of limits; never NULL */
+    const struct ek_zone *wall; /* the same, made by config; never NULL */
     struct ek_model_options model;
     struct ek_engine_options engine; /* model_path is model.file */
     struct ek_upstream_list upstreams;

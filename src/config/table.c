@@ -39,6 +39,9 @@ static const struct ek_option top_options[] = {
     {"listen", "listen", EK_OPTION_LIST, FIELD(ek_config, listen), 1, 16, "127.0.0.1:8080",
      .restart = RESTART,
      .text = "Where clients connect: ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH."},
+    {"zone", NULL, EK_OPTION_STRING, FIELD(ek_config, zone), 1, 64, "UTC",
+     .text = "Whose midnight ends a day of day_thoughts: a zone of tzdata, UTC, or UTC+5:30. (The days of "
+             "budgets are UTC's.)"},
 };
 
 static const struct ek_option model_options[] = {
@@ -307,6 +310,9 @@ static const struct ek_option tiers_options[] = {
              "0: no limit."},
     {"day_thoughts", NULL, EK_OPTION_COUNT, FIELD(ek_tier_options, day_thoughts), 0, 1000000000, "0",
      .text = "Its requests with deep thinking a day; 0: no limit."},
+    {"borrow", NULL, EK_OPTION_BOOL, FIELD(ek_tier_options, borrow), 0, 0, "true",
+     .text = "May prompts of callers without an account in the ledger go to borrowed upstreams? An account "
+             "has an answer of its own."},
     {"models", NULL, EK_OPTION_LIST, FIELD(ek_tier_options, models), 0, 64, NULL,
      .text = "Models its accounts may use; demo* names all that begin so; unset: all."},
 };

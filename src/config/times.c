@@ -6,24 +6,26 @@
 
 #define ZONES_DIR "/usr/share/zoneinfo/"
 
-static const struct ek_zone *read_zone(struct ek_load *l, size_t index, const char *name)
+/* `option` is what complaints call it. */
+static const struct ek_zone *read_zone(struct ek_load *l, struct ek_place place, const char *option,
+                                       const char *name)
 {
     struct ek_zone *zone = ek_config_alloc(l->arena, sizeof(*zone));
-    struct ek_place place = ek_load_place_of(l, "hours", index, "zone");
     struct ek_str file = {0};
     struct ek_buf why = ek_buf_make(1024);
+    MUST(name); /* it has a default */
     if (ek_zone_fixed(ek_str_of(name), zone)) return zone;
     const char *path = ek_config_sprintf(l->arena, "%s%s", ZONES_DIR, name);
     bool good = false;
     if (!ek_zone_name_is_good(ek_str_of(name))) {
-        ek_load_complain(l, place, "hours[%zu].zone: \"%.64s\" is no name of a time zone, such as "
-                         "Asia/Shanghai, UTC or UTC+5:30", index, name);
+        ek_load_complain(l, place, "%s: \"%.64s\" is no name of a time zone, such as Asia/Shanghai, UTC or "
+                         "UTC+5:30", option, name);
     } else if (!ek_config_read_file(path, EK_ZONE_FILE_BYTES_MAX, l->arena, &file, &why)) {
-        ek_load_complain(l, place, "hours[%zu].zone: there is no time zone \"%.64s\" on this machine "
-                         "(package tzdata): %s", index, name, ek_buf_cstr(&why));
+        ek_load_complain(l, place, "%s: there is no time zone \"%.64s\" on this machine (package tzdata): %s",
+                         option, name, ek_buf_cstr(&why));
     } else if (ek_zone_read(file, zone) != EK_OK) {
-        ek_load_complain(l, place, "hours[%zu].zone: %s is no time zone file of version 2 or later without "
-                         "leap seconds", index, path);
+        ek_load_complain(l, place, "%s: %s is no time zone file of version 2 or later without leap seconds",
+                         option, path);
     } else {
         good = true;
     }
@@ -86,10 +88,12 @@ void ek_load_check_times(struct ek_load *l)
     size_t g = ek_load_group(l, EK_STR("hours")), prices = ek_load_group(l, EK_STR("prices"));
     MUST(g < l->group_count);
     MUST(prices < l->group_count);
+    l->config->wall = read_zone(l, ek_load_place_of(l, "", 0, "zone"), "zone", l->config->zone);
     for (size_t i = 0; i < l->config->hours.count; i++) {
         struct ek_hours_options *o = ek_load_struct(l, g, i);
         struct ek_hours *h = ek_config_alloc(l->arena, sizeof(*h));
-        h->zone = read_zone(l, i, o->zone);
+        h->zone = read_zone(l, ek_load_place_of(l, "hours", i, "zone"),
+                            ek_config_sprintf(l->arena, "hours[%zu].zone", i), o->zone);
         read_words(l, i, "days", &o->days, h, ek_hours_add_days, "mon to sun, or two of them with - between");
         read_words(l, i, "times", &o->times, h, ek_hours_add_time, "HH:MM-HH:MM of one day, or past "
                                                                    "midnight");

@@ -211,6 +211,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     d->windows = ek_windows_new(EK_DOOR_WINDOWS_MAX, seed[0]);
     d->records = ek_records_new(EK_DOOR_RECORDS_MAX, seed[1]);
     MUST(d->windows && d->records);
+    ek_windows_zone(d->windows, d->config->wall);
     if (d->config->oidc.count) d->oidc = ek_oidc_new(d->loop, d->client, d->log, d->config);
     bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) &&
               ek_door_money_open(d, o->ledger_on_loop, why, cap);
@@ -243,6 +244,7 @@ bool ek_door_reload(struct ek_door *d, struct ek_config *config)
         ek_error(d->log, "%s; the old upstreams stay", why);
     struct ek_config *old = d->config;
     d->config = ek_config_ref(config);
+    ek_windows_zone(d->windows, config->wall);
     d->budget.max_bytes = config->limits.bodies_bytes_max;
     for (uint32_t i = 0; i < d->servers; i++)
         ek_http_server_set_options(d->server[i], &config->limits);

@@ -175,6 +175,7 @@ struct ek_door_request {
     bool paying : 1;
     bool counted : 1;                /* in the windows */
     bool modelled : 1;               /* `model` is known */
+    bool may_borrow : 1;             /* its prompt may go to borrowed upstreams; known at its arrival */
     uint8_t attempts;
     uint8_t retries;                 /* the SDK's attempts before this one */
     bool stream : 1;

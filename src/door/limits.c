@@ -51,6 +51,8 @@ bool ek_door_limits_begin(struct ek_door_request *r, const struct ek_arrival *a,
     struct ek_door *d = r->door;
     struct ek_window_limits l = limits_of(r);
     MUST(r->state == EK_DOOR_PRICED && !r->counted);
+    const struct ek_account_limits *own = row_of(r);
+    r->may_borrow = own ? own->borrow : d->config->tiers.item[r->tier].borrow;
     if (!may_use(r)) {
         ek_door_refuse_reason(r, EK_REASON_MODEL_FORBIDDEN, NULL);
         return false;
@@ -82,6 +84,7 @@ void ek_door_limits_end(struct ek_door_request *r)
 
 void ek_door_limits_pass(struct ek_door_request *old, struct ek_door_request *r)
 {
+    r->may_borrow = old->may_borrow;
     if (r->counted || !old->counted || old->window != r->window) return;
     r->counted = true;
     r->window_tokens = old->window_tokens;

@@ -126,10 +126,13 @@ static struct ek_str broke_message(const struct ek_door_purse *p, char text[MESS
     return ek_str_of(text);
 }
 
-static uint64_t until_tomorrow_ms(struct ek_now now)
+/* Until the first second of the next day, or month, of the budgets. */
+static uint64_t until_next_ms(struct ek_now now, bool month)
 {
+    uint32_t day = ek_day_of(now.unix_ns) + 1;
     uint64_t day_ns = 86400 * EK_S_NS;
-    return (day_ns - now.unix_ns % day_ns) / EK_MS_NS + 1;
+    while (month && ek_month_of(day * day_ns) == ek_month_of(now.unix_ns)) day++;
+    return (day * day_ns - now.unix_ns) / EK_MS_NS + 1;
 }
 
 static enum ek_door_paid refuse(struct ek_door_purse *p, enum ek_reason why)
@@ -140,7 +143,7 @@ static enum ek_door_paid refuse(struct ek_door_purse *p, enum ek_reason why)
     MUST(r);
     if (why == EK_REASON_NO_BALANCE) e.message = broke_message(p, text);
     if (why == EK_REASON_BUDGET_DAY || why == EK_REASON_BUDGET_MONTH)
-        e.retry_after_ms = (int64_t)until_tomorrow_ms(ek_door_now(r->door));
+        e.retry_after_ms = (int64_t)until_next_ms(ek_door_now(r->door), why == EK_REASON_BUDGET_MONTH);
     ek_door_refuse(r, &e); /* frees the purse */
     return EK_DOOR_BROKE;
 }

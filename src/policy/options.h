@@ -37,6 +37,8 @@ struct ek_tier_options {
     uint64_t delay_target_ns;     /* thinking is shortened when the wait is longer; 0: never */
     /* Of one account, where it has no limit of its own; 0: none. Beyond: 429. */
     uint64_t minute_requests, minute_tokens, running_limit, day_thoughts;
+    bool borrow;                  /* prompts of callers without an account of the ledger may go to borrowed */
+                                  /* upstreams; an account says so itself */
     struct ek_strlist models;     /* names, or beginnings with * behind; none: all */
 };
 
