@@ -96,7 +96,7 @@ enum ek_status ek_ledger_in_transaction(struct ek_ledger *l,
     enum ek_status s = EK_IO;
     MUST_OBJ(l, EK_LEDGER_MAGIC);
     if (ek_sql_in_transaction(l->db)) return body(l, arg);
-    for (int i = 0; i < EK_LEDGER_TRIES_MAX; i++) {
+    for (int i = 0; i < EK_SQL_TRIES_MAX; i++) {
         s = ek_sql_begin(l->db);
         if (s == EK_OK) s = body(l, arg);
         if (s == EK_OK) s = ek_sql_commit(l->db);

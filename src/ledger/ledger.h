@@ -31,6 +31,7 @@
 #include "ledger/money.h"
 
 #define EK_LEDGER_BATCH_MAX 256u /* settlements in one transaction */
+#define EK_LEDGER_SETTLE_MS 3000 /* callers wait for it: a store that hangs is away after so long */
 #define EK_LEDGER_NAME_MAX 64u   /* bytes of the name of an account, a key, a door, a tier */
 #define EK_LEDGER_MODEL_MAX 128u
 #define EK_LEDGER_ENDING_MAX 32u

@@ -8,7 +8,6 @@
 #include "ledger/sql.h"
 
 #define EK_LEDGER_MAGIC 0x1ed6e5u
-#define EK_LEDGER_TRIES_MAX 4 /* of a transaction that clashes with another writer */
 
 struct ek_ledger {
     uint32_t magic;

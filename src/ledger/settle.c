@@ -378,7 +378,7 @@ static enum ek_status settle_whole(struct ek_ledger *l, struct batch *b)
         ek_id_put(r->request, b->id[i]);
         fill_row(l, r, b->id[i], r->charged, r->forgiven_nano, false, b->value + i * COLUMNS);
     }
-    for (int i = 0; i < EK_LEDGER_TRIES_MAX; i++) {
+    for (int i = 0; i < EK_SQL_TRIES_MAX; i++) {
         memset(b->is_new, true, sizeof b->is_new);
         memset(b->lease_is_there, true, sizeof b->lease_is_there);
         s = ek_sql_many(l->db, whole_batch, one, EK_COUNT(one), b->value, COLUMNS, b->count, exception_row,
@@ -413,8 +413,10 @@ enum ek_status ek_ledger_settle(struct ek_ledger *l, const struct ek_settle_reco
         b->record[i] = sorted[i].record;
         b->outcome[i] = sorted[i].outcome;
     }
+    ek_sql_patience(l->db, EK_LEDGER_SETTLE_MS);
     enum ek_status s = ek_sql_is_postgres(l->db) ? settle_whole(l, b) : EK_OK;
     if (s == EK_OK && b->count > 0) s = ek_ledger_in_transaction(l, settle_body, b);
+    ek_sql_patience(l->db, EK_SQL_PATIENCE_MS);
     free(b);
     return s;
 }

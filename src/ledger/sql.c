@@ -105,14 +105,23 @@ enum ek_status ek_sql_script(struct ek_sql *db, const char *text)
     return s == EK_OK ? db->driver->script(db, text) : s;
 }
 
-enum ek_status ek_sql_begin(struct ek_sql *db)
+static enum ek_status begin(struct ek_sql *db, const char *text)
 {
     enum ek_status s = ready(db);
     MUST(!db->in_transaction);
-    if (s == EK_OK) s = ek_sql_run(db, db->is_postgres ? "BEGIN" : "BEGIN IMMEDIATE", NULL, 0, NULL,
-                                   NULL);
+    if (s == EK_OK) s = ek_sql_run(db, text, NULL, 0, NULL, NULL);
     db->in_transaction = s == EK_OK;
     return s;
+}
+
+enum ek_status ek_sql_begin(struct ek_sql *db)
+{
+    return begin(db, db->is_postgres ? "BEGIN" : "BEGIN IMMEDIATE");
+}
+
+enum ek_status ek_sql_begin_reading(struct ek_sql *db)
+{
+    return begin(db, db->is_postgres ? "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" : "BEGIN");
 }
 
 enum ek_status ek_sql_commit(struct ek_sql *db)
@@ -141,6 +150,7 @@ void ek_sql_patience(struct ek_sql *db, int64_t ms)
 {
     MUST(ms > 0);
     db->patience_ms = ms;
+    if (db->driver->patience) db->driver->patience(db);
 }
 
 const char *ek_sql_why(const struct ek_sql *db) { return db->why; }

@@ -19,6 +19,7 @@
 
 #define EK_SQL_PATIENCE_MS 10000
 #define EK_SQL_PATIENCE_LONG_MS (3600 * 1000)
+#define EK_SQL_TRIES_MAX 4 /* of a transaction that clashes with another writer */
 #define EK_SQL_ARGS_MAX 24u
 #define EK_SQL_STATEMENTS_MAX 128u
 #define EK_SQL_EACH_MAX 512u /* rows of arguments in one ek_sql_each */
@@ -78,11 +79,14 @@ EK_CHECKED enum ek_status ek_sql_script(struct ek_sql *db, const char *text);
 
 /* A transaction that may write, from its beginning on. */
 EK_CHECKED enum ek_status ek_sql_begin(struct ek_sql *db);
+/* One that only reads, all of one moment, and keeps no writer waiting. */
+EK_CHECKED enum ek_status ek_sql_begin_reading(struct ek_sql *db);
 EK_CHECKED enum ek_status ek_sql_commit(struct ek_sql *db);
 void ek_sql_rollback(struct ek_sql *db);
 
-/* How long a server may be silent within one statement: EK_SQL_PATIENCE_MS at first. More for those
- * that read or rewrite a whole table (the audit, migrations). */
+/* How long a server may be silent within one statement, or (SQLite) another program may keep the file, four
+ * tries together: EK_SQL_PATIENCE_MS at first. More for those that read or rewrite a whole table (the audit,
+ * migrations), less where somebody waits. */
 void ek_sql_patience(struct ek_sql *db, int64_t ms);
 const char *ek_sql_why(const struct ek_sql *db); /* of the last failure; never NULL */
 bool ek_sql_lost(const struct ek_sql *db);       /* nothing will work until it is opened again */

@@ -19,6 +19,7 @@ struct ek_sql_driver {
                            const struct ek_sql_value *arg, size_t args, size_t rows, ek_sql_row_fn *row,
                            void *row_arg);
     enum ek_status (*script)(struct ek_sql *db, const char *text);
+    void (*patience)(struct ek_sql *db); /* it has changed; NULL: nothing to do */
 };
 
 struct ek_sql {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* SQLite: no set-up. Write-ahead log, and synchronous=FULL: a commit is on the disk when it returns (NORMAL
  * would survive kill -9, but not the plug). Another program at the same file (evenkeel account) is waited
- * for, up to five seconds. */
+ * for, up to five seconds a try. */
 #include "ledger/sql_inside.h"
 
 #include <fcntl.h>
@@ -112,7 +112,13 @@ static enum ek_status script(struct ek_sql *db, const char *text)
     return code == SQLITE_OK ? EK_OK : failed(db, code);
 }
 
-static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script};
+static void patience(struct ek_sql *db)
+{
+    int64_t ms = db->patience_ms / EK_SQL_TRIES_MAX;
+    sqlite3_busy_timeout(db->handle, ms < BUSY_MS ? (int)ms : BUSY_MS);
+}
+
+static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script, patience};
 
 enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path)
 {
@@ -130,7 +136,7 @@ enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path)
     int code = sqlite3_open_v2(path, &h, flags, NULL);
     db->handle = h;
     if (code != SQLITE_OK) return failed(db, code);
-    sqlite3_busy_timeout(h, BUSY_MS);
+    patience(db);
     return script(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
                       "PRAGMA wal_autocheckpoint=4000;");
 }

@@ -113,6 +113,10 @@ class Run:
                 await w.postgres.ready()
         if not self.door.alive:
             self.door.start()
+            if self.rng.random() < 0.3:  # killed again, while it starts: in the replay of its spool, maybe
+                await asyncio.sleep(self.rng.random() * 0.4)
+                self.door.kill()
+                self.door.start()
             await self.door.ready()
         if self.kind == 'away' and not early:  # it has begun without its database
             await self.more(0, 10)

@@ -280,7 +280,7 @@ static void one_seed(uint64_t seed)
 static void many_seeds(void **state)
 {
     (void)state;
-    uint64_t seeds = getenv("EK_BOOK_SEEDS") ? strtoull(getenv("EK_BOOK_SEEDS"), NULL, 10) : 100;
+    uint64_t seeds = getenv("EK_BOOK_SEEDS") ? strtoull(getenv("EK_BOOK_SEEDS"), NULL, 10) : 50;
     uint64_t first = getenv("EK_SEED") ? strtoull(getenv("EK_SEED"), NULL, 10) : 20261122;
     signal(SIGABRT, say_seed);
     for (uint64_t i = 0; i < seeds; i++) {
