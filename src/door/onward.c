@@ -14,7 +14,7 @@
 
 #define RETRY_FIRST_MS 100u /* doubling each time; half of it is jitter */
 #define RETRY_LONGEST_MS 2000u
-#define ELSEWHERE_MS 40u    /* the jitter before another upstream is asked */
+#define ELSEWHERE_MS 40u    /* the same where another upstream is asked */
 
 /* ---- what was said --------------------------------------------------------------------------------- */
 
@@ -184,6 +184,15 @@ static void hold(struct ek_door_request *r, uint64_t ns)
     ek_door_watch_silence(r);
 }
 
+/* So long before the next attempt: `first_ms` doubles with each; half of it is jitter. */
+static uint64_t backoff_ns(struct ek_door_request *r, uint64_t first_ms, uint64_t least_ms)
+{
+    uint64_t ms = r->attempts > 8 ? RETRY_LONGEST_MS : first_ms << (r->attempts ? r->attempts - 1 : 0);
+    if (least_ms > ms) ms = least_ms;
+    if (ms > RETRY_LONGEST_MS) ms = RETRY_LONGEST_MS;
+    return ms * EK_MS_NS - dice(r->door, ms * EK_MS_NS / 2);
+}
+
 /* From the beginning, with what the budget of retries leaves. */
 static void retry(struct ek_door_request *r, uint64_t least_ns)
 {
@@ -222,29 +231,24 @@ bool ek_door_try_again(struct ek_door_request *r, enum ek_reason why)
         ek_door_again(r, EK_WHY_RETRYING);
         return true;
     }
-    retry(r, dice(r->door, ELSEWHERE_MS * EK_MS_NS));
+    retry(r, backoff_ns(r, ELSEWHERE_MS, 0));
     w->only_mask = fresh_mask(w, able_mask(r, false));
     return true;
 }
 
 bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_after_ms)
 {
-    struct ek_door *d = r->door;
     struct ek_door_running *w = r->running;
     w->failed_mask |= 1ull << w->upstream;
     if (!may_try_again(r, EK_REASON_UPSTREAM_STATUS)) return false;
     if (is_begun(w) && !can_begin_anew(r)) return go_on_elsewhere(r);
     uint64_t others = able_mask(r, false) & ~(1ull << w->upstream);
     if (others) {
-        retry(r, dice(d, ELSEWHERE_MS * EK_MS_NS));
+        retry(r, backoff_ns(r, ELSEWHERE_MS, 0));
         w->only_mask = fresh_mask(w, others);
         return true;
     }
     if (!passing) return false;
-    uint64_t ms = RETRY_FIRST_MS << (r->attempts - 1);
-    if (retry_after_ms > ms) ms = retry_after_ms;
-    if (ms > RETRY_LONGEST_MS) ms = RETRY_LONGEST_MS;
-    ms -= dice(d, ms / 2);
-    retry(r, ms * EK_MS_NS);
+    retry(r, backoff_ns(r, RETRY_FIRST_MS, retry_after_ms));
     return true;
 }

@@ -5,7 +5,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { FAULTS, answerOf, startFaulty } from '../tools/faulty.mjs';
-import { SEED, needDoor, rng, startDoor, within } from './lib.mjs';
+import { SEED, SLOW, needDoor, rng, startDoor, within } from './lib.mjs';
 import { ask, dishonest } from './client.mjs';
 
 const CASES = Number(process.env.EK_CASES ?? 20);
@@ -16,7 +16,7 @@ const NOT_HERE = new Set(['400', '404', 'huge-line']);
 const UNTOLD = new Set(['no-usage', 'no-finish']); // the usage may be the door's own count
 
 const config = {
-  relay: { connect: '2s', first_token: '1s', stall: '500ms', attempts: 16 },
+  relay: { connect: '2s', first_token: `${2 * SLOW}s`, stall: `${1 * SLOW}s`, attempts: 16 },
   waiting: { hold: '10s' }, limits: { address_connections: 1000 },
 };
 
@@ -27,7 +27,7 @@ async function one(door, kind, n, random) {
   if (stream) body.stream_options = { include_usage: true };
   // A third is struck: the breaker stays shut most of the time, so that the fault goes on being met.
   if (kind !== 'flap' ? random.bool(0.35) : (n >> 1) % 2) {
-    body.fault = { kind: kind === 'flap' ? 'reset-before-head' : kind, at: random.int(8), ms: kind === 'slow-first' ? 3000 : 3 };
+    body.fault = { kind: kind === 'flap' ? 'reset-before-head' : kind, at: random.int(8), ms: kind === 'slow-first' ? 20000 : 3 };
   }
   const r = await within(60000, ask(door, body), `${kind} ${n} ends`);
   const said = `${kind}, case ${n}, seed ${SEED}: ${JSON.stringify(r.digest).slice(0, 600)}`;
