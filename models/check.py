@@ -177,9 +177,8 @@ def main():
     basic = {q for q in questions[True] & questions[False] if talk.bare(q) not in talk.BASIC}
     must(not basic, "asked on both sides of the fence", basic)
     prompts = hostile.examination(300)
-    must(len(prompts) == 300 and any(len(p) > 1000 for _, _, p in prompts), "hostile prompts")
-    for _, _, prompt in prompts:
-        prompt.encode()
+    sizes = [len(prompt.encode()) for _, _, prompt in prompts]
+    must(len(prompts) == 300 and 900 < max(sizes) < 1700, "hostile prompts", max(sizes))
     print("right: " + ", ".join("%s %d" % pair for pair in seen.items()))
 
 

@@ -16,6 +16,7 @@ import words
 from bpe import BOS, EOS, USER, ASSISTANT, THINK, END_THINK
 
 POOL = 2048                   # samples made at a time
+LONGEST = 1400                # tokens of a sample; a longer one is thrown away
 # How often each skill comes up, unless DIR/mix.json says otherwise; more for what is hard to learn.
 MIX = {"add": 5, "sub": 9, "mul": 15, "cmp": 6, "sort": 12, "count": 13,
        "day": 10, "story": 13, "again": 9, "talk": 14}
@@ -138,11 +139,14 @@ class Maker:
         for number in itertools.count(first):
             rng = random.Random("evenkeel demo %d %d" % (seed, number))
             self.mix()
-            pool = sorted((self.sample(rng) for _ in range(POOL)), key=lambda s: len(s[0]))
+            pool = [s for s in (self.sample(rng) for _ in range(POOL)) if len(s[0]) <= LONGEST]
+            pool.sort(key=lambda s: len(s[0]))
             out, i = [], 0
-            while i < POOL:
+            while i < len(pool):
                 rows = max(8, tokens // len(pool[i][0]))
-                rows = max(8, tokens // len(pool[min(i + rows, POOL) - 1][0]) // 4 * 4)
+                rows = max(8, tokens // len(pool[min(i + rows, len(pool)) - 1][0]) // 4 * 4)
+                if len(pool[i:i + rows][-1][0]) > LONGEST // 4:      # attention needs rows times length squared
+                    rows = 2
                 out.append(pool[i:i + rows])
                 i += rows
             rng.shuffle(out)

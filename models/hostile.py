@@ -110,11 +110,12 @@ def flood(rng, lang, held, size):
     if rng.random() < 0.5:
         text = told(rng, lang, held)
     gap = rng.choice((" ", "\n", "", "\n\n"))
-    return gap.join([text] * 400)[:rng.randint(40, max(48, size))]
+    letters = max(16, rng.randint(40, max(48, size)) // (1 if text.isascii() else 3))
+    return gap.join([text] * (letters // len(text) + 1))[:letters]
 
 
 def prompt(rng, lang, size, held=False):
-    """size: about how many characters the longest may have."""
+    """size: about how many bytes, and so at most how many tokens, the longest may have."""
     kind = rng.random()
     if kind < 0.04:
         return rng.choice(("", "", " ", "\n", "\n\n", "\t", ".", "...", "?", "!", "??"))
