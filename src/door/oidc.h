@@ -11,7 +11,7 @@
  *
  * Keys that cannot be renewed stay good for a day (EK_OIDC_STALE_NS), for an identity provider that is
  * away must not lock out everybody; a key that is withdrawn is refused one refresh later. Limits:
- * EK_OIDC_CHECKS_PER_S signatures a second (about a tenth of the loop), one fetch for unknown keys in
+ * EK_OIDC_CHECKS_PER_S signatures a second (an eighth of the loop), one fetch for unknown keys in
  * EK_OIDC_COOLDOWN_NS. */
 #ifndef EK_DOOR_OIDC_H
 #define EK_DOOR_OIDC_H

@@ -22,6 +22,39 @@ static void keys_of_the_ledger_come_in(void **state)
     assert_int_equal(bank_end(&b, 0), 1000000);
 }
 
+/* What is in its row goes before what its tier says. */
+static void limits_of_an_account_are_its_own(void **state)
+{
+    (void)state;
+    struct bank b;
+    struct ek_account_row row;
+    bank_new(&b, 1000000, SLOTS_8 "tiers:\n  - name: default\n    minute_requests: 50\n    day_thoughts: 7\n"
+                          "    models: [nothing]\n");
+    struct client *c = ask(&b, ASK_WHOLE);
+    expect_has(c, "\"code\":\"model_forbidden\""); /* no list of its own: the tier's */
+    client_free(b.w, c);
+    struct ek_ledger *l = open_ledger(&b);
+    assert_int_equal(ek_people_account(l, "acme", &row), EK_OK);
+    row.limits.minute_requests = 2;
+    snprintf(row.models, sizeof row.models, "m x*");
+    assert_int_equal(ek_people_change(l, &row), EK_OK);
+    ek_ledger_close(&l);
+    world_pass(b.w, 1500);
+    for (int i = 0; i < 2; i++) {
+        c = ask(&b, ASK_WHOLE);
+        play_all(the_call(b.w, b.w->calls - 1));
+        world_pass(b.w, 1);
+        expect_has(c, "HTTP/1.1 200");
+        expect_has(c, "RateLimit-Policy: \"requests\";q=2;w=60, \"thoughts\";q=7;w=86400\r\n");
+        client_free(b.w, c);
+    }
+    c = ask(&b, ASK_WHOLE);
+    expect_has(c, "\"code\":\"rate_requests\"");
+    expect_has(c, "X-RateLimit-Remaining-Requests: 0\r\n");
+    client_free(b.w, c);
+    assert_int_equal(bank_end(&b, 2), 1000000 - 2 * COST);
+}
+
 static void a_suspended_account_is_refused_a_second_later(void **state)
 {
     (void)state;
@@ -228,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_of_the_ledger_come_in),
+        cmocka_unit_test(limits_of_an_account_are_its_own),
         cmocka_unit_test(a_suspended_account_is_refused_a_second_later),
         cmocka_unit_test(an_answer_is_charged_and_its_end_waits_for_that),
         cmocka_unit_test(what_failed_is_not_charged_what_was_delivered_is),
