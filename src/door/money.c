@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BOOK_ACCOUNTS_MAX 16384u /* at once; those at rest leave */
 #define BOOK_HOLDS_SPARE 8192u   /* beside those in line: running ones, and places kept */
 #define BOOK_DONE_MAX 4096u
 #define STORE_QUEUE_MAX 65536u
@@ -197,7 +196,7 @@ static bool make(struct ek_door_money *m)
     uint64_t seed[2];
     struct ek_door *d = m->door;
     ek_loop_random(d->loop, seed, sizeof seed);
-    struct ek_book_options bo = {.accounts_max = BOOK_ACCOUNTS_MAX, .done_max = BOOK_DONE_MAX,
+    struct ek_book_options bo = {.accounts_max = EK_DOOR_ACCOUNTS_MAX, .done_max = BOOK_DONE_MAX,
                                  .seed = seed[0],
                                  .holds_max = (uint32_t)d->config->queue.waiting_max * 2 + BOOK_HOLDS_SPARE};
     m->book = ek_book_new(&bo);
@@ -242,6 +241,7 @@ bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap)
     ek_timer_init(&m->renew, renew_due);
     ek_histogram_init(&m->finish_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     struct ek_ledger_options lo = ledger_options(o, host);
+    m->several = strstr(o->url, "://") != NULL;
     bool ok = open_secret(m, o, why, cap);
     if (ok && !make(m)) {
         snprintf(why, cap, "no memory for the ledger");

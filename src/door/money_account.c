@@ -40,7 +40,7 @@ struct money_account *ek_door_account_get(struct ek_door_money *m, uint64_t id)
     struct money_account *a = ek_map_find(&m->accounts, hash_of(m, id), same_account, &id);
     MUST(id != 0);
     if (a) return a;
-    a = calloc(1, sizeof *a);
+    a = m->all.count < EK_DOOR_ACCOUNTS_MAX ? calloc(1, sizeof *a) : NULL; /* as many as the book has */
     if (!a) return NULL;
     *a = (struct money_account){.room = m, .id = id, .needs = EK_DOOR_LEASE_NEEDS};
     a->job.of = a;
@@ -169,24 +169,37 @@ static void lease_came(struct ek_store_op *op)
     ek_door_account_serve(a);
 }
 
-/* What those who wait need, and something ahead. */
-static int64_t wanted(struct money_account *a, uint64_t now_ns)
+/* What those who wait need in all; *largest: of all there are. */
+static int64_t needed(const struct money_account *a, int64_t *largest)
 {
-    int64_t sum = 0, largest = 1;
-    struct ek_list *both[] = {&a->waiting, &a->held};
+    int64_t sum = 0;
+    const struct ek_list *both[] = {&a->waiting, &a->held};
+    *largest = 1;
     for (size_t i = 0; i < EK_COUNT(both); i++) {
         EK_LIST_EACH(both[i], it) {
             const struct ek_door_purse *p = EK_CONTAINER(it, struct ek_door_purse, link);
-            if (p->need_nano > largest) largest = p->need_nano;
+            if (p->need_nano > *largest) *largest = p->need_nano;
             bool wants = p->state == PURSE_WAITING || p->thirsty;
             if (wants && sum < EK_MONEY_MAX / 4) sum += p->need_nano;
         }
     }
+    return sum;
+}
+
+static int64_t times(int64_t nano, uint32_t n)
+{
+    return nano < EK_MONEY_MAX / 4 / n ? nano * n : EK_MONEY_MAX / 4;
+}
+
+/* And something ahead. */
+static int64_t wanted(struct money_account *a, uint64_t now_ns)
+{
+    int64_t largest, sum = needed(a, &largest);
+    uint32_t most = a->room->several ? EK_DOOR_LEASE_NEEDS_SHARED : EK_DOOR_LEASE_NEEDS_MAX;
     bool busy = a->looked_ns && ek_ns_since(now_ns, a->looked_ns) < EK_S_NS;
-    if (busy && a->needs < EK_DOOR_LEASE_NEEDS_MAX) a->needs *= 2;
+    if (busy && a->needs < most) a->needs *= 2;
     if (!busy && a->needs > EK_DOOR_LEASE_NEEDS) a->needs /= 2;
-    int64_t ahead = largest < EK_MONEY_MAX / 4 / a->needs ? largest * a->needs : EK_MONEY_MAX / 4;
-    return sum + ahead;
+    return sum + times(largest, a->needs);
 }
 
 bool ek_door_account_lease(struct money_account *a)
@@ -210,7 +223,33 @@ bool ek_door_account_lease(struct money_account *a)
 static enum ek_status run_give(struct ek_ledger *l, struct ek_store_op *op)
 {
     struct money_job *j = EK_CONTAINER(op, struct money_job, op);
-    return ek_ledger_give(l, j->of->id, j->fence, (struct ek_money){0, 0}, true);
+    return ek_ledger_give(l, j->of->id, j->fence, j->part, ek_money_is_zero(j->part));
+}
+
+static void part_given(struct ek_store_op *op)
+{
+    struct money_account *a = account_of(op);
+    a->busy = false; /* had it failed: the store has it in the lease, and all of that goes back at rest */
+    a->room->count.given += op->status == EK_OK;
+    ek_door_account_serve(a);
+}
+
+/* Another door may be waiting for what lies here unused, and there is no way to ask: so it goes back now and
+ * then, down to what is leased ahead at first. */
+static void give_surplus(struct money_account *a, uint64_t now_ns)
+{
+    struct ek_door_money *m = a->room;
+    struct ek_book_state book;
+    int64_t largest, sum = needed(a, &largest), keep = times(largest, EK_DOOR_LEASE_NEEDS);
+    if (a->busy || !a->fence || sum || ek_ns_since(now_ns, a->surplus_ns) < EK_DOOR_SURPLUS_NS) return;
+    if (!ek_book_look(m->book, a->id, &book) || !ek_store_here(m->store)) return;
+    int64_t free_nano = ek_money_sum(book.pocket[EK_POCKET_FREE]);
+    if (free_nano <= 2 * keep) return;
+    a->surplus_ns = now_ns;
+    a->job.fence = a->fence;
+    a->job.part = ek_book_withdraw(m->book, a->id, free_nano - keep);
+    if (ek_money_is_zero(a->job.part)) return;
+    a->busy = ek_store_do(m->store, &a->job.op, run_give, part_given) == EK_OK;
 }
 
 static void given(struct ek_store_op *op)
@@ -242,6 +281,7 @@ static void give(struct money_account *a)
         a->giving = true;
     }
     a->job.fence = a->fence;
+    a->job.part = (struct ek_money){0, 0};
     a->busy = ek_store_do(m->store, &a->job.op, run_give, given) == EK_OK;
 }
 
@@ -252,8 +292,13 @@ void ek_door_accounts_tick(struct ek_door_money *m)
     EK_LIST_EACH(&m->all, it) {
         struct money_account *a = EK_CONTAINER(it, struct money_account, link);
         bool rested = a->rest_ns && ek_ns_since(now_ns, a->rest_ns) >= patience_ns;
-        if (a->giving || (rested && a->waiting.count == 0 && a->held.count == 0 && a->settling == 0)) give(a);
-        else if (a->waiting.count || a->held.count) ek_door_account_serve(a);
+        bool idle = a->waiting.count == 0 && a->held.count == 0 && a->settling == 0;
+        if (a->giving || (rested && idle)) {
+            give(a); /* it may be gone */
+            continue;
+        }
+        if (!idle) ek_door_account_serve(a);
+        if (m->several && a->held.count) give_surplus(a, now_ns);
     }
 }
 

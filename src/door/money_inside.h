@@ -19,7 +19,10 @@
 #define EK_DOOR_REST_NS (5 * EK_S_NS) /* so long after its last request an account keeps its lease */
 #define EK_DOOR_LOOK_NS (EK_S_NS / 4) /* how old knowledge of an empty balance may be for a 402 */
 #define EK_DOOR_LEASE_NEEDS 8         /* of the largest need, leased ahead; doubling under load ... */
-#define EK_DOOR_LEASE_NEEDS_MAX 1024  /* ... up to this */
+#define EK_DOOR_LEASE_NEEDS_MAX 1024  /* ... up to this; */
+#define EK_DOOR_LEASE_NEEDS_SHARED 64 /* where other doors may be waiting for the same money: this */
+#define EK_DOOR_SURPLUS_NS (2 * EK_S_NS) /* ... and what lies free beyond twice the first goes back */
+#define EK_DOOR_ACCOUNTS_MAX 16384u   /* in use at once; those at rest leave */
 
 /* What is at the store for an account. */
 struct money_job {
@@ -27,7 +30,8 @@ struct money_job {
     struct money_account *of;
     bool first; /* its balance is wanted, too */
     int64_t want_nano;
-    uint64_t fence;          /* to give back */
+    uint64_t fence;          /* to give back: */
+    struct ek_money part;    /* so much; or, where the account is giving, all */
     struct ek_lease lease;
     struct ek_balance balance;
 };
@@ -43,6 +47,7 @@ struct money_account {
     struct money_job job;
     uint64_t looked_ns;       /* when the store last said what there is; 0: never */
     uint64_t failed_ns;       /* when it last could not */
+    uint64_t surplus_ns;      /* when it last gave back a part */
     uint64_t rest_ns;         /* since when nobody has wanted anything; 0: somebody does */
     uint32_t settling;        /* settlements on their way */
     uint32_t needs;           /* leased ahead: EK_DOOR_LEASE_NEEDS ... */
@@ -134,6 +139,7 @@ struct ek_door_money {
     uint32_t waiting;             /* purses that wait */
     uint32_t calls;
     bool loaded;                  /* the keys are known */
+    bool several;                 /* the database is one that other doors may use */
     bool refreshing, renewing, closing;
 };
 

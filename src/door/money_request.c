@@ -86,6 +86,11 @@ void ek_door_purse_free(struct ek_door_purse *p)
     ek_door_account_rests(a);
 }
 
+static bool costs(const struct ek_desk_price *p)
+{
+    return (p->cached_pico | p->prompt_pico | p->output_pico) != 0;
+}
+
 static struct ek_door_purse *purse_new(struct ek_door_request *r, uint64_t account, uint64_t key,
                                        const struct ek_arrival *a)
 {
@@ -97,7 +102,7 @@ static struct ek_door_purse *purse_new(struct ek_door_request *r, uint64_t accou
     *p = (struct ek_door_purse){.magic = EK_DOOR_PURSE_MAGIC, .state = PURSE_NEW, .of = of, .r = r,
                                 .account = account, .key = key, .user = a->user, .name = ek_id_get(r->id),
                                 .price = a->price, .prompt_tokens = a->prompt_tokens,
-                                .pays = d->config->tiers.item[r->tier].prepaid,
+                                .pays = d->config->tiers.item[r->tier].prepaid && costs(&a->price),
                                 .ending = EK_REASON_CANCELLED};
     uint32_t output = a->output_tokens ? a->output_tokens : ek_desk_output_p90(d->desk, a);
     p->least_nano = cost_of(p, a->prompt_tokens, 1);
