@@ -104,6 +104,12 @@ static void put_ek(struct ek_buf *out, const struct ek_delta *d)
         }
         ek_buf_char(out, ']');
     }
+    if (d->prompt_tokens) {
+        ek_buf_lit(out, ",\"prompt\":");
+        ek_buf_u64(out, d->prompt_tokens);
+        ek_buf_lit(out, ",\"cached\":");
+        ek_buf_u64(out, d->cached_tokens);
+    }
     ek_buf_char(out, '}');
 }
 

@@ -69,6 +69,8 @@ struct ek_delta {
     uint32_t token_count;    /* tokens of this choice so far */
     const uint32_t *ids;     /* tokens that became final with this chunk */
     size_t id_count;
+    uint64_t prompt_tokens;  /* of the request, with ek; 0: not said here */
+    uint64_t cached_tokens;  /* of those */
 };
 
 /* The role delta is {"role":"assistant","content":null,"reasoning_content":""} when reasoning is

@@ -257,9 +257,12 @@ static bool read_ek(struct walk *w)
     if (w->e != EK_JSON_OBJECT) return skip(w);
     uint64_t n = 0;
     uint32_t depth = w->j.depth;
+    c->ek_prompt_tokens = c->ek_cached_tokens = 0;
     while (member(w, depth)) {
         bool ok;
         if (NAMED(w, "n")) ok = whole(w, &n);
+        else if (NAMED(w, "prompt")) ok = whole(w, &c->ek_prompt_tokens);
+        else if (NAMED(w, "cached")) ok = whole(w, &c->ek_cached_tokens);
         else if (NAMED(w, "ids") && w->e == EK_JSON_ARRAY) ok = raw(w, &c->ek_ids);
         else ok = skip(w);
         if (!ok) return false;

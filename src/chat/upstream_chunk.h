@@ -46,6 +46,8 @@ struct ek_up_chunk {
     struct ek_usage usage;    /* when EK_UP_USAGE; total_tokens is not believed, it is a sum */
     uint32_t ek_tokens;       /* when EK_UP_EK: tokens of this choice so far */
     struct ek_str ek_ids;     /* raw array, or absent */
+    uint64_t ek_prompt_tokens; /* of the request; 0: not said here */
+    uint64_t ek_cached_tokens; /* of those */
     /* Places that a relay rewrites, as raw values; data NULL = absent. */
     struct ek_str id;         /* with quotes */
     struct ek_str model;      /* with quotes */

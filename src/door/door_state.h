@@ -108,6 +108,8 @@ struct ek_door_running {
     uint64_t event;             /* number of the last SSE event */
     uint64_t thought_tokens;
     uint64_t answer_tokens;
+    uint64_t prompt_tokens;     /* our engine says them with the first token; 0: not known */
+    uint64_t cached_tokens;     /* of those */
     uint32_t *ids;              /* our engine: every token so far, when they are all known */
     uint32_t id_count;
     uint32_t id_cap;

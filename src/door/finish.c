@@ -16,6 +16,10 @@ static struct ek_usage usage_of(const struct ek_door_request *r)
     const struct ek_door_running *w = r->running;
     const struct ek_request *q = &w->request;
     if (w->saw_usage) return w->usage;
+    if (w->prompt_tokens) /* our engine: all of it is exact */
+        return (struct ek_usage){.prompt_tokens = w->prompt_tokens, .cached_tokens = w->cached_tokens,
+                                 .completion_tokens = w->thought_tokens + w->answer_tokens,
+                                 .reasoning_tokens = w->thought_tokens};
     return (struct ek_usage){
         .prompt_tokens = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII],
                                               q->prompt_bytes[EK_SCRIPT_WIDE],

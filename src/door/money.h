@@ -71,6 +71,8 @@ void ek_door_money_restored(struct ek_door_request *r, uint64_t account, uint64_
 enum ek_door_paid ek_door_money_start(struct ek_door_request *r, const struct ek_action *start);
 /* So many tokens may be made before ek_door_money_spent is to be called; UINT64_MAX: never. */
 uint64_t ek_door_money_tokens(const struct ek_door_request *r);
+/* So many tokens its prompt has in fact. The same answer. */
+uint64_t ek_door_money_prompt(struct ek_door_request *r, uint64_t prompt_tokens, uint64_t cached_tokens);
 /* They were made. False: the answer ends here (balance_end). It may pause the upstream until a lease comes.
  * */
 bool ek_door_money_spent(struct ek_door_request *r, uint64_t made_tokens);

@@ -80,7 +80,8 @@ struct ek_door_purse {
     struct ek_id name;         /* of the reserve, in the book */
     struct ek_desk_price price;
     int64_t need_nano, least_nano, overdraft_nano, held_nano;
-    uint64_t prompt_tokens;    /* estimated */
+    uint64_t prompt_tokens;    /* not cached; estimated, until an engine says it */
+    uint64_t cached_tokens;
     uint64_t since_ns, until_ns; /* waiting for money, at most until */
     struct ek_arrival *arrival;  /* goes to the desk when there is money */
     struct ek_action *start;     /* starts when there is */

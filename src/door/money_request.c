@@ -58,7 +58,8 @@ static int64_t cost_of(const struct ek_door_purse *p, uint64_t prompt_tokens, ui
 static uint64_t tokens_for(const struct ek_door_purse *p, int64_t nano)
 {
     if (p->price.output_pico == 0) return UINT64_MAX;
-    __int128 pico = (__int128)nano * 1000 - (__int128)p->prompt_tokens * p->price.prompt_pico;
+    __int128 pico = (__int128)nano * 1000 - (__int128)p->prompt_tokens * p->price.prompt_pico -
+                    (__int128)p->cached_tokens * p->price.cached_pico;
     if (pico < p->price.output_pico) return 1;
     __int128 tokens = pico / p->price.output_pico;
     return tokens > INT64_MAX ? INT64_MAX : (uint64_t)tokens;
@@ -369,6 +370,16 @@ uint64_t ek_door_money_tokens(const struct ek_door_request *r)
     if (!r->paying || !ek_door_purse_of(r)->pays) return UINT64_MAX;
     uint64_t end = tokens_for(ek_door_purse_of(r), ek_door_purse_of(r)->held_nano);
     return end == UINT64_MAX ? end : soon(end);
+}
+
+uint64_t ek_door_money_prompt(struct ek_door_request *r, uint64_t prompt_tokens, uint64_t cached_tokens)
+{
+    if (r->paying) {
+        struct ek_door_purse *p = ek_door_purse_of(r);
+        p->cached_tokens = cached_tokens < prompt_tokens ? cached_tokens : prompt_tokens;
+        p->prompt_tokens = prompt_tokens - p->cached_tokens;
+    }
+    return ek_door_money_tokens(r);
 }
 
 /* Does another stream of the account go on, which may give back some of its reserve? */

@@ -167,6 +167,7 @@ static void begin_anew(struct ek_door_request *r)
     w->holding = false;
     w->finished = 0;
     ek_buf_clear(&w->tail);
+    w->prompt_tokens = w->cached_tokens = 0;
     w->money_at = ek_door_money_tokens(r);
 }
 

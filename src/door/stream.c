@@ -59,6 +59,11 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     bool thought = (c->flags & EK_UP_REASONING) != 0;
     bool answer = (c->flags & (EK_UP_CONTENT | EK_UP_TOOL_CALLS)) != 0;
     if (w->ours) keep_ids(w, c);
+    if (w->ours && !w->carried && (c->flags & EK_UP_EK) && c->ek_prompt_tokens) {
+        w->prompt_tokens = c->ek_prompt_tokens;
+        w->cached_tokens = c->ek_cached_tokens;
+        w->money_at = ek_door_money_prompt(r, w->prompt_tokens, w->cached_tokens);
+    }
     if (w->text_whole) ek_door_keep_text(r, c);
     if (c->flags & EK_UP_USAGE) {
         w->usage = c->usage;

@@ -102,6 +102,11 @@ static void put_chunk(struct ek_call *c, struct ek_buf *b, struct ek_delta d, si
     d.token_count = c->tokens - (uint32_t)(c->fresh.count - to);
     d.ids = c->fresh.data + from;
     d.id_count = to - from;
+    if (!c->prompt_said) {
+        d.prompt_tokens = c->prompt.count;
+        d.cached_tokens = c->cached_tokens;
+        c->prompt_said = true;
+    }
     if (c->ask.logprobs) d.logprobs = logprobs_of(c, &logprobs, from, to);
     ek_buf_lit(b, "data: ");
     ek_chunk_write(b, &head, &d);

@@ -105,6 +105,7 @@ struct ek_call {
     size_t sample_count, sample_cap, thought_samples;
     bool started;       /* the status is out */
     bool role_sent;
+    bool prompt_said;   /* its tokens, in the first chunk of a stream */
     enum ek_finish finish;
     enum ek_reason failed; /* NONE: not */
 };

@@ -8,7 +8,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { startFaulty } from '../tools/faulty.mjs';
-import { EVENKEEL, needDoor, rng, startDoor, tmp, waitFor } from './lib.mjs';
+import { EVENKEEL, MODEL, needDoor, needEngine, rng, startDoor, tmp, waitFor } from './lib.mjs';
 import { ask, parseSse } from './client.mjs';
 
 // A nano-unit a token of prompt, ten a token of output.
@@ -168,4 +168,32 @@ test('a thousand at once, money for a hundred', { skip: needDoor }, async (t) =>
   const falsely = Math.max(0, Math.floor(Number(price * 100n - a.spent) / Number(price)));
   t.diagnostic(`served ${served}, cut ${cut}, refused ${refused}, left ${a.free}, falsely refused ${falsely}`);
   assert.ok(falsely < 10, `${falsely} could have been served`);
+});
+
+test('the engine dies in mid-stream: the answer goes on and is charged once', { skip: needEngine }, async (t) => {
+  const bank = new Bank('10');
+  const door = await startDoor({ model: MODEL, config: bank.config() });
+  t.after(() => door.killNow());
+  const model = (await (await fetch(`${door.url}/v1/models`, { headers: bank.headers })).json()).data[0].id;
+  let killed = false;
+  const long = { model, stream: true, seed: 7, temperature: 0.8, max_tokens: 160, ignore_eos: true, stream_options: { include_usage: true },
+    messages: [{ role: 'user', content: 'What is 321 + 478?' }] };
+  const r = await ask(door, long, { headers: bank.headers, onBytes: (d) => {
+    if (killed || !d.toString().includes('content')) return;
+    killed = true;
+    process.kill(door.engines()[0], 'SIGKILL');
+  } });
+  assert.ok(killed);
+  const usage = usageOf(r);
+  assert.equal(usage.completion_tokens, 160, r.text.slice(-600));
+  // And one whose client leaves: for what was made, the prompt counted as the engine counts it.
+  const stop = new AbortController();
+  await ask(door, long, { headers: bank.headers, signal: stop.signal,
+    onBytes: (d) => { if (d.toString().includes('content')) stop.abort(); } }).catch(() => null);
+  await waitFor('its settlement', async () => bank.audit().settlements === 2);
+  await door.stop();
+  const a = bank.audit();
+  const partial = a.spent - costOf(usage);
+  assert.ok(partial >= BigInt(usage.prompt_tokens) + 10n && partial < costOf(usage), `${partial}`);
+  assert.equal((partial - BigInt(usage.prompt_tokens)) % 10n, 0n, 'the prompt is counted exactly');
 });
