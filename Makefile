@@ -66,8 +66,9 @@ prove-fair: build ## fairness on an Arena-like mix, and what a client gains by s
 	@build/evenkeel sim tests/sim/split.yaml --set split_into=0 --csv bench/results/prove-split-none.csv
 	@build/evenkeel sim tests/sim/split.yaml --csv bench/results/prove-split.csv
 
-prove-step: build ## a step of 1.4x in the load, and back
+prove-step: build ## a step of 1.4x in the load, and back; then with eleven other seeds
 	@build/evenkeel sim tests/sim/step.yaml --csv bench/results/prove-step.csv --plot bench/results/prove-step.svg
+	@bench/step-seeds.sh build/evenkeel bench/results/prove-step-seeds.csv
 
 prove-prefix: build ## what knowing prefixes is worth: a committed mix, and Mooncake's hour (needs the traces)
 	@build/evenkeel sim tests/sim/prefix.yaml --csv bench/results/prove-prefix.csv

@@ -20,6 +20,11 @@
 #define ERROR_MAX 1.3
 #define FORGET 30.0    /* horizons */
 #define SLOT_S_ENOUGH 0.3 /* horizons that every slot must have worked before capacity is believed */
+#define FILL_BLOCK 0.25   /* of a horizon */
+#define FILL_BLOCKS 12.0  /* so many, before anything is made of them */
+#define FILL_MEMORY 80.0  /* blocks */
+#define FILL_WHOLE 0.98
+#define FULL_LEAST 0.88
 #define STEPS_DOWN (EK_BROWNOUT_STEPS - 1u)
 
 struct outlook { /* one horizon at one rung; work as part of capacity */
@@ -76,10 +81,26 @@ static double horizon_s(const struct ek_brownout_sight *s)
     return clamp(s->service_s, HORIZON_MIN_S, HORIZON_MAX_S);
 }
 
+/* The more streams, the slower each. What a slot will do when all are taken, as part of what it did of late:
+ * measured in a house two thirds full, capacity would come out a tenth too large, and thinking be given back
+ * into the next crowd. Only as far as the line is sure of: by its slope less two standard errors. */
+static double when_full(const struct ek_brownout *b)
+{
+    const double *f = b->fill;
+    if (f[0] < FILL_BLOCKS || b->there_s <= 0) return 1.0;
+    double x = f[1] / f[0], y = f[3] / f[0];
+    double xx = fmax(f[2] / f[0] - x * x, 1e-9), xy = f[4] / f[0] - x * y, yy = f[5] / f[0] - y * y;
+    double slope = xy / xx;
+    double error = sqrt(fmax(yy - slope * xy, 0) / (xx * f[0]));
+    slope = fmin(slope + 2 * error, 0);
+    double now = y + slope * (fmin(b->slot_s / b->there_s, 1.0) - x);
+    return now > 0 ? clamp((y + slope * (1.0 - x)) / now, FULL_LEAST, 1.0) : 1.0;
+}
+
 static double capacity(const struct ek_brownout *b, const struct ek_brownout_sight *s)
 {
     bool enough = s->slots > 0 && b->slot_s > SLOT_S_ENOUGH * s->slots * horizon_s(s);
-    return enough ? s->slots * b->done / b->slot_s : 0;
+    return enough ? s->slots * b->done / b->slot_s * when_full(b) : 0;
 }
 
 static void costs(const struct ek_brownout *b, const struct ek_brownout_sight *s, uint32_t rung,
@@ -186,6 +207,22 @@ static uint32_t rung_for(const struct ek_brownout *b, const struct ek_brownout_s
     return rung;
 }
 
+static void see_fill(struct ek_brownout *b, const struct ek_brownout_sight *s)
+{
+    b->block_done += s->done;
+    b->block_slot_s += s->slot_s;
+    b->block_there_s += s->slots * s->dt_s;
+    b->block_s += s->dt_s;
+    if (b->block_s < FILL_BLOCK * horizon_s(s)) return;
+    /* Only of whole thoughts: where they are shortened, prices and the machine's time part ways. */
+    if (b->flight > FILL_WHOLE && b->block_slot_s > 0 && b->block_there_s > 0) {
+        double x = fmin(b->block_slot_s / b->block_there_s, 1.0), y = b->block_done / b->block_slot_s;
+        const double by[6] = {1, x, x * x, y, x * y, y * y};
+        for (int i = 0; i < 6; i++) b->fill[i] = b->fill[i] * (1.0 - 1.0 / FILL_MEMORY) + by[i];
+    }
+    b->block_done = b->block_slot_s = b->block_there_s = b->block_s = 0;
+}
+
 static void see(struct ek_brownout *b, const struct ek_brownout_sight *s)
 {
     double h = horizon_s(s), cost[EK_BROWNOUT_TIERS_MAX];
@@ -201,6 +238,8 @@ static void see(struct ek_brownout *b, const struct ek_brownout_sight *s)
     }
     b->done = b->done * keep + s->done;
     b->slot_s = b->slot_s * keep + s->slot_s;
+    b->there_s = b->there_s * keep + s->slots * s->dt_s;
+    see_fill(b, s);
     costs(b, s, b->rung, cost);
     b->flight += (1.0 - exp(-s->dt_s / (h * 0.7))) * (mean_cost(b, cost) - b->flight);
     b->since_s += s->dt_s;

@@ -63,7 +63,11 @@ struct ek_brownout {
     uint32_t order[EK_BROWNOUT_TIERS_MAX]; /* those with a target, the lightest first */
     uint32_t ladder;                       /* how many they are; rungs: 4 times as many */
     struct ek_brownout_tier tier[EK_BROWNOUT_TIERS_MAX];
-    double done, slot_s; /* faded over a horizon */
+    double done, slot_s; /* faded over a horizon; and the slot-seconds there were, taken or not */
+    double there_s;
+    /* A line through work per slot-second (y) over the part of slots that is taken (x), from blocks of time:
+     * faded sums of 1, x, x^2, y, xy, y^2; and the block that is not full yet. */
+    double fill[6], block_done, block_slot_s, block_there_s, block_s;
     double arrivals;     /* requests a second, filtered over a horizon */
     double flight;       /* cost of what is in the slots, 1: whole thoughts */
     double error;        /* the model's, as a factor on demand, 1 or more */
