@@ -80,12 +80,13 @@ static int check_yaml(const char *path, bool show)
     struct ek_buf why = ek_buf_make(1 << 18), text = ek_buf_make(1 << 20);
     struct ek_config_source source = {.path = path};
     struct ek_config *config = NULL;
-    int code = 1;
+    int code = EK_EXIT_USAGE; /* as `serve` ends with such a file */
 
     if (ek_config_load(&source, &config, &why) != EK_OK) {
         fputs(ek_buf_cstr(&why), stderr);
     } else if (config->model.file && access(config->model.file, R_OK) != 0) {
         fprintf(stderr, "%s: model.file: %s: %s\n", path, config->model.file, strerror(errno));
+        code = 1; /* the file is right, the machine is not */
     } else if (show) {
         ek_config_print(config, &text);
         put_prices_now(config, &text);

@@ -10,6 +10,8 @@
 #define SECRET_FILE_BYTES_MAX 4096u
 #define NAMES_MAX 1000 /* in one section: finding repeated ones is quadratic */
 
+#define DEPTH_MAX 16u
+
 struct reader {
     struct ek_load *load;
     yaml_document_t *doc;
@@ -294,10 +296,41 @@ static void complain_syntax(struct ek_load *l, const char *name, const yaml_pars
                      tab ? " (a tab: YAML indents with spaces)" : "");
 }
 
+/* No configuration is nested deeply, and libyaml takes time in the square of the depth: ten seconds for
+ * 100 kB of "[". So the events are counted first, and stop at the first that is too deep. What is wrong
+ * otherwise is found again, and said, when the document is loaded. */
+static bool too_deep(struct ek_load *l, const char *name, struct ek_str text)
+{
+    yaml_parser_t parser;
+    uint32_t depth = 0;
+    bool deep = false, end = false;
+    MUST(yaml_parser_initialize(&parser));
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text.data, text.len);
+    while (!deep && !end) {
+        yaml_event_t e;
+        if (!yaml_parser_parse(&parser, &e)) break;
+        bool begins = e.type == YAML_MAPPING_START_EVENT || e.type == YAML_SEQUENCE_START_EVENT;
+        bool ends = e.type == YAML_MAPPING_END_EVENT || e.type == YAML_SEQUENCE_END_EVENT;
+        depth += begins;
+        MUST(depth >= ends);
+        depth -= ends;
+        end = e.type == YAML_STREAM_END_EVENT;
+        deep = depth > DEPTH_MAX;
+        if (deep) {
+            struct ek_place at = {name, (uint32_t)e.start_mark.line + 1, (uint32_t)e.start_mark.column + 1};
+            ek_load_complain(l, at, "nested more than %u deep", DEPTH_MAX);
+        }
+        yaml_event_delete(&e);
+    }
+    yaml_parser_delete(&parser);
+    return deep;
+}
+
 void ek_load_yaml(struct ek_load *l, const char *name, struct ek_str text)
 {
     yaml_parser_t parser;
     yaml_document_t doc, second;
+    if (too_deep(l, name, text)) return;
     MUST(yaml_parser_initialize(&parser));
     yaml_parser_set_input_string(&parser, (const unsigned char *)text.data, text.len);
 

@@ -383,6 +383,8 @@ void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, 
 void ek_door_keep_prepare(struct ek_door_request *r, const struct ek_arrival *a); /* it is at the desk now */
 /* true: what is to be told or started waits for the disk a moment, and is then done. */
 bool ek_door_keep_tell(struct ek_door_request *r, const struct ek_action *told);
+/* The journal has it no longer (its time to live is over): true once, when that is first seen. */
+bool ek_door_keep_lapsed(struct ek_door_request *r);
 bool ek_door_keep_start(struct ek_door_request *r, const struct ek_action *start);
 uint64_t ek_door_keep_due_ns(const struct ek_door_request *r); /* when a held word is said all the same */
 void ek_door_keep_late(struct ek_door_request *r);             /* that time has come */

@@ -105,6 +105,16 @@ static bool put(struct ek_door_keep *k)
     return true;
 }
 
+bool ek_door_keep_lapsed(struct ek_door_request *r)
+{
+    if (!r->durable || r->keep) return false;
+    struct ek_journal_name name = name_of(r);
+    if (ek_journal_has(r->door->journal, &name)) return false;
+    r->durable = false;
+    r->door->places.not_durable++;
+    return true;
+}
+
 bool ek_door_keep_tell(struct ek_door_request *r, const struct ek_action *told)
 {
     struct ek_door_keep *k = r->keep;

@@ -68,6 +68,7 @@ bool ek_door_place_leave(struct ek_door_request *r)
     uint64_t grace = grace_ns(r);
     if (d->closing || r->state != EK_DOOR_WAITING || !r->ticketed || r->running || r->starting) return false;
     if (!grace) return false;
+    (void)ek_door_keep_lapsed(r);
     ek_http_release_body(r->http); /* what its connection was charged */
     bool on_disk = r->durable && !r->keep;
     if (!on_disk && !r->charged && !charge(r, true)) return false;
@@ -223,9 +224,10 @@ void ek_door_return_fetched(struct ek_door_request *r, struct ek_str body)
     if (r->body.len == 0) {
         ek_buf_str(&r->body, body);
         if (!body.len || r->body.failed) {
-            ek_door_refuse_reason(r, EK_REASON_TICKET_BODY,
-                                  "What you sent is kept no longer; send it with the ticket, and the "
-                                  "place is yours.");
+            struct ek_error e = {.reason = EK_REASON_TICKET_BODY, .param = "X-Queue-Ticket",
+                                 .message = EK_STR("What you sent is kept no longer; send it with the "
+                                                   "ticket, and the place is yours.")};
+            ek_door_refuse(r, &e);
             return;
         }
         if (!charge(r, false)) {

@@ -67,7 +67,8 @@ void ek_door_tell(struct ek_door_request *r, const struct ek_action *a)
         return;
     }
     if (!r->stream) return;
-    bool first = !r->committed && r->ticketed && !r->running;
+    bool lapsed = ek_door_keep_lapsed(r); /* "durable" was said, and is true no more */
+    bool first = (!r->committed || lapsed) && r->ticketed && !r->running;
     ek_door_commit(r);
     ek_buf_lit(&d->text, ": queue {\"position\":");
     ek_buf_u64(&d->text, a->position);

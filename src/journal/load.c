@@ -45,12 +45,58 @@ static bool is_file_name(const char *name, uint64_t *number)
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
+/* What stands in a directory of a journal, whatever became of it; and what disks come with. */
+static bool is_own_name(const char *name)
+{
+    static const char *const own[] = {".", "..", "lock", "identity", "identity.new", "lost+found"};
+    uint64_t number;
+    for (size_t i = 0; i < EK_COUNT(own); i++)
+        if (strcmp(name, own[i]) == 0) return true;
+    return is_file_name(name, &number);
+}
+
+static bool is_plain_file(int dir_fd, const char *name)
+{
+    struct stat st;
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return errno == ENOENT;
+    return S_ISREG(st.st_mode);
+}
+
+/* Is it a journal's, or empty? --journal /dev is a slip of the hand, and files made there a mess. */
+static bool is_own_dir(struct ek_journal *j, char *why, size_t cap)
+{
+    struct dirent **entry = NULL;
+    struct stat st;
+    char stranger[80] = "";
+    if (fstat(j->dir_fd, &st) == 0 && (st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
+        snprintf(why, cap, "the journal's directory %s can be written by everybody: it holds what people "
+                 "have asked", j->dir);
+        return false;
+    }
+    int count = scandirat(j->dir_fd, ".", &entry, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        bool own = is_own_name(entry[i]->d_name);
+        if (!own && !stranger[0]) snprintf(stranger, sizeof stranger, "%.70s", entry[i]->d_name);
+        free(entry[i]);
+    }
+    free(entry);
+    if (stranger[0])
+        snprintf(why, cap, "%s is not the directory of a journal (there is \"%s\" in it); it wants one "
+                 "of its own", j->dir, stranger);
+    else if (!is_plain_file(j->dir_fd, "lock") || !is_plain_file(j->dir_fd, "identity"))
+        snprintf(why, cap, "the journal's directory %s: \"lock\" and \"identity\" must be plain files",
+                 j->dir);
+    else return true;
+    return false;
+}
+
 static bool open_dir(struct ek_journal *j, char *why, size_t cap)
 {
     if (mkdir(j->dir, 0700) != 0 && errno != EEXIST) goto bad;
     j->dir_fd = open(j->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (j->dir_fd < 0) goto bad;
-    j->lock_fd = openat(j->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (!is_own_dir(j, why, cap)) return false;
+    j->lock_fd = openat(j->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (j->lock_fd < 0) goto bad;
     if (flock(j->lock_fd, LOCK_EX | LOCK_NB) == 0) return true;
     snprintf(why, cap, "the journal in %s is in use by another door", j->dir);
@@ -107,7 +153,7 @@ static void new_identity(struct ek_journal *j)
 static void read_identity(struct ek_journal *j)
 {
     uint8_t in[IDENTITY_BYTES];
-    int fd = openat(j->dir_fd, "identity", O_RDONLY | O_CLOEXEC);
+    int fd = openat(j->dir_fd, "identity", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     ssize_t n = fd >= 0 ? read(fd, in, sizeof in) : -1;
     if (fd >= 0) close(fd);
     if (n == (ssize_t)sizeof in && parse_identity(j, in)) return;
@@ -170,6 +216,14 @@ static void walk_dir(struct ek_journal *j)
         bool ours = is_file_name(entry[i]->d_name, &number) && j->segments.count < EK_JOURNAL_FILES_MAX;
         int fd = ours ? openat(j->dir_fd, entry[i]->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
         bool good = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_BYTES_MAX;
+        uint8_t head[EK_SEGMENT_HEAD_BYTES];
+        bool whole = good && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head;
+        if (whole && ek_segment_is_foreign(head)) { /* left as it is: a later version will know it */
+            ek_warn(j->log, "the journal in %s: %s was written by another version; it is left alone", j->dir,
+                    entry[i]->d_name);
+            if (number >= j->next_number) j->next_number = number + 1;
+            good = false;
+        }
         free(entry[i]);
         if (!good) {
             if (ours) j->counters.lost++;

@@ -104,6 +104,14 @@ bool ek_segment_read_head(const uint8_t in[EK_SEGMENT_HEAD_BYTES], uint64_t *num
     return memcmp(in, segment_mark, sizeof segment_mark) == 0 && get64(in + 16) == XXH3_64bits(in, 16);
 }
 
+bool ek_segment_is_foreign(const uint8_t in[EK_SEGMENT_HEAD_BYTES])
+{
+    const size_t version_at = 6; /* "eksegs1": all before it says what it is */
+    bool ours = memcmp(in, segment_mark, sizeof segment_mark) == 0;
+    bool kin = memcmp(in, segment_mark, version_at) == 0;
+    return kin && !ours && get64(in + 16) == XXH3_64bits(in, 16); /* else the head is damaged */
+}
+
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 static bool all_zeros(const uint8_t *bytes, size_t len)

@@ -61,6 +61,8 @@ void ek_record_put_head(uint8_t out[EK_RECORD_HEAD_BYTES], const struct ek_recor
 bool ek_record_read_head(struct ek_record *r, const uint8_t in[EK_RECORD_HEAD_BYTES], uint64_t seed);
 
 void ek_segment_put_head(uint8_t out[EK_SEGMENT_HEAD_BYTES], uint64_t number);
+/* Sound, but of another version than this program writes: its records are not to be touched. */
+bool ek_segment_is_foreign(const uint8_t in[EK_SEGMENT_HEAD_BYTES]);
 bool ek_segment_read_head(const uint8_t in[EK_SEGMENT_HEAD_BYTES], uint64_t *number);
 
 /* A walk over a whole file's bytes. */

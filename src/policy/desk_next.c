@@ -51,6 +51,14 @@ static enum ek_desk_act refuse_waiting(struct ek_policy *p, struct ek_desk_entry
     enum ek_desk_act act = give(p, e, EK_DESK_REFUSE, a);
     struct ek_desk_wait w = {.eta_ms = -1, .eta_p90_ms = -1}; /* the truth about what is still before it */
     if (e->state == ENTRY_WAITING) w = ek_desk_wait_of(p, e, now_ns);
+    if (reason == EK_REASON_DRAINING && e->state == ENTRY_WAITING && !e->fresh && e->told_position) {
+        /* All go at this moment, one by one: the place of each is the one it was told, not the one it has now
+         * that those before it are gone. */
+        int64_t since_ms = ek_desk_ms_since(now_ns, e->told_ms);
+        w.position = e->told_position;
+        w.eta_ms = e->told_eta_ms < 0 ? -1 : e->told_eta_ms > since_ms ? e->told_eta_ms - since_ms : 0;
+        w.eta_p90_ms = e->told_p90_ms < 0 ? -1 : e->told_p90_ms > since_ms ? e->told_p90_ms - since_ms : 0;
+    }
     a->position = w.position;
     a->eta_ms = w.eta_ms;
     a->eta_p90_ms = w.eta_p90_ms;

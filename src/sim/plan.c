@@ -124,6 +124,7 @@ bool ek_sim_plan_make(struct ek_sim_plan *p, const struct ek_sim_scenario *s, ch
 {
     struct ek_sim_spec spec;
     *p = (struct ek_sim_plan){0};
+    if (!ek_sim_scenario_sound(s, why, cap)) return false;
     struct ek_sim_source *source = ek_sim_source_open(&s->source, why, cap);
     if (!source) return false;
     struct look *l = calloc(1, sizeof *l);

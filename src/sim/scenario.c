@@ -39,8 +39,8 @@ static const struct member members[] = {
     {"shape", TYPE_NUMBER, AT(source.shape), 0.02, 10},
     {"skew", TYPE_NUMBER, AT(source.skew), 0, 10},
     {"prefix_tokens", TYPE_COUNT, AT(source.prefix_tokens), 0, 100000},
-    {"prompt_mean", TYPE_NUMBER, AT(source.prompt_mean), 0, 1e5},
-    {"output_mean", TYPE_NUMBER, AT(source.output_mean), 0, 1e5},
+    {"prompt_mean", TYPE_NUMBER, AT(source.prompt_mean), 1, 1e5},
+    {"output_mean", TYPE_NUMBER, AT(source.output_mean), 1, 1e5},
     {"think_share", TYPE_NUMBER, AT(source.think_share), 0, 1},
     {"engines", TYPE_COUNT, AT(engines), 1, EK_SIM_ENGINES_MAX},
     {"slots", TYPE_COUNT, AT(engine.slots), 1, 4096},
@@ -147,8 +147,40 @@ bool ek_sim_scenario_set(struct ek_sim_scenario *s, const char *name, const char
 {
     const struct member *m = find(members, EK_COUNT(members), name);
     if (m && put(s, m, value, NULL)) return true;
-    snprintf(why, cap, "%.60s: %s", name, m ? "the value is out of range" : "no such member");
+    if (!m) snprintf(why, cap, "%.60s: no such member", name);
+    else if (m->high > 0 && m->type != TYPE_TEXT && m->type != TYPE_PATH)
+        snprintf(why, cap, "%s: %.60s is not in its range, %.6g to %.6g", name, value, m->low, m->high);
+    else snprintf(why, cap, "%s: %.60s is not a value of this member", name, value);
     return false;
+}
+
+bool ek_sim_scenario_sound(const struct ek_sim_scenario *s, char *why, size_t cap)
+{
+    const struct ek_sim_source_options *o = &s->source;
+    const struct { const char *from, *until; double from_s, until_s; } spans[] = {
+        {"from_s", "until_s", o->from_s, o->until_s},
+        {"step_at_s", "step_until_s", o->step_at_s, o->step_until_s},
+        {"slow_at_s", "slow_until_s", s->slow_at_s, s->slow_until_s}};
+    static const struct { const char *kind; int files; } sources[] = {
+        {"servegen", 2}, {"mooncake", 1}, {"azure", 1}, {"shape", 1}, {"day", 0}, {"step", 0}, {"mix", 0}};
+    size_t k = 0;
+    while (k < EK_COUNT(sources) && strcmp(sources[k].kind, s->kind) != 0) k++;
+    if (k == EK_COUNT(sources)) {
+        snprintf(why, cap, "%s: source: there is no %s; there are servegen, mooncake, azure, shape, day, "
+                 "step and mix", s->name, s->kind);
+        return false;
+    }
+    for (int f = 0; f < sources[k].files; f++) {
+        if (s->paths[f][0]) continue;
+        snprintf(why, cap, "%s: source %s wants a file: %s", s->name, s->kind, f ? "lengths" : "rates");
+        return false;
+    }
+    for (size_t i = 0; i < EK_COUNT(spans); i++) {
+        if (spans[i].until_s <= 0 || spans[i].from_s < spans[i].until_s) continue;
+        snprintf(why, cap, "%s: %s is not behind %s", s->name, spans[i].until, spans[i].from);
+        return false;
+    }
+    return true;
 }
 
 /* ---- the file ------------------------------------------------------------------------------------ */
@@ -167,6 +199,30 @@ static bool complain(struct walk *w, const yaml_node_t *n, const char *text)
     return false;
 }
 
+/* Twice the same name: the second would silently win. */
+static bool said_before(struct walk *w, const yaml_node_t *map, const yaml_node_pair_t *p, const char *name)
+{
+    for (const yaml_node_pair_t *q = map->data.mapping.pairs.start; q < p; q++) {
+        const yaml_node_t *key = yaml_document_get_node(&w->doc, q->key);
+        if (key->type == YAML_SCALAR_NODE && strcmp((const char *)key->data.scalar.value, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool complain_value(struct walk *w, const yaml_node_t *n, const struct member *m)
+{
+    char text[200];
+    bool whole = m->type == TYPE_COUNT || m->type == TYPE_U64 || m->type == TYPE_INT;
+    bool number = whole || m->type == TYPE_NUMBER;
+    if (number)
+        snprintf(text, sizeof text, "%s: not a value of this member, or out of its range (%s%.6g to %.6g)",
+                 m->name, whole ? "whole numbers, " : "", m->low, m->high);
+    else
+        snprintf(text, sizeof text, "%s: not a value of this member", m->name);
+    return complain(w, n, text);
+}
+
 static bool walk_mapping(struct walk *w, yaml_node_t *n, void *base, const struct member *table,
                          size_t count, yaml_node_t **tiers)
 {
@@ -176,6 +232,7 @@ static bool walk_mapping(struct walk *w, yaml_node_t *n, void *base, const struc
         yaml_node_t *value = yaml_document_get_node(&w->doc, p->value);
         if (key->type != YAML_SCALAR_NODE) return complain(w, key, "a name is wanted here");
         const char *name = (const char *)key->data.scalar.value;
+        if (said_before(w, n, p, name)) return complain(w, key, "said twice");
         if (tiers && strcmp(name, "tiers") == 0) {
             *tiers = value;
             continue;
@@ -184,7 +241,7 @@ static bool walk_mapping(struct walk *w, yaml_node_t *n, void *base, const struc
         if (!m) return complain(w, key, "no such member");
         if (value->type != YAML_SCALAR_NODE) return complain(w, value, "a value is wanted here");
         if (!put(base, m, (const char *)value->data.scalar.value, w->data_dir))
-            return complain(w, value, "not a value of this member, or out of its range");
+            return complain_value(w, value, m);
     }
     return true;
 }
@@ -199,6 +256,8 @@ static bool walk_tiers(struct walk *w, struct ek_sim_scenario *s, yaml_node_t *n
         *t = (struct ek_sim_tier){.weight = 1, .ttft_s = 30, .tpot_s = 0.1, .delay_target_s = 5};
         if (!walk_mapping(w, item, t, tier_members, EK_COUNT(tier_members), NULL)) return false;
         if (!t->name[0]) return complain(w, item, "a tier needs a name");
+        for (const struct ek_sim_tier *other = s->tier; other < t; other++)
+            if (strcmp(other->name, t->name) == 0) return complain(w, item, "two tiers of this name");
     }
     return s->tiers > 0 || complain(w, n, "at least one tier is needed");
 }

@@ -54,6 +54,8 @@ bool ek_sim_scenario_read(struct ek_sim_scenario *s, const char *path, const cha
 /* One member by name, as in the file: for --set name=value. */
 bool ek_sim_scenario_set(struct ek_sim_scenario *s, const char *name, const char *value, char *why,
                          size_t cap);
+/* Do its members go together? After all of them are set; false: `why` names what does not. */
+bool ek_sim_scenario_sound(const struct ek_sim_scenario *s, char *why, size_t cap);
 /* The value of a scenario path was under $EK_SHARED and that is not there. */
 bool ek_sim_scenario_needs_data(const struct ek_sim_scenario *s);
 

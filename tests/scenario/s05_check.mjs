@@ -67,6 +67,12 @@ test('check looks whether the model file is there', { skip: needProgram }, () =>
   assert.match(r.err ?? r.text, /model\.file: .*nobody-has-this\.gguf: No such file/);
 });
 
+test('a file of brackets is refused at once, and as wrong as the manual says', { skip: needProgram }, () => {
+  const r = run('check', file('['.repeat(100000)));
+  assert.equal(r.code, 64, r.text);
+  assert.match(r.text, /:1:17: nested more than 16 deep/);
+});
+
 test('serve refuses what check refuses', { skip: needDoor }, () => {
   const r = run('serve', '--config', file(BAD['an unknown option'][0]));
   assert.notEqual(r.code, 0);

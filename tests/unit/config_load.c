@@ -164,6 +164,7 @@ static const char *const cases[][2] = {
      "t.yaml:2:8: limits.idle has no value; leave the line out to get the default\n"},
     {"listen: []\n", "t.yaml:1:9: listen has 0 elements: there must be 1 to 16\n"},
     {"listen: [[a]]\n", "t.yaml:1:10: listen must be a value (list of text), not a list\n"},
+    {"[[[[[[[[[[[[[[[[[[[[\n", "t.yaml:1:17: nested more than 16 deep\n"},
     {"- a\n", "t.yaml:1:1: the file must hold sections (\"limits:\"), not a list\n"},
     {"log: {}\n---\nlog: {}\n", "t.yaml:3:1: a second document begins here; there may be only one\n"},
     /* numbers and units */

@@ -445,6 +445,29 @@ static void damage_is_counted_and_said(void **state)
     rig_free(r);
 }
 
+static bool opens(struct rig *r, const char *command)
+{
+    char line[400];
+    if (r->j) rig_close(r);
+    snprintf(line, sizeof line, "cd %s && %s", r->dir, command);
+    assert_int_equal(system(line), 0);
+    return rig_open(r);
+}
+
+/* --journal /dev is a slip of the hand. */
+static void only_a_directory_of_its_own(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(8 << 20);
+    assert_int_equal(put_now(r, 1, 100), EK_OK);
+    assert_false(opens(r, "touch thesis.tex"));
+    assert_false(opens(r, "rm thesis.tex && chmod 777 ."));
+    assert_false(opens(r, "chmod 700 . && mv identity identity.new && ln -s identity.new identity"));
+    assert_true(opens(r, "rm identity && mv identity.new identity && mkdir lost+found"));
+    assert_int_equal(r->found_count, 1);
+    rig_free(r);
+}
+
 /* In a child with a file system of its own. */
 static int on_a_small_disk(void)
 {
@@ -559,6 +582,7 @@ int main(void)
         cmocka_unit_test(bounded), cmocka_unit_test(nearly_empty_files_are_emptied),
         cmocka_unit_test(time_to_live), cmocka_unit_test(one_door_at_a_time),
         cmocka_unit_test(damage_is_counted_and_said), cmocka_unit_test(a_full_disk),
+        cmocka_unit_test(only_a_directory_of_its_own),
         cmocka_unit_test(at_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #define SEED 0x1234567890abcdefull
 #define FILE_BYTES 65536u
@@ -95,6 +96,14 @@ static void what_was_written_is_found(void **state)
     assert_int_equal(w.lost_count, 0);
     assert_true(ek_segment_read_head(f->bytes, &number));
     assert_int_equal(number, 7);
+    assert_false(ek_segment_is_foreign(f->bytes));
+    uint8_t other[EK_SEGMENT_HEAD_BYTES];
+    memcpy(other, f->bytes, sizeof other);
+    other[6] = '9';
+    assert_false(ek_segment_is_foreign(other)); /* damaged: what stands behind it proves itself */
+    uint64_t hash = XXH3_64bits(other, 16);
+    memcpy(other + 16, &hash, sizeof hash);
+    assert_true(ek_segment_is_foreign(other)); /* written so: a version to come */
     f->bytes[9] ^= 1;
     assert_false(ek_segment_read_head(f->bytes, &number));
     w = walk_of(f, f->len); /* another journal's seed: nothing of it is believed */

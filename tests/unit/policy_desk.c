@@ -345,6 +345,26 @@ static void a_request_that_lost_its_engine_goes_before_those_after_it(void **sta
     ek_desk_free(&p);
 }
 
+static void those_sent_away_at_the_end_hear_the_place_they_had(void **state)
+{
+    (void)state;
+    struct ek_policy *p = one_slot_desk();
+    come(p, 1, 1, 0);
+    expect(p, 1, EK_DESK_START, 1);
+    for (uint64_t id = 2; id <= 4; id++) {
+        come(p, id, id, 0);
+        assert_int_equal(expect(p, id, EK_DESK_TELL, id).position, id - 1);
+    }
+    ek_desk_drain(p, at_ms(10), 500 * EK_MS_NS);
+    for (uint64_t id = 2; id <= 4; id++) {
+        struct ek_action a = expect(p, 500, EK_DESK_REFUSE, id);
+        assert_int_equal(a.reason, EK_REASON_DRAINING);
+        assert_int_equal(a.position, id - 1); /* not 1 for each, those before it being gone */
+    }
+    assert_int_equal(expect(p, 500, EK_DESK_CANCEL, 1).reason, EK_REASON_DRAINING);
+    ek_desk_free(&p);
+}
+
 static void nobody_waits_long_for_an_engine_that_is_not_there(void **state)
 {
     (void)state;
@@ -471,6 +491,7 @@ int main(void)
         cmocka_unit_test(it_says_measuring_before_it_knows_and_an_estimate_after),
         cmocka_unit_test(the_heavier_tier_goes_first),
         cmocka_unit_test(a_request_that_lost_its_engine_goes_before_those_after_it),
+        cmocka_unit_test(those_sent_away_at_the_end_hear_the_place_they_had),
         cmocka_unit_test(nobody_waits_long_for_an_engine_that_is_not_there),
         cmocka_unit_test(retry_after_is_personal_and_spreads_the_turned_away),
         cmocka_unit_test(a_crowd_of_the_light_leaves_room_for_the_heavy),

@@ -182,12 +182,16 @@ static void test_mistakes_are_named(void **state)
 {
     static const struct { const char *text, *wanted; } cases[] = {
         {"tiers: [{name: a}]\nsloots: 3\n", ":2: no such member"},
-        {"slots: 0\ntiers: [{name: a}]\n", ":1: not a value"},
+        {"slots: 0\ntiers: [{name: a}]\n", ":1: slots: not a value"},
         {"slots: [1]\n", "a value is wanted"},
         {"slots: 3\n", "tiers: a list"},
         {"tiers: [{weight: 3}]\n", "needs a name"},
         {"- 1\n", "a mapping"},
         {"a: [\n", "not YAML"},
+        {"slots: 3\nrate: 2\nslots: 4\n", ":3: said twice"},
+        {"tiers: [{name: a}, {name: b, weight: 2}, {name: a}]\n", ":1: two tiers of this name"},
+        {"rate: 1e9\n", ":1: rate: not a value of this member, or out of its range (1e-06 to 10000)"},
+        {"prompt_mean: 0\n", ":1: prompt_mean"},
     };
     (void)state;
     for (size_t i = 0; i < EK_COUNT(cases); i++) {
@@ -202,6 +206,33 @@ static void test_mistakes_are_named(void **state)
         assert_non_null(strstr(why, cases[i].wanted));
         unlink(path);
     }
+}
+
+static void test_members_must_go_together(void **state)
+{
+    static const struct { const char *name, *value, *wanted; } cases[] = {
+        {"source", "nope", "there is no nope"}, {"source", "azure", "wants a file: rates"},
+        {"until_s", "1", NULL}, {"from_s", "5", "until_s is not behind from_s"},
+    };
+    (void)state;
+    for (size_t i = 0; i < EK_COUNT(cases); i++) {
+        struct ek_sim_scenario s;
+        struct ek_sim_plan plan;
+        char why[700] = "";
+        read_scenario(&s, "live.yaml");
+        if (i == 3) s.source.until_s = 5;
+        assert_true(ek_sim_scenario_set(&s, cases[i].name, cases[i].value, why, sizeof why));
+        bool made = ek_sim_plan_make(&plan, &s, why, sizeof why);
+        assert_int_equal(made, cases[i].wanted == NULL);
+        if (cases[i].wanted && !strstr(why, cases[i].wanted)) print_error("%s\n", why);
+        if (cases[i].wanted) assert_non_null(strstr(why, cases[i].wanted));
+        if (made) ek_sim_plan_free(&plan);
+    }
+    struct ek_sim_scenario s;
+    char why[700] = "";
+    read_scenario(&s, "live.yaml");
+    assert_false(ek_sim_scenario_set(&s, "rate", "1e9", why, sizeof why));
+    assert_non_null(strstr(why, "1e9 is not in its range, 1e-06 to 10000"));
 }
 
 static void test_day_has_the_published_statistics(void **state)
@@ -252,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_estimates_are_of_the_first_token),
         cmocka_unit_test(test_a_step_settles),
         cmocka_unit_test(test_mistakes_are_named),
+        cmocka_unit_test(test_members_must_go_together),
         cmocka_unit_test(test_day_has_the_published_statistics),
         cmocka_unit_test(test_real_day_is_read),
     };
