@@ -115,7 +115,7 @@ int main(int argc, char **argv)
     if (!k || threads < 1 || threads > EK_TEAM_MAX) fail("no such instruction set or number of threads");
     if (ek_model_open(argv[1], &b.model, why, sizeof why) != EK_OK) fail(why);
     const struct ek_shape *s = &b.model->shape;
-    if (ek_kv_new(s->layers, s->kv_lora + s->rope, EK_KV_BF16, 64 * 704, &b.kv) != EK_OK) fail("KV");
+    if (ek_kv_new(s->layers, ek_shape_kv_elems(s), EK_KV_BF16, 64 * 704, &b.kv) != EK_OK) fail("KV");
     b.team = ek_team_new(threads);
     if (ek_forward_new(b.model, k, b.kv, b.team, act, CONTEXT, 64, &b.forward) != EK_OK) fail("memory");
     printf("what,rows,context,tokens_per_s,min,max\n");

@@ -53,7 +53,7 @@ static enum ek_status build(struct ek_engine *e, char *why, size_t why_cap)
     const struct ek_shape *s = &e->model->shape;
     const struct ek_engine_options *o = &e->options;
     e->team = ek_team_new(o->threads);
-    enum ek_status status = ek_kv_new(s->layers, s->kv_lora + s->rope, o->kv_type, o->kv_tokens, &e->kv);
+    enum ek_status status = ek_kv_new(s->layers, ek_shape_kv_elems(s), o->kv_type, o->kv_tokens, &e->kv);
     if (status == EK_OK) {
         status = ek_forward_new(e->model, e->kernels, e->kv, e->team, o->activation, o->step_tokens,
                                 o->slots, &e->forward);

@@ -6,16 +6,18 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* 64-aligned memory that ek_forward_free gives back; NULL sticks in f->owned when there is none. */
+/* 64-aligned memory that ek_forward_free gives back; NULL sticks in f->owned when there is none. Without
+ * f->owned it is only counted. */
 static void *own(struct ek_forward *f, size_t count, size_t each)
 {
     size_t bytes = 0;
     void *p = NULL;
     if (__builtin_mul_overflow(count, each, &bytes) || bytes > SIZE_MAX / 2) bytes = SIZE_MAX / 2;
     bytes = bytes / 64 * 64 + 64;
+    f->owned_bytes += bytes;
+    if (!f->owned) return NULL;
     if (posix_memalign(&p, 64, bytes) != 0) p = NULL;
     f->owned[f->n_owned++] = p;
-    f->owned_bytes += bytes;
     return p;
 }
 
@@ -39,7 +41,8 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static void own_rows(struct ek_forward *f)
 {
     const struct ek_shape *s = &f->model->shape;
-    size_t M = f->rows_max, H = s->heads, K = s->nope + s->rope, row = s->kv_lora + s->rope;
+    size_t M = f->rows_max, H = s->heads, K = s->nope + s->rope, row = ek_shape_kv_elems(s);
+    size_t absorbed = s->attention == EK_ATTENTION_LATENT ? M * H : 0;
     f->place = own(f, M, sizeof *f->place);
     f->want = own(f, f->logit_rows_max, sizeof *f->want);
     f->cs = own_floats(f, M, s->rope);
@@ -50,8 +53,8 @@ static void own_rows(struct ek_forward *f)
     f->q = own_floats(f, M, H * K);
     f->latent = own_floats(f, M, row);
     f->o = own_act(f, M, H * s->value, true, false);
-    f->q_abs = own_floats(f, M, H * row);
-    f->z = own_floats(f, M, H * s->kv_lora);
+    f->q_abs = own_floats(f, absorbed, row);
+    f->z = own_floats(f, absorbed, s->kv_lora);
     f->logits = own_floats(f, f->logit_rows_max, s->vocab);
 }
 
@@ -81,21 +84,36 @@ static void own_experts(struct ek_forward *f)
 static void own_scratch(struct ek_forward *f)
 {
     const struct ek_shape *s = &f->model->shape;
-    size_t lines = larger(f->rows_max, s->heads), size = ek_team_size(f->team);
+    size_t lines = larger(f->rows_max, s->heads), size = f->members;
+    size_t page = s->attention == EK_ATTENTION_LATENT ? EK_KV_PAGE : 0;
     f->scratch = own(f, size, sizeof *f->scratch);
-    if (!f->scratch) return;
+    if (f->owned && !f->scratch) return;
     for (size_t i = 0; i < size; i++) {
-        f->scratch[i] = (struct member_scratch){
-            .latent = own_floats(f, EK_KV_PAGE, s->kv_lora + s->rope),
-            .key = own_floats(f, EK_KV_PAGE, s->nope + s->rope),
-            .value = own_floats(f, EK_KV_PAGE, s->value),
+        struct member_scratch w = {
+            .latent = own_floats(f, page, s->kv_lora + s->rope),
+            .key = own_floats(f, page, s->nope + s->rope),
+            .value = own_floats(f, page, s->value),
             .score = own_floats(f, lines, EK_KV_PAGE),
             .max = own_floats(f, lines, 1),
             .sum = own_floats(f, lines, 1),
             .down = own_floats(f, f->rows_max, DOWN_COLS),
             .route = own_floats(f, s->experts + s->groups + 1, 1),
         };
+        if (f->scratch) f->scratch[i] = w;
     }
+}
+
+uint64_t ek_forward_need_bytes(const struct ek_model *model, enum ek_activation activation,
+                               uint32_t rows_max, uint32_t logit_rows_max, unsigned threads)
+{
+    struct ek_forward f = {
+        .model = model, .rounding = activation == EK_ACT_Q8, .rows_max = rows_max,
+        .logit_rows_max = logit_rows_max, .members = threads,
+    };
+    own_rows(&f);
+    own_experts(&f);
+    own_scratch(&f);
+    return f.owned_bytes;
 }
 
 enum ek_status ek_forward_new(const struct ek_model *model, const struct ek_kernels *kernels,
@@ -103,6 +121,7 @@ enum ek_status ek_forward_new(const struct ek_model *model, const struct ek_kern
                               uint32_t rows_max, uint32_t logit_rows_max, struct ek_forward **out)
 {
     MUST_OBJ(model, EK_MODEL_MAGIC);
+    MUST(model->whole);
     MUST(rows_max >= 1 && rows_max <= EK_FORWARD_ROWS_MAX);
     MUST(logit_rows_max >= 1 && logit_rows_max <= rows_max);
     struct ek_forward *f = calloc(1, sizeof *f);
@@ -110,7 +129,7 @@ enum ek_status ek_forward_new(const struct ek_model *model, const struct ek_kern
     *f = (struct ek_forward){
         .magic = FORWARD_MAGIC, .model = model, .k = kernels, .kv = kv, .team = team,
         .rounding = activation == EK_ACT_Q8, .rows_max = rows_max, .logit_rows_max = logit_rows_max,
-        .owned = calloc(OWNED_MAX, sizeof *f->owned),
+        .members = ek_team_size(team), .owned = calloc(OWNED_MAX, sizeof *f->owned),
     };
     MUST(f->owned != NULL);
     own_rows(f);
@@ -184,8 +203,8 @@ static void begin_row(struct ek_forward *f, size_t r, uint32_t id)
     ek_weight_row(f->k, &f->model->embd, 0, id, f->x + r * s->embd);
     for (size_t i = 0; i < s->rope / 2; i++) {
         double angle = (double)f->place[r].position * f->model->rope_freq[i];
-        f->cs[r * s->rope + 2 * i] = (float)cos(angle);
-        f->cs[r * s->rope + 2 * i + 1] = (float)sin(angle);
+        f->cs[r * s->rope + 2 * i] = (float)(cos(angle) * f->model->rope_size);
+        f->cs[r * s->rope + 2 * i + 1] = (float)(sin(angle) * f->model->rope_size);
     }
 }
 

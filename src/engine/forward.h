@@ -2,11 +2,12 @@
 /* The fast forward pass: one step computes rows of many sequences, prompt chunks and single generated
  * tokens mixed, reading and extending the KV cache.
  *
- * Two arithmetics, chosen by the role of a row and by nothing else:
- *   prompt     expanded attention: keys and values of all heads are formed from the latents
- *   generated  absorbed attention: the query is taken into the latent space instead
- * Everything else is one arithmetic for both. A row's result has the same bits in any batch, at any
- * chunking and with any number of threads (DESIGN, promise 6); tests/golden/ and tests/unit/ hold it.
+ * Latent attention has two arithmetics, chosen by the role of a row and by nothing else:
+ *   prompt     expanded: keys and values of all heads are formed from the latents
+ *   generated  absorbed: the query is taken into the latent space instead
+ * Everything else, grouped attention too, is one arithmetic for both. A row's result has the same bits
+ * in any batch, at any chunking and with any number of threads (DESIGN, promise 6); tests/golden/ and
+ * tests/unit/ hold it.
  * Source: DeepSeek-V2 paper (2405.04434) section 2.1 and appendix C. */
 #ifndef EK_ENGINE_FORWARD_H
 #define EK_ENGINE_FORWARD_H
@@ -43,6 +44,9 @@ void ek_forward_free(struct ek_forward **f);
  * `vocab` for each row that asked, in order; valid until the next run. */
 const float *ek_forward_run(struct ek_forward *f, const struct ek_segment *segments, size_t n);
 
+/* What ek_forward_new would take, without taking it; the model need only be looked at. */
+uint64_t ek_forward_need_bytes(const struct ek_model *model, enum ek_activation activation,
+                               uint32_t rows_max, uint32_t logit_rows_max, unsigned threads);
 uint64_t ek_forward_scratch_bytes(const struct ek_forward *f);
 
 #endif

@@ -40,7 +40,7 @@ struct unit {
 
 /* Scratch of one member of the team. */
 struct member_scratch {
-    float *latent; /* [64][C + R] of a page, widened */
+    float *latent; /* [64][C + R] of a page, widened; latent form only, as the next two */
     float *key;    /* [64][K] of one head */
     float *value;  /* [64][V] of one head */
     float *score;  /* [max(rows, H)][64] */
@@ -59,6 +59,7 @@ struct ek_forward {
     struct ek_team *team;
     bool rounding; /* activations are rounded to int8 before quantised weights */
     uint32_t rows_max, logit_rows_max;
+    unsigned members; /* of the team */
 
     const struct ek_segment *segments; /* of this step */
     size_t n_segments, M, G, wanted;
@@ -73,9 +74,9 @@ struct ek_forward {
     struct act h;            /* [M][E]: normalised input of a part */
     struct act qa;           /* [M][Q] */
     float *q;                /* [M][H][K] */
-    float *latent;           /* [M][C + R] */
+    float *latent;           /* [M][C + R]; grouped form: keys and values [M][G K + G V] */
     struct act o;            /* [M][H][V] */
-    float *q_abs;            /* [G][H][C + R] */
+    float *q_abs;            /* [G][H][C + R]; latent form only, as the next */
     float *z;                /* [G][H][C] */
     float *router;           /* [M][X] */
     uint32_t *chosen;        /* [M][used] */
@@ -104,6 +105,17 @@ void ek_forward_product(const struct ek_forward *f, const struct ek_matrix *w, s
 void ek_forward_linear(struct ek_forward *f, const struct ek_matrix *w, struct act a, size_t m,
                        float *y, size_t y_stride);
 
+/* Row r of the step goes into the KV cache, rounded to its type. */
+void ek_forward_store(const struct ek_forward *f, size_t r, const float *x, size_t n);
+
+/* m queries against n stored rows from `rows` on, of which `cols` numbers count: score [m][page]. */
+void ek_forward_page_scores(const struct ek_forward *f, float *score, const float *q, size_t q_stride,
+                            size_t m, const void *rows, size_t n, size_t cols);
+/* out [dim] = out * corr + sum of p[t] times stored row t. */
+void ek_forward_page_mix(const struct ek_forward *f, float *out, float corr, const float *p,
+                         const void *rows, size_t n, size_t dim);
+void ek_forward_divide(float *out, size_t n, float sum);
+
 /* Rows [r, r + ...) of an act. */
 static inline struct act act_at(struct act a, size_t row)
 {
@@ -120,6 +132,8 @@ static inline struct act exact(struct act a)
 }
 
 void ek_forward_attention(struct ek_forward *f); /* f->h -> f->delta, and the KV rows of the layer */
+void ek_forward_latent(struct ek_forward *f);    /* the same, for one form of it each */
+void ek_forward_grouped(struct ek_forward *f);
 void ek_forward_ffn(struct ek_forward *f);       /* f->h -> f->delta */
 
 #endif

@@ -4,7 +4,7 @@
  * A cursor walks the bytes; once it fails it stays failed, with the first reason in `why`. The tables
  * of keys and tensors keep file order; beside each lies an index sorted by name, which finds and
  * which shows duplicates. It never looks at tensor data. */
-#include "engine/gguf.h"
+#include "engine/gguf_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,22 +15,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define GGUF_MAGIC 0x6b1f09d3u
-
-struct ek_gguf {
-    uint32_t magic;
-    uint32_t version;
-    const uint8_t *data;
-    uint64_t bytes;
-    void *mapping; /* NULL when the memory is the caller's */
-    struct ek_gguf_value *keys;
-    struct ek_gguf_tensor *tensors;
-    uint32_t *key_order;    /* indices sorted by name */
-    uint32_t *tensor_order;
-    size_t n_keys, n_tensors;
-    uint64_t alignment;
-};
 
 struct cursor {
     const uint8_t *data;
@@ -284,23 +268,30 @@ static int by_tensor(const void *a, const void *b, void *g)
     return compare_str(tensors[*(const uint32_t *)a].name, tensors[*(const uint32_t *)b].name);
 }
 
-static void sort_names(struct cursor *c, struct ek_gguf *g)
+static void sort_keys(struct cursor *c, struct ek_gguf *g)
 {
     char name[80];
     for (uint32_t i = 0; i < g->n_keys; i++) g->key_order[i] = i;
-    for (uint32_t i = 0; i < g->n_tensors; i++) g->tensor_order[i] = i;
     qsort_r(g->key_order, g->n_keys, sizeof *g->key_order, by_key, g);
-    qsort_r(g->tensor_order, g->n_tensors, sizeof *g->tensor_order, by_tensor, g);
     for (size_t i = 1; i < g->n_keys; i++) {
         if (by_key(&g->key_order[i - 1], &g->key_order[i], g) == 0) {
             fail(c, "key '%s' appears twice", shown(g->keys[g->key_order[i]].key, name));
         }
     }
+}
+
+enum ek_status ek_gguf_sort_tensors(struct ek_gguf *g, char *why, size_t why_cap)
+{
+    struct cursor c = {.why = why, .why_cap = why_cap};
+    char name[80];
+    for (uint32_t i = 0; i < g->n_tensors; i++) g->tensor_order[i] = i;
+    qsort_r(g->tensor_order, g->n_tensors, sizeof *g->tensor_order, by_tensor, g);
     for (size_t i = 1; i < g->n_tensors; i++) {
         if (by_tensor(&g->tensor_order[i - 1], &g->tensor_order[i], g) == 0) {
-            fail(c, "tensor '%s' appears twice", shown(g->tensors[g->tensor_order[i]].name, name));
+            fail(&c, "tensor '%s' appears twice", shown(g->tensors[g->tensor_order[i]].name, name));
         }
     }
+    return c.failed ? EK_INVALID : EK_OK;
 }
 
 static void read_head(struct cursor *c, struct ek_gguf *g)
@@ -358,7 +349,8 @@ static enum ek_status parse(struct ek_gguf *g, char *why, size_t why_cap)
     }
     for (size_t i = 0; i < g->n_keys && !c.failed; i++) read_key(&c, &g->keys[i]);
     for (size_t i = 0; i < g->n_tensors && !c.failed; i++) offset[i] = read_tensor(&c, &g->tensors[i]);
-    if (!c.failed) sort_names(&c, g);
+    if (!c.failed) sort_keys(&c, g);
+    if (!c.failed && ek_gguf_sort_tensors(g, why, why_cap) != EK_OK) c.failed = true;
     if (!c.failed) read_alignment(&c, g);
     if (!c.failed) {
         uint64_t data_start = (c.at + g->alignment - 1) / g->alignment * g->alignment;
@@ -370,8 +362,8 @@ static enum ek_status parse(struct ek_gguf *g, char *why, size_t why_cap)
     return c.failed ? EK_INVALID : EK_OK;
 }
 
-static enum ek_status open_bytes(const void *data, size_t bytes, void *mapping, struct ek_gguf **out,
-                                 char *why, size_t why_cap)
+enum ek_status ek_gguf_read(const void *data, size_t bytes, void *mapping, struct ek_gguf **out,
+                            char *why, size_t why_cap)
 {
     struct ek_gguf *g = calloc(1, sizeof *g);
     MUST(g != NULL);
@@ -385,18 +377,8 @@ static enum ek_status open_bytes(const void *data, size_t bytes, void *mapping, 
     return s;
 }
 
-enum ek_status ek_gguf_open_memory(const void *data, size_t bytes, struct ek_gguf **out, char *why,
-                                   size_t why_cap)
+enum ek_status ek_gguf_open_one(const char *path, struct ek_gguf **out, char *why, size_t why_cap)
 {
-    MUST(out && why && why_cap > 0);
-    MUST(data || bytes == 0);
-    return open_bytes(data, bytes, NULL, out, why, why_cap);
-}
-
-enum ek_status ek_gguf_open(const char *path, struct ek_gguf **out, char *why, size_t why_cap)
-{
-    MUST(path && out);
-    MUST(why && why_cap > 0);
     *out = NULL;
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -419,7 +401,7 @@ enum ek_status ek_gguf_open(const char *path, struct ek_gguf **out, char *why, s
         snprintf(why, why_cap, "%s: cannot be mapped: %s", path, strerror(error));
         return EK_IO;
     }
-    return open_bytes(map, bytes, map, out, why, why_cap);
+    return ek_gguf_read(map, bytes, map, out, why, why_cap);
 }
 
 void ek_gguf_close(struct ek_gguf **gp)
@@ -428,6 +410,8 @@ void ek_gguf_close(struct ek_gguf **gp)
     struct ek_gguf *g = *gp;
     if (!g) return;
     MUST_OBJ(g, GGUF_MAGIC);
+    for (size_t i = 0; i < g->n_others; i++) ek_gguf_close(&g->others[i]);
+    free(g->others);
     if (g->mapping) munmap(g->mapping, g->bytes);
     free(g->keys);
     free(g->tensors);
@@ -439,7 +423,6 @@ void ek_gguf_close(struct ek_gguf **gp)
 }
 
 uint32_t ek_gguf_version(const struct ek_gguf *g) { return g->version; }
-uint64_t ek_gguf_file_bytes(const struct ek_gguf *g) { return g->bytes; }
 size_t ek_gguf_key_count(const struct ek_gguf *g) { return g->n_keys; }
 size_t ek_gguf_tensor_count(const struct ek_gguf *g) { return g->n_tensors; }
 

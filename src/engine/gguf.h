@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* One GGUF model file, versions 2 and 3, little endian: metadata and tensor positions.
+/* A GGUF model file, versions 2 and 3, little endian: metadata and tensor positions.
  *
  *   "GGUF" version n_tensors n_kv | key-values | tensor infos | pad | tensor data
  *
- * The file is mapped read-only; keys, strings and tensors are views into the mapping and live until
- * ek_gguf_close. Everything is checked when the file is opened: afterwards a tensor's `bytes` lie
- * within the file and every string of every array can be walked without a further test. What a key
- * means is not known here (see model.h, tokenizer.h). Nothing here writes, prints or calls back. Who
- * cuts a file short while it is mapped kills the process (SIGBUS): replace model files by renaming.
+ * A model may be split into files NAME-00001-of-00005.gguf ...; opening the first opens all, and they
+ * are one from then on. Files are mapped read-only; keys, strings and tensors are views into the
+ * mappings and live until ek_gguf_close. Everything is checked when a file is opened: afterwards a
+ * tensor's `bytes` lie within its file and every string of every array can be walked without a further
+ * test. What a key means is not known here (see model.h, tokenizer.h). Nothing here writes, prints or
+ * calls back. Who cuts a file short while it is mapped kills the process (SIGBUS): replace model files
+ * by renaming.
  *
  * Source: ggml-org/ggml docs/gguf.md; the limits follow what llama.cpp's reader accepts. */
 #ifndef EK_ENGINE_GGUF_H
@@ -30,6 +32,7 @@ enum {
     EK_GGUF_STRING_BYTES_MAX = 1 << 30,
     EK_GGUF_ARRAY_MAX = 1 << 30,
     EK_GGUF_ALIGNMENT_MAX = 1 << 20,
+    EK_GGUF_PARTS_MAX = 1024,
 };
 
 /* Types of metadata values, as numbered in the file. */
@@ -73,10 +76,18 @@ EK_CHECKED enum ek_status ek_gguf_open(const char *path, struct ek_gguf **out, c
                                        size_t why_cap);
 EK_CHECKED enum ek_status ek_gguf_open_memory(const void *data, size_t bytes, struct ek_gguf **out,
                                               char *why, size_t why_cap);
+/* The parts of a split file, first to last, in memory as above. */
+struct ek_gguf_bytes {
+    const void *data;
+    size_t bytes;
+};
+EK_CHECKED enum ek_status ek_gguf_open_parts(const struct ek_gguf_bytes *parts, size_t n,
+                                             struct ek_gguf **out, char *why, size_t why_cap);
 void ek_gguf_close(struct ek_gguf **g); /* NULL inside is fine; nulls the caller's pointer */
 
 uint32_t ek_gguf_version(const struct ek_gguf *g);
-uint64_t ek_gguf_file_bytes(const struct ek_gguf *g);
+uint64_t ek_gguf_file_bytes(const struct ek_gguf *g); /* of all parts together */
+size_t ek_gguf_part_count(const struct ek_gguf *g);
 size_t ek_gguf_key_count(const struct ek_gguf *g);
 const struct ek_gguf_value *ek_gguf_key_at(const struct ek_gguf *g, size_t index); /* file order */
 size_t ek_gguf_tensor_count(const struct ek_gguf *g);

@@ -64,16 +64,26 @@ static void put_tokenizer(struct ek_buf *out, const struct ek_gguf *g)
                                                              : "no chat template");
 }
 
-static void put_shape(struct ek_buf *out, const struct ek_model *m)
+static void put_attention(struct ek_buf *out, const struct ek_shape *s)
 {
-    const struct ek_shape *s = &m->shape;
-    ek_buf_printf(out, "layers      %u, the first %u dense; embedding %u, vocabulary %u, context %u\n",
-                  s->layers, s->dense_layers, s->embd, s->vocab, s->ctx_tokens);
+    if (s->attention == EK_ATTENTION_GROUPED) {
+        ek_buf_printf(out, "attention   %u heads of %u (%u rotated), %u of keys and values\n", s->heads,
+                      s->nope + s->rope, s->rope, s->kv_heads);
+        return;
+    }
     ek_buf_printf(out, "attention   %u heads of %u + %u (rope), values %u, latent %u, queries %s", s->heads,
                   s->nope, s->rope, s->value, s->kv_lora, s->q_lora ? "through a latent of " : "direct");
     if (s->q_lora) ek_buf_u64(out, s->q_lora);
-    ek_buf_printf(out, "\nKV cache    %u values a token and layer, %u bytes a token in bf16\n",
-                  s->kv_lora + s->rope, (s->kv_lora + s->rope) * 2 * s->layers);
+    ek_buf_lit(out, "\n");
+}
+
+static void put_shape(struct ek_buf *out, const struct ek_model *m)
+{
+    const struct ek_shape *s = &m->shape;
+    ek_buf_printf(out, "layers      %u", s->layers);
+    if (s->experts) ek_buf_printf(out, ", the first %u dense", s->dense_layers);
+    ek_buf_printf(out, "; embedding %u, vocabulary %u, context %u\n", s->embd, s->vocab, s->ctx_tokens);
+    put_attention(out, s);
     if (s->experts) {
         ek_buf_printf(out, "experts     %u of %u, %s gate, width %u, shared %u", s->experts_used, s->experts,
                       s->gate == EK_GATE_SIGMOID ? "sigmoid" : "softmax", s->expert_ff, s->shared_ff);
@@ -81,9 +91,6 @@ static void put_shape(struct ek_buf *out, const struct ek_model *m)
         ek_buf_printf(out, ", weights %sscaled by %g\n", s->weights_norm ? "normalised and " : "",
                       (double)s->weights_scale);
     }
-    ek_buf_lit(out, "derived     ");
-    put_bytes(out, m->derived_bytes);
-    ek_buf_lit(out, " of transposed keys beside the file\n");
 }
 
 void ek_model_describe(const struct ek_gguf *g, const struct ek_model *model, struct ek_buf *out)
@@ -91,10 +98,11 @@ void ek_model_describe(const struct ek_gguf *g, const struct ek_model *model, st
     MUST(g != NULL && out != NULL);
     ek_buf_lit(out, "name        ");
     put_safe(out, str_of(g, "general.name", "(none)"));
-    ek_buf_lit(out, "\narchitecture ");
+    ek_buf_lit(out, "\nkind        ");
     put_safe(out, str_of(g, "general.architecture", "(none)"));
     ek_buf_printf(out, ", GGUF version %u, ", ek_gguf_version(g));
     put_bytes(out, ek_gguf_file_bytes(g));
+    if (ek_gguf_part_count(g) > 1) ek_buf_printf(out, " in %zu parts", ek_gguf_part_count(g));
     ek_buf_lit(out, "\n");
     put_types(out, g);
     put_tokenizer(out, g);

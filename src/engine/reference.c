@@ -43,14 +43,19 @@ static void rmsnorm(float *y, const float *x, const float *gain, size_t n, float
     for (size_t i = 0; i < n; i++) y[i] = gain[i] * x[i] * scale;
 }
 
-/* Turn each pair (x[2i], x[2i+1]) by position * frequency_i. */
+/* Turn each pair of the R numbers of x by position * frequency_i. A pair is two neighbours, or one
+ * number of each half. */
 static void rope(float *x, const struct ek_model *m, size_t position)
 {
-    for (size_t i = 0; i < m->shape.rope / 2; i++) {
+    size_t half = m->shape.rope / 2;
+    bool halves = m->shape.rope_pairs == EK_ROPE_HALVES;
+    for (size_t i = 0; i < half; i++) {
         double angle = (double)position * m->rope_freq[i];
-        float c = (float)cos(angle), s = (float)sin(angle), a = x[2 * i], b = x[2 * i + 1];
-        x[2 * i] = a * c - b * s;
-        x[2 * i + 1] = a * s + b * c;
+        float c = (float)(cos(angle) * m->rope_size), s = (float)(sin(angle) * m->rope_size);
+        float *a = halves ? x + i : x + 2 * i, *b = halves ? x + i + half : x + 2 * i + 1;
+        float turned = *a * c - *b * s;
+        *b = *a * s + *b * c;
+        *a = turned;
     }
 }
 
@@ -64,13 +69,14 @@ static void softmax(float *x, size_t n)
 
 /* What one token contributes to attention: its queries, and the keys and values others will see. */
 struct token_heads {
-    float *q; /* [H][N + R] */
-    float *k; /* [H][N + R]; the rope part is the same for all heads */
-    float *v; /* [H][V] */
+    float *q; /* [H][K] */
+    float *k; /* [G][K]; latent form: G = H, and the rope part is the same for all heads */
+    float *v; /* [G][V] */
 };
 
-static void project(const struct ek_model *m, const struct ek_layer *l, const float *x, size_t position,
-                    struct token_heads *t)
+/* Latent form: one short vector, from which all keys and values are made. */
+static void project_latent(const struct ek_model *m, const struct ek_layer *l, const float *x,
+                           size_t position, struct token_heads *t)
 {
     const struct ek_shape *s = &m->shape;
     size_t K = s->nope + s->rope;
@@ -101,6 +107,30 @@ static void project(const struct ek_model *m, const struct ek_layer *l, const fl
     free(latent);
 }
 
+static void add(float *y, const float *bias, size_t n)
+{
+    for (size_t i = 0; bias && i < n; i++) y[i] += bias[i];
+}
+
+/* Grouped form: queries, keys and values straight from x, a rotation of the first R numbers of each. */
+static void project_grouped(const struct ek_model *m, const struct ek_layer *l, const float *x,
+                            size_t position, struct token_heads *t)
+{
+    const struct ek_shape *s = &m->shape;
+    size_t K = s->nope + s->rope;
+    t->q = floats(s->heads * K);
+    t->k = floats(s->kv_heads * K);
+    t->v = floats(s->kv_heads * s->value);
+    linear(t->q, &l->q, 0, x);
+    linear(t->k, &l->k, 0, x);
+    linear(t->v, &l->v, 0, x);
+    add(t->q, l->q_bias, s->heads * K);
+    add(t->k, l->k_bias, s->kv_heads * K);
+    add(t->v, l->v_bias, s->kv_heads * s->value);
+    for (size_t h = 0; h < s->heads; h++) rope(t->q + h * K, m, position);
+    for (size_t h = 0; h < s->kv_heads; h++) rope(t->k + h * K, m, position);
+}
+
 /* h [T][E] += attention over all earlier positions and itself (eq. 17-19). */
 static void attention(const struct ek_model *m, const struct ek_layer *l, float *h, size_t T)
 {
@@ -111,15 +141,20 @@ static void attention(const struct ek_model *m, const struct ek_layer *l, float 
     MUST(tokens != NULL);
     for (size_t t = 0; t < T; t++) {
         rmsnorm(x, h + t * s->embd, l->attn_norm, s->embd, s->norm_eps);
-        project(m, l, x, t, &tokens[t]);
+        if (s->attention == EK_ATTENTION_LATENT) {
+            project_latent(m, l, x, t, &tokens[t]);
+        } else {
+            project_grouped(m, l, x, t, &tokens[t]);
+        }
     }
     for (size_t t = 0; t < T; t++) {
         for (size_t head = 0; head < s->heads; head++) {
             float *out = mixed + head * s->value;
+            size_t kv = head / (s->heads / s->kv_heads); /* the keys and values this head looks at */
             for (size_t j = 0; j <= t; j++) {
                 score[j] = 0;
                 for (size_t i = 0; i < K; i++) {
-                    score[j] += tokens[t].q[head * K + i] * tokens[j].k[head * K + i];
+                    score[j] += tokens[t].q[head * K + i] * tokens[j].k[kv * K + i];
                 }
                 score[j] *= s->attn_scale;
             }
@@ -127,11 +162,12 @@ static void attention(const struct ek_model *m, const struct ek_layer *l, float 
             for (size_t i = 0; i < s->value; i++) out[i] = 0;
             for (size_t j = 0; j <= t; j++) {
                 for (size_t i = 0; i < s->value; i++) {
-                    out[i] += score[j] * tokens[j].v[head * s->value + i];
+                    out[i] += score[j] * tokens[j].v[kv * s->value + i];
                 }
             }
         }
         linear(x, &l->out, 0, mixed);
+        add(x, l->out_bias, s->embd);
         for (size_t i = 0; i < s->embd; i++) h[t * s->embd + i] += x[i];
     }
     for (size_t t = 0; t < T; t++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The forward pass of a deepseek2 model, written to be read: one sequence, every position from the
+/* The forward pass of a model, written to be read: one sequence, every position from the
  * beginning, no cache, no batches, no threads, no vectors. It is the mathematics the fast path must
  * reproduce, and the fast path's tests compare with it. Far too slow to serve anybody. */
 #ifndef EK_ENGINE_REFERENCE_H

@@ -58,6 +58,7 @@ struct ek_q8_0_block {
  *           Source: Zhang & Sennrich 2019, eq. 4.
  * rope      in place on n elements: pair (x[2i], x[2i+1]) is turned by the angle whose cosine and sine
  *           are cs[2i], cs[2i+1]. n even. Tolerance 1e-6. Source: Su et al. 2021, eq. 34.
+ * rope_halves   the same with pairs (x[i], x[i + n / 2]); pair i takes cs[2i], cs[2i+1].
  * softmax   in place, n >= 1; the largest is subtracted first. Tolerance 2e-6 + 1.2e-7 * (max - x).
  * sigmoid   y[i] = 1 / (1 + exp(-x[i])). Tolerance 1e-6.
  * silu_mul  y[i] = up[i] * gate[i] * sigmoid(gate[i]); y may be gate. Tolerance 2e-6.
@@ -88,6 +89,7 @@ struct ek_q8_0_block {
     X(void, quant_q8, (struct ek_q8_block *restrict y, const float *restrict x, size_t n))         \
     X(void, rmsnorm, (float *y, const float *x, const float *restrict gain, size_t n, float eps))  \
     X(void, rope, (float *restrict x, const float *restrict cs, size_t n))                         \
+    X(void, rope_halves, (float *restrict x, const float *restrict cs, size_t n))                  \
     X(void, softmax, (float *x, size_t n))                                                         \
     X(void, sigmoid, (float *y, const float *x, size_t n))                                         \
     X(void, silu_mul, (float *y, const float *gate, const float *restrict up, size_t n))           \

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Any bytes as a GGUF file: opened or refused; whatever was accepted is walked to its last element,
- * described, and bound as a model if it is one. */
+ * looked at as a model and described, and bound as one. Bytes that begin with 'P' are a file in two
+ * parts: after it two bytes with the length of the first part, then both parts. */
 #include "engine/model.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,13 +34,57 @@ static uint64_t walk(const struct ek_gguf *g)
     return sum;
 }
 
+static void look(struct ek_gguf **g)
+{
+    struct ek_buf reasons = ek_buf_make(1 << 16), text = ek_buf_make(1 << 16);
+    struct ek_model *m;
+    ek_model_describe(*g, NULL, &text);
+    if (ek_model_look(g, &m, &reasons) == EK_OK) ek_model_describe(m->gguf, m, &text);
+    MUST((m == NULL) == (reasons.len > 0));
+    ek_model_free(&m);
+    ek_buf_free(&reasons);
+    ek_buf_free(&text);
+}
+
+static bool open_parts(const struct ek_gguf_bytes *parts, size_t n, struct ek_gguf **g)
+{
+    char why[256] = "";
+    bool good = ek_gguf_open_parts(parts, n, g, why, sizeof why) == EK_OK;
+    MUST(good || why[0] != 0);
+    return good;
+}
+
+static void *aligned(const uint8_t *data, size_t size)
+{
+    void *p = NULL;
+    MUST(posix_memalign(&p, 32, size + 1) == 0);
+    if (size) memcpy(p, data, size);
+    return p;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct ek_gguf *g;
-    char why[256];
     static volatile uint64_t sink __attribute__((unused)); /* keeps the reads alive */
-    if (ek_gguf_open_memory(data, size, &g, why, sizeof why) != EK_OK) return 0;
-    sink = walk(g);
-    ek_gguf_close(&g);
+    size_t n = size >= 3 && data[0] == 'P' ? 2 : 1, from = n == 2 ? 3 : 0, first = size;
+    char why[256];
+    if (n == 2) {
+        first = data[1] | (size_t)data[2] << 8;
+        if (first > size - from) first = size - from;
+    }
+    struct ek_gguf_bytes parts[2] = {
+        {aligned(data + from, first), first},
+        {aligned(data + from + (n == 2 ? first : 0), n == 2 ? size - from - first : 0),
+         n == 2 ? size - from - first : 0},
+    };
+    struct ek_gguf *g;
+    struct ek_model *m = NULL;
+    if (open_parts(parts, n, &g)) {
+        sink = walk(g);
+        look(&g);
+        MUST(open_parts(parts, n, &g));
+        if (ek_model_bind(&g, &m, why, sizeof why) == EK_OK) ek_model_free(&m);
+    }
+    free((void *)(uintptr_t)parts[0].data);
+    free((void *)(uintptr_t)parts[1].data);
     return 0;
 }

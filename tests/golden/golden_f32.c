@@ -87,6 +87,7 @@ static void long_prompts(void **state)
     (void)state;
     compare_long("micro-v2-f32");
     compare_long("micro-v3-f32");
+    compare_long("micro-qwen2-f32");
 }
 
 static void micro_v2(void **state)
@@ -101,9 +102,16 @@ static void micro_v3(void **state)
     compare("micro-v3-f32");
 }
 
+static void micro_qwen2(void **state)
+{
+    (void)state;
+    compare("micro-qwen2-f32");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(micro_v2), cmocka_unit_test(micro_v3),
+                                       cmocka_unit_test(micro_qwen2),
                                        cmocka_unit_test(long_prompts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

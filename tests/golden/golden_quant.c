@@ -110,11 +110,15 @@ static void micro_v3(void **state) { (void)state; compare("micro-v3-q8_0"); }
 static void tiny_v2(void **state) { (void)state; compare("tiny-v2-Q4_K_M"); }
 static void tiny_v3(void **state) { (void)state; compare("tiny-v3-Q4_K_M"); }
 
+static void micro_qwen2(void **state) { (void)state; compare("micro-qwen2-q8_0"); }
+static void tiny_qwen2(void **state) { (void)state; compare("tiny-qwen2-Q4_K_M"); }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(micro_v2), cmocka_unit_test(micro_v2_legacy), cmocka_unit_test(micro_v3),
-        cmocka_unit_test(tiny_v2), cmocka_unit_test(tiny_v3),
+        cmocka_unit_test(tiny_v2), cmocka_unit_test(tiny_v3), cmocka_unit_test(micro_qwen2),
+        cmocka_unit_test(tiny_qwen2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,16 @@ static void micro_v3(void **state)
     compare("micro-v3-f32", 1);
 }
 
+static void micro_qwen2(void **state)
+{
+    (void)state;
+    compare("micro-qwen2-f32", 0);
+    compare("micro-qwen2-f32", 1);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(micro_v2), cmocka_unit_test(micro_v3)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(micro_v2), cmocka_unit_test(micro_v3),
+                                       cmocka_unit_test(micro_qwen2)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

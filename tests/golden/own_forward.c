@@ -81,6 +81,38 @@ static void fast_equals_reference(void **state)
         if (types[i] != EK_GGML_Q8_0) compare(recipe_odd, types[i], T);
     }
     compare(old, EK_GGML_Q8_0, T);
+    compare(recipe_qwen2, EK_GGML_F32, T);
+    compare(recipe_qwen2, EK_GGML_Q8_0, T);
+    compare(recipe_llama, EK_GGML_BF16, T);
+    compare(recipe_odd_heads, EK_GGML_F32, T);
+    compare(recipe_odd_heads, EK_GGML_F16, T);
+}
+
+/* The two arithmetics of latent attention: everything as one prompt, and token by token. */
+static void expanded_equals_absorbed(void **state)
+{
+    (void)state;
+    const struct recipe *recipes[] = {&recipe_v2, &recipe_v3, &recipe_odd};
+    for (size_t i = 0; i < EK_COUNT(recipes); i++) {
+        struct ek_model *m = make(recipes[i]);
+        uint32_t ids[T];
+        ids_of(ids, 11, m->shape.vocab);
+        for (int isa = 0; isa < EK_ISA_COUNT; isa++) {
+            const struct ek_kernels *k = ek_kernels_of((enum ek_isa)isa);
+            if (!k) continue;
+            struct runner run = runner_new(m, k->isa, EK_KV_F32, EK_ACT_F32, 2, 160, 512);
+            float *expanded = runner_logits(&run, ids, T, T, 160, 1);
+            float *absorbed = runner_logits(&run, ids, 0, T, 1, 1);
+            double d = worst_of(expanded, absorbed, (size_t)T * m->shape.vocab);
+            print_message("%s %s: expanded and absorbed differ by at most %.2g\n", recipes[i]->name,
+                          k->isa, d);
+            assert_true(d <= 1e-4);
+            free(expanded);
+            free(absorbed);
+            runner_free(&run);
+        }
+        ek_model_free(&m);
+    }
 }
 
 /* Every quantised type, in files with the fall-backs of real ones. */
@@ -171,29 +203,37 @@ static void bits_do_not_depend_on_cut_or_company(void **state)
     struct recipe q8 = recipe_v3, odd = recipe_odd;
     q8.type = EK_GGML_Q8_0;
     odd.type = EK_GGML_F16;
-    struct recipe q4 = recipe_k;
+    struct recipe q4 = recipe_k, qwen2 = recipe_qwen2, heads = recipe_odd_heads;
     q4.type = EK_GGML_Q4_K;
-    struct ek_model *a = make(&q8), *b = make(&odd), *c = make(&q4);
+    qwen2.type = EK_GGML_Q8_0;
+    struct ek_model *a = make(&q8), *b = make(&odd), *c = make(&q4), *d = make(&qwen2), *e = make(&heads);
     for (int isa = 0; isa < EK_ISA_COUNT; isa++) {
         const struct ek_kernels *k = ek_kernels_of((enum ek_isa)isa);
         if (!k) continue;
         check_cuts(a, k->isa, EK_KV_BF16, EK_ACT_Q8);
         if (isa > 0) check_cuts(b, k->isa, EK_KV_F32, EK_ACT_Q8);
         check_cuts(c, k->isa, EK_KV_BF16, EK_ACT_Q8);
+        check_cuts(d, k->isa, EK_KV_BF16, EK_ACT_Q8);
+        check_cuts(e, k->isa, EK_KV_F16, EK_ACT_Q8);
     }
     check_cuts(a, NULL, EK_KV_F16, EK_ACT_F32);
     check_company(a, NULL); /* on the best instruction set there is */
     check_company(b, NULL);
     check_company(c, NULL);
+    check_company(d, NULL);
+    check_company(e, NULL);
     ek_model_free(&a);
     ek_model_free(&b);
     ek_model_free(&c);
+    ek_model_free(&d);
+    ek_model_free(&e);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_equals_reference), cmocka_unit_test(fast_equals_reference_quantised),
+        cmocka_unit_test(expanded_equals_absorbed),
         cmocka_unit_test(bits_do_not_depend_on_cut_or_company),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

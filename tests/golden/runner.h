@@ -27,7 +27,7 @@ static inline struct runner runner_new(struct ek_model *model, const char *isa, 
     struct runner r = {.model = model, .kernels = ek_kernels_select(isa), .rows_max = rows_max};
     const struct ek_shape *s = &model->shape;
     assert_non_null(r.kernels);
-    assert_int_equal(ek_kv_new(s->layers, s->kv_lora + s->rope, kv_type, kv_tokens, &r.kv), EK_OK);
+    assert_int_equal(ek_kv_new(s->layers, ek_shape_kv_elems(s), kv_type, kv_tokens, &r.kv), EK_OK);
     r.team = ek_team_new(threads);
     assert_int_equal(ek_forward_new(model, r.kernels, r.kv, r.team, activation, rows_max, rows_max,
                                     &r.forward),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Small random deepseek2 models, made in memory from a seed: the project's own golden material, which
+/* Small random models of every kind, made in memory from a seed: the project's own golden material, which
  * every machine has. The shapes are chosen to be awkward: widths that are no multiple of any vector,
  * a latent that spans several, more heads than a block of them. */
 #ifndef EK_TESTS_MODEL_MAKER_H
@@ -19,6 +19,9 @@ struct recipe {
     uint32_t embd, layers, dense, heads, nope, rope, value, kv_lora, q_lora, ff;
     uint32_t experts, used, expert_ff, shared, groups, groups_used, vocab;
     bool sigmoid, norm, yarn, tied, legacy;
+    const char *arch;      /* NULL: deepseek2; else qwen2 or llama, whose heads are [nope + rope] wide */
+    uint32_t kv_heads;
+    bool fused, merged, divisors, nextn; /* attn_qkv; ffn_gate_up_exps; rope_freqs; a block too many */
     uint32_t type; /* of the matrices (enum ek_ggml_type); rows that are no whole blocks fall back */
     uint64_t seed;
 };
@@ -47,6 +50,22 @@ static const struct recipe recipe_k = {
     .name = "k", .embd = 256, .layers = 2, .dense = 1, .heads = 4, .nope = 64, .rope = 32, .value = 64,
     .kv_lora = 256, .q_lora = 256, .ff = 256, .experts = 4, .used = 2, .expert_ff = 256, .shared = 1,
     .vocab = 100, .sigmoid = true, .norm = true, .yarn = true, .seed = 4,
+};
+
+/* A distill on Qwen2: biases, rotation by halves, tied output. */
+static const struct recipe recipe_qwen2 = {
+    .name = "qwen2", .arch = "qwen2", .embd = 96, .layers = 3, .dense = 3, .heads = 6, .kv_heads = 2,
+    .rope = 16, .value = 16, .ff = 160, .vocab = 150, .tied = true, .seed = 5,
+};
+/* A distill on Llama 3: neighbours are rotated, by frequencies with divisors. */
+static const struct recipe recipe_llama = {
+    .name = "llama", .arch = "llama", .embd = 64, .layers = 2, .dense = 2, .heads = 8, .kv_heads = 4,
+    .rope = 32, .value = 32, .ff = 128, .vocab = 140, .divisors = true, .seed = 6,
+};
+/* Nothing is a multiple of anything, and only a part of a head is rotated; values are wider than keys. */
+static const struct recipe recipe_odd_heads = {
+    .name = "odd heads", .arch = "llama", .embd = 45, .layers = 2, .dense = 2, .heads = 9, .kv_heads = 3,
+    .nope = 5, .rope = 6, .value = 13, .ff = 37, .vocab = 77, .yarn = true, .fused = true, .seed = 7,
 };
 
 static inline uint64_t maker_random(uint64_t *s)
@@ -156,52 +175,70 @@ static inline void maker_random_tensor(struct maker *m, uint64_t *seed, const ch
     free(x);
 }
 
-static inline void maker_shape(struct maker *m, const struct recipe *r)
+/* Keys of an architecture: its name, a dot and the rest. */
+static inline const char *maker_named(const struct recipe *r, const char *rest)
 {
-    maker_str(m, "general.architecture", "deepseek2");
-    maker_str(m, "general.name", r->name);
-    maker_u32(m, "deepseek2.block_count", r->layers);
-    maker_u32(m, "deepseek2.context_length", 4096);
-    maker_u32(m, "deepseek2.embedding_length", r->embd);
-    maker_u32(m, "deepseek2.feed_forward_length", r->ff);
-    maker_u32(m, "deepseek2.attention.head_count", r->heads);
-    maker_u32(m, "deepseek2.attention.kv_lora_rank", r->kv_lora);
-    if (r->q_lora) maker_u32(m, "deepseek2.attention.q_lora_rank", r->q_lora);
-    const char *key = r->legacy ? "deepseek2.attention.key_length" : "deepseek2.attention.key_length_mla";
-    const char *value = r->legacy ? "deepseek2.attention.value_length"
-                                  : "deepseek2.attention.value_length_mla";
-    maker_u32(m, key, r->nope + r->rope);
-    maker_u32(m, value, r->value);
-    maker_u32(m, "deepseek2.rope.dimension_count", r->rope);
-    maker_f32(m, "deepseek2.rope.freq_base", 10000);
-    maker_f32(m, "deepseek2.attention.layer_norm_rms_epsilon", 1e-6f);
-    maker_u32(m, "deepseek2.leading_dense_block_count", r->dense);
-    maker_u32(m, "deepseek2.expert_count", r->experts);
-    maker_u32(m, "deepseek2.expert_used_count", r->used);
-    maker_u32(m, "deepseek2.expert_feed_forward_length", r->expert_ff);
-    maker_u32(m, "deepseek2.expert_shared_count", r->shared);
-    maker_f32(m, "deepseek2.expert_weights_scale", r->sigmoid ? 2.5f : 1.0f);
-    maker_bool(m, "deepseek2.expert_weights_norm", r->norm);
-    maker_u32(m, "deepseek2.expert_gating_func", r->sigmoid ? 2 : 1);
-    if (r->groups) {
-        maker_u32(m, "deepseek2.expert_group_count", r->groups);
-        maker_u32(m, "deepseek2.expert_group_used_count", r->groups_used);
-    }
-    if (!r->yarn) return;
-    maker_str(m, "deepseek2.rope.scaling.type", "yarn");
-    maker_f32(m, "deepseek2.rope.scaling.factor", 40);
-    maker_u32(m, "deepseek2.rope.scaling.original_context_length", 64);
-    maker_f32(m, "deepseek2.rope.scaling.yarn_log_multiplier", 0.1f);
+    static char key[96];
+    snprintf(key, sizeof key, "%s.%s", r->arch ? r->arch : "deepseek2", rest);
+    return key;
+}
+#define KEY_U32(rest, v) maker_u32(m, maker_named(r, rest), v)
+#define KEY_F32(rest, v) maker_f32(m, maker_named(r, rest), v)
+
+static inline void maker_latent_keys(struct maker *m, const struct recipe *r)
+{
+    KEY_U32("attention.kv_lora_rank", r->kv_lora);
+    if (r->q_lora) KEY_U32("attention.q_lora_rank", r->q_lora);
+    KEY_U32(r->legacy ? "attention.key_length" : "attention.key_length_mla", r->nope + r->rope);
+    KEY_U32(r->legacy ? "attention.value_length" : "attention.value_length_mla", r->value);
+    KEY_U32("leading_dense_block_count", r->dense);
+    KEY_U32("expert_count", r->experts);
+    KEY_U32("expert_used_count", r->used);
+    KEY_U32("expert_feed_forward_length", r->expert_ff);
+    KEY_U32("expert_shared_count", r->shared);
+    KEY_F32("expert_weights_scale", r->sigmoid ? 2.5f : 1.0f);
+    maker_bool(m, maker_named(r, "expert_weights_norm"), r->norm);
+    KEY_U32("expert_gating_func", r->sigmoid ? 2 : 1);
+    if (!r->groups) return;
+    KEY_U32("expert_group_count", r->groups);
+    KEY_U32("expert_group_used_count", r->groups_used);
 }
 
-static inline void maker_layer(struct maker *m, const struct recipe *r, uint32_t l, uint64_t *seed)
+static inline void maker_shape(struct maker *m, const struct recipe *r)
 {
-    char name[96];
-    uint64_t queries = (uint64_t)r->heads * (r->nope + r->rope);
+    maker_str(m, "general.architecture", r->arch ? r->arch : "deepseek2");
+    maker_str(m, "general.name", r->name);
+    KEY_U32("block_count", r->layers + r->nextn);
+    if (r->nextn) KEY_U32("nextn_predict_layers", 1);
+    KEY_U32("context_length", 4096);
+    KEY_U32("embedding_length", r->embd);
+    KEY_U32("feed_forward_length", r->ff);
+    KEY_U32("attention.head_count", r->heads);
+    KEY_U32("rope.dimension_count", r->rope);
+    KEY_F32("rope.freq_base", 10000);
+    KEY_F32("attention.layer_norm_rms_epsilon", 1e-6f);
+    if (r->arch) {
+        KEY_U32("attention.head_count_kv", r->kv_heads);
+        KEY_U32("attention.key_length", r->nope + r->rope);
+        KEY_U32("attention.value_length", r->value);
+    } else {
+        maker_latent_keys(m, r);
+    }
+    if (!r->yarn) return;
+    maker_str(m, maker_named(r, "rope.scaling.type"), "yarn");
+    KEY_F32("rope.scaling.factor", 40);
+    KEY_U32("rope.scaling.original_context_length", 64);
+    if (!r->arch) KEY_F32("rope.scaling.yarn_log_multiplier", 0.1f);
+}
+
 #define TENSOR(what, type, a, b, c, gain)                                                          \
     (snprintf(name, sizeof name, "blk.%u.%s", l, what),                                            \
      maker_random_tensor(m, seed, name, type, a, b, c, gain))
-    TENSOR("attn_norm.weight", 0, r->embd, 1, 1, 0);
+
+static inline void maker_latent(struct maker *m, const struct recipe *r, uint32_t l, uint64_t *seed)
+{
+    char name[96];
+    uint64_t queries = (uint64_t)r->heads * (r->nope + r->rope);
     if (r->q_lora) {
         TENSOR("attn_q_a.weight", r->type, r->embd, r->q_lora, 1, 1);
         TENSOR("attn_q_a_norm.weight", 0, r->q_lora, 1, 1, 0);
@@ -217,24 +254,75 @@ static inline void maker_layer(struct maker *m, const struct recipe *r, uint32_t
         TENSOR("attn_k_b.weight", r->type, r->nope, r->kv_lora, r->heads, 1);
         TENSOR("attn_v_b.weight", r->type, r->kv_lora, r->value, r->heads, 1);
     }
-    TENSOR("attn_output.weight", r->type, r->heads * r->value, r->embd, 1, 1);
-    TENSOR("ffn_norm.weight", 0, r->embd, 1, 1, 0);
-    if (l < r->dense) {
-        TENSOR("ffn_gate.weight", r->type, r->embd, r->ff, 1, 1);
-        TENSOR("ffn_up.weight", r->type, r->embd, r->ff, 1, 1);
-        TENSOR("ffn_down.weight", r->type, r->ff, r->embd, 1, 1);
+}
+
+static inline void maker_grouped(struct maker *m, const struct recipe *r, uint32_t l, uint64_t *seed)
+{
+    char name[96];
+    uint32_t q = r->heads * (r->nope + r->rope), k = r->kv_heads * (r->nope + r->rope);
+    uint32_t v = r->kv_heads * r->value;
+    bool biased = r->arch && strcmp(r->arch, "qwen2") == 0;
+    if (r->fused) {
+        TENSOR("attn_qkv.weight", r->type, r->embd, q + k + v, 1, 1.5f);
+        if (biased) TENSOR("attn_qkv.bias", 0, q + k + v, 1, 1, 1);
         return;
     }
+    TENSOR("attn_q.weight", r->type, r->embd, q, 1, 1.5f);
+    TENSOR("attn_k.weight", r->type, r->embd, k, 1, 1.5f);
+    TENSOR("attn_v.weight", r->type, r->embd, v, 1, 1.5f);
+    if (!biased) return;
+    TENSOR("attn_q.bias", 0, q, 1, 1, 1);
+    TENSOR("attn_k.bias", 0, k, 1, 1, 1);
+    TENSOR("attn_v.bias", 0, v, 1, 1, 1);
+}
+
+static inline void maker_experts(struct maker *m, const struct recipe *r, uint32_t l, uint64_t *seed)
+{
+    char name[96];
     TENSOR("ffn_gate_inp.weight", 0, r->embd, r->experts, 1, 1);
     if (r->sigmoid) TENSOR("exp_probs_b.bias", 0, r->experts, 1, 1, 1);
-    TENSOR("ffn_gate_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
-    TENSOR("ffn_up_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
+    if (r->merged) {
+        TENSOR("ffn_gate_up_exps.weight", r->type, r->embd, 2 * r->expert_ff, r->experts, 1);
+    } else {
+        TENSOR("ffn_gate_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
+        TENSOR("ffn_up_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
+    }
     TENSOR("ffn_down_exps.weight", r->type, r->expert_ff, r->embd, r->experts, 1);
     if (!r->shared) return;
     TENSOR("ffn_gate_shexp.weight", r->type, r->embd, r->expert_ff * r->shared, 1, 1);
     TENSOR("ffn_up_shexp.weight", r->type, r->embd, r->expert_ff * r->shared, 1, 1);
     TENSOR("ffn_down_shexp.weight", r->type, r->expert_ff * r->shared, r->embd, 1, 1);
-#undef TENSOR
+}
+
+static inline void maker_layer(struct maker *m, const struct recipe *r, uint32_t l, uint64_t *seed)
+{
+    char name[96];
+    TENSOR("attn_norm.weight", 0, r->embd, 1, 1, 0);
+    if (r->arch) {
+        maker_grouped(m, r, l, seed);
+    } else {
+        maker_latent(m, r, l, seed);
+    }
+    TENSOR("attn_output.weight", r->type, r->heads * r->value, r->embd, 1, 1);
+    TENSOR("ffn_norm.weight", 0, r->embd, 1, 1, 0);
+    if (l >= r->dense) {
+        maker_experts(m, r, l, seed);
+        return;
+    }
+    TENSOR("ffn_gate.weight", r->type, r->embd, r->ff, 1, 1);
+    TENSOR("ffn_up.weight", r->type, r->embd, r->ff, 1, 1);
+    TENSOR("ffn_down.weight", r->type, r->ff, r->embd, 1, 1);
+}
+
+/* What a block for later tokens holds besides a layer; never computed, so its shape is a sketch. */
+static inline void maker_nextn(struct maker *m, const struct recipe *r, uint64_t *seed)
+{
+    char name[96];
+    uint32_t l = r->layers;
+    maker_layer(m, r, l, seed);
+    TENSOR("nextn.eh_proj.weight", r->type, 2 * r->embd, r->embd, 1, 1);
+    TENSOR("nextn.enorm.weight", 0, r->embd, 1, 1, 0);
+    TENSOR("nextn.hnorm.weight", 0, r->embd, 1, 1, 0);
 }
 
 static inline struct maker maker_model(const struct recipe *r)
@@ -246,6 +334,8 @@ static inline struct maker maker_model(const struct recipe *r)
     maker_random_tensor(&m, &seed, "output_norm.weight", 0, r->embd, 1, 1, 0);
     if (!r->tied) maker_random_tensor(&m, &seed, "output.weight", r->type, r->embd, r->vocab, 1, 3);
     for (uint32_t l = 0; l < r->layers; l++) maker_layer(&m, r, l, &seed);
+    if (r->nextn) maker_nextn(&m, r, &seed);
+    if (r->divisors) maker_random_tensor(&m, &seed, "rope_freqs.weight", 0, r->rope / 2, 1, 1, 0);
     return m;
 }
 

@@ -21,6 +21,15 @@ void ek_rope_generic(float *restrict x, const float *restrict cs, size_t n)
     }
 }
 
+void ek_rope_halves_generic(float *restrict x, const float *restrict cs, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        float a = x[i], b = x[i + n / 2];
+        x[i] = a * cs[2 * i] - b * cs[2 * i + 1];
+        x[i + n / 2] = a * cs[2 * i + 1] + b * cs[2 * i];
+    }
+}
+
 void ek_softmax_generic(float *x, size_t n)
 {
     float max = x[0], sum = 0;

@@ -235,6 +235,16 @@ void NAME(rope)(float *restrict x, const float *restrict cs, size_t n)
     if (i < n) v_store_n(x + i, turn(v_load_n(x + i, n - i), v_load_n(cs + i, n - i)), n - i);
 }
 
+/* A small part of any step: the compiler's vectors do. */
+void NAME(rope_halves)(float *restrict x, const float *restrict cs, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        float a = x[i], b = x[i + n / 2];
+        x[i] = a * cs[2 * i] - b * cs[2 * i + 1];
+        x[i + n / 2] = a * cs[2 * i + 1] + b * cs[2 * i];
+    }
+}
+
 /* exp(x - max) in place; the sum by lanes. */
 INLINE float exp_and_sum(float *x, size_t n, float max)
 {
