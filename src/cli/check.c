@@ -3,13 +3,15 @@
 #include "cli/cli.h"
 
 #include "base/clock.h"
-#include "engine/model.h"
+#include "engine/inspect.h"
 #include "policy/cost.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
+
+#define TOKENS_MAX ((uint64_t)1 << 40)
 
 /* A model file says so in its first four bytes, whatever it is called; and what is called one is judged
  * as one, so that a damaged or empty file is not taken for a short configuration. */
@@ -25,30 +27,22 @@ static bool is_model(const char *path)
     return got == sizeof(magic) && memcmp(magic, "GGUF", sizeof(magic)) == 0;
 }
 
-static int check_model(const char *path)
+/* What the file is goes to standard output, every reason why it will not run to standard error. */
+static int check_model(const char *path, uint64_t tokens)
 {
-    char why[512] = "", ignored[512];
-    struct ek_model *model = NULL;
-    struct ek_gguf *gguf = NULL; /* of a file that is sound, but no model of ours */
-    struct ek_buf text = ek_buf_make(1 << 20);
-
-    bool good = ek_model_open(path, &model, why, sizeof(why)) == EK_OK;
-    if (good) {
-        ek_model_describe(model->gguf, model, &text);
-    } else if (ek_gguf_open(path, &gguf, ignored, sizeof(ignored)) == EK_OK) {
-        ek_model_describe(gguf, NULL, &text);
+    struct ek_buf text = ek_buf_make(1 << 20), reasons = ek_buf_make(1 << 16);
+    bool good = ek_inspect(path, tokens, &text, &reasons) == EK_OK;
+    fwrite(text.data, 1, text.len, stdout);
+    if (good) printf("%s: good\n", path);
+    fflush(stdout);
+    for (size_t at = 0; at < reasons.len;) {
+        const char *line = reasons.data + at, *end = memchr(line, '\n', reasons.len - at);
+        size_t n = end ? (size_t)(end - line) : reasons.len - at;
+        fprintf(stderr, "%s: %.*s\n", path, (int)n, line);
+        at += n + 1;
     }
-    if (text.len > 0) {
-        fputs(ek_buf_cstr(&text), stdout);
-    }
-    if (good) {
-        printf("%s: good\n", path);
-    } else {
-        fprintf(stderr, "%s: %s\n", path, why);
-    }
-    ek_model_free(&model);
-    ek_gguf_close(&gguf);
     ek_buf_free(&text);
+    ek_buf_free(&reasons);
     return good ? 0 : 1;
 }
 
@@ -105,11 +99,14 @@ static int check_yaml(const char *path, bool show)
 int ek_cli_check(int argc, char **argv)
 {
     const char *path = NULL;
+    uint64_t tokens = 0;
     bool show = false, clear = argc > 0;
 
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--show") == 0) {
             show = true;
+        } else if (strcmp(argv[i], "--tokens") == 0 && i + 1 < argc) {
+            clear = clear && ek_str_u64(ek_str_of(argv[++i]), &tokens) && tokens > 0 && tokens <= TOKENS_MAX;
         } else if (path || argv[i][0] == '-') {
             clear = false;
         } else {
@@ -118,12 +115,14 @@ int ek_cli_check(int argc, char **argv)
     }
     if (!clear || !path) {
         bool asked = argc == 1 && strcmp(argv[0], "--help") == 0;
-        fputs("evenkeel check FILE.yaml [--show]\nevenkeel check MODEL.gguf\n\n"
-              "Reads a configuration file strictly and names every error with its line and column, or a\n"
-              "model file, and tells what is in it.\n"
-              "  --show   print the whole configuration in force, secrets left out\n",
+        fputs("evenkeel check FILE.yaml [--show]\nevenkeel check MODEL.gguf [--tokens N]\n\n"
+              "Reads a configuration file strictly and names every error with its line and column. Or looks\n"
+              "at a model file, without reading its weights: what it is, whether and how it will run, what\n"
+              "memory it takes, and everything that is missing.\n"
+              "  --show       print the whole configuration in force, secrets left out\n"
+              "  --tokens N   reckon with a KV cache of N tokens (default: one whole context)\n",
               asked ? stdout : stderr);
         return asked ? 0 : EK_EXIT_USAGE;
     }
-    return is_model(path) ? check_model(path) : check_yaml(path, show);
+    return is_model(path) ? check_model(path, tokens) : check_yaml(path, show);
 }

@@ -122,5 +122,7 @@ void ek_model_free(struct ek_model **model);
 /* What the file is, in lines for a person: architecture, shape, types and bytes, tokenizer. Works on
  * any GGUF file; `model` may be NULL when it could not be bound. */
 void ek_model_describe(const struct ek_gguf *gguf, const struct ek_model *model, struct ek_buf *out);
+/* "4.6 GB" */
+void ek_model_put_bytes(struct ek_buf *out, uint64_t bytes);
 
 #endif

@@ -18,7 +18,7 @@ static void put_safe(struct ek_buf *out, struct ek_str s)
     }
 }
 
-static void put_bytes(struct ek_buf *out, uint64_t bytes)
+void ek_model_put_bytes(struct ek_buf *out, uint64_t bytes)
 {
     static const char *unit[] = {"B", "kB", "MB", "GB", "TB"};
     double n = (double)bytes;
@@ -43,7 +43,7 @@ static void put_types(struct ek_buf *out, const struct ek_gguf *g)
     for (uint32_t t = 0; t < TYPES; t++) {
         if (!count[t]) continue;
         ek_buf_printf(out, " %s x %llu (", ek_ggml_type_name(t), (unsigned long long)count[t]);
-        put_bytes(out, bytes[t]);
+        ek_model_put_bytes(out, bytes[t]);
         ek_buf_lit(out, ")");
     }
     ek_buf_lit(out, "\n");
@@ -101,7 +101,7 @@ void ek_model_describe(const struct ek_gguf *g, const struct ek_model *model, st
     ek_buf_lit(out, "\nkind        ");
     put_safe(out, str_of(g, "general.architecture", "(none)"));
     ek_buf_printf(out, ", GGUF version %u, ", ek_gguf_version(g));
-    put_bytes(out, ek_gguf_file_bytes(g));
+    ek_model_put_bytes(out, ek_gguf_file_bytes(g));
     if (ek_gguf_part_count(g) > 1) ek_buf_printf(out, " in %zu parts", ek_gguf_part_count(g));
     ek_buf_lit(out, "\n");
     put_types(out, g);

@@ -94,7 +94,9 @@ test('a key is made, and the file that knows it is good', { skip: needProgram },
 test('a model file is told apart by its contents, and described', { skip: needEngine }, () => {
   const good = run('check', MODEL);
   assert.equal(good.code, 0, good.text);
-  assert.match(good.text, /architecture +deepseek2/);
+  assert.match(good.text, /kind +deepseek2/);
+  assert.match(run('check', MODEL, '--tokens', '100').text, /KV cache .* for 128 tokens/); // whole pages
+  assert.equal(run('check', MODEL, '--tokens', 'many').code, 64);
   const cut = path.join(tmp, 'cut.yaml'); // whatever it is called
   fs.writeFileSync(cut, fs.readFileSync(MODEL).subarray(0, 5000));
   const bad = run('check', cut);
