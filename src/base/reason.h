@@ -44,6 +44,7 @@
     X(MISSING_PARAM, "missing_parameter", 400, "invalid_request_error", "A required parameter is missing.") \
     X(WRONG_TYPE, "invalid_type", 400, "invalid_request_error", "A parameter has the wrong type.") \
     X(BAD_VALUE, "invalid_value", 400, "invalid_request_error", "A parameter has a value that is not allowed.") \
+    X(UNKNOWN_PARAM, "unknown_parameter", 400, "invalid_request_error", "A parameter is not known here.") \
     X(CONTEXT_LENGTH, "context_length_exceeded", 400, "invalid_request_error", \
       "The prompt is longer than the model's context.") \
     X(MODEL_UNKNOWN, "model_not_found", 404, "invalid_request_error", "This model does not exist here.") \
@@ -82,7 +83,24 @@
       "Too many of your requests are running at once; come back when Retry-After says.") \
     X(RATE_THOUGHTS, "rate_thoughts", 429, "rate_limit_error", \
       "Today's requests with deep thinking are used up; come back when Retry-After says.") \
+    X(RATE_CODES, "rate_codes", 429, "rate_limit_error", \
+      "Too many codes were tried from your address; come back when Retry-After says.") \
     X(FORBIDDEN, "forbidden", 403, "permission_error", "This is not allowed for your account.") \
+    /* the office: admin API, codes, web hooks */ \
+    X(ADMIN_REMOTE, "admin_remote", 403, "permission_error", \
+      "The admin API is not open to other machines.") \
+    X(ADMIN_BUSY, "admin_busy", 503, "server_error", \
+      "Too many questions to the books are under way; try again shortly.") \
+    X(CONFLICT, "conflict", 409, "invalid_request_error", "That does not go with what is there.") \
+    X(IDEMPOTENCY, "idempotency_key_reused", 409, "invalid_request_error", \
+      "This Idempotency-Key came with another request before.") \
+    X(CODE_REFUSED, "code_refused", 404, "invalid_request_error", \
+      "This code is not known, used up or over.") \
+    X(CODE_USED, "code_used", 409, "invalid_request_error", "This account has had this code.") \
+    X(HOOK_SIGNATURE, "bad_signature", 400, "invalid_request_error", \
+      "The signature of this message is missing or wrong.") \
+    X(HOOK_STALE, "stale_signature", 400, "invalid_request_error", \
+      "This message was signed too long ago, or by a clock that is wrong.") \
     /* waiting */ \
     X(QUEUE_FULL, "queue_full", 429, "rate_limit_error", \
       "More requests are waiting than can be served in time; try again in a while.") \

@@ -4,6 +4,7 @@
 #ifndef EK_CLI_BOOKS_H
 #define EK_CLI_BOOKS_H
 
+#include "ledger/amount.h"
 #include "ledger/keyring.h"
 
 /* Flags that both commands take, and their words. A word is what is no flag. */
@@ -35,12 +36,6 @@ int ek_books_failed(const struct ek_books *b, enum ek_status s, const char *what
 /* Says that the value of a flag was not understood. EK_EXIT_USAGE. */
 int ek_books_refused(const char *flag, const char *value);
 
-/* "12.5" as nano-units: digits, at most nine of them behind the point; exact, never through a float. A minus
- * sign only where `sign`. */
-bool ek_amount_parse(const char *text, bool sign, int64_t *nano);
-/* The other way, into out: "12.5", no zeros at the end. */
-#define EK_AMOUNT_BYTES 32u
-const char *ek_amount_text(int64_t nano, char out[EK_AMOUNT_BYTES]);
 /* "30d", "12h", "10min", "5s". */
 bool ek_span_parse(const char *text, uint64_t *ns);
 /* "2026-11-22 01:05 UTC", "never" for 0. */
