@@ -291,6 +291,14 @@ static void check_ledger(struct ek_load *l)
     if (o->url && strstr(o->url, "://") && !o->spool)
         ek_load_complain(l, place, "ledger.spool must be given: a file for settlements while the database "
                          "is away");
+    const struct ek_admin_section *a = &l->config->admin;
+    if (!o->url && (a->listen || a->topup_hook || a->stripe_hook))
+        ek_load_complain(l, ek_load_place_of(l, "admin", 0, a->listen ? "listen" : a->topup_hook
+                                             ? "topup_hook" : "stripe_hook"),
+                         "section admin is of no use without ledger.url");
+    if (o->url && strstr(o->url, "://") && a->listen && !a->key)
+        ek_load_complain(l, ek_load_place_of(l, "admin", 0, "listen"),
+                         "admin.key must be given: a file for the admin key, made where there is none");
 }
 
 static void check_order(struct ek_load *l, const char *group, const char *less, uint64_t a,

@@ -45,6 +45,7 @@ struct ek_config {
     struct ek_journal_options journal; /* dir NULL: none */
     struct ek_ledger_section ledger;   /* url NULL: none */
     struct ek_access_options access;
+    struct ek_admin_section admin;
     struct ek_tier_list tiers;   /* one named "default" is always among them */
     struct ek_anonymous_list anonymous;
     struct ek_oidc_list oidc;

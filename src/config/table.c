@@ -229,6 +229,25 @@ static const struct ek_option ledger_options[] = {
      .text = "A sentence for those whose balance is used up: where to pay, or whom to ask."},
 };
 
+static const struct ek_option admin_options[] = {
+    {"listen", "admin", EK_OPTION_STRING, FIELD(ek_admin_section, listen), 1, 255, NULL, .restart = RESTART,
+     .text = "Where the admin API listens: ADDRESS:PORT or unix:PATH; unset: nowhere."},
+    {"key", NULL, EK_OPTION_PATH, FIELD(ek_admin_section, key), 1, 4000, NULL, .restart = RESTART,
+     .text = "File of the admin key, made where there is none; unset: the SQLite file's name, .admin-key."},
+    {"remote", NULL, EK_OPTION_BOOL, FIELD(ek_admin_section, remote), 0, 0, "false", .restart = RESTART,
+     .text = "Other machines may use the admin API. It speaks plain HTTP: put TLS before it."},
+    {"codes", NULL, EK_OPTION_BOOL, FIELD(ek_admin_section, codes), 0, 0, "true", .restart = RESTART,
+     .text = "People may redeem codes by themselves, with POST /v1/redeem."},
+    {"topup_hook", NULL, EK_OPTION_PATH, FIELD(ek_admin_section, topup_hook), 1, 4000, NULL,
+     .restart = RESTART,
+     .text = "File of the secrets that sign POST /hooks/topup, one a line; unset: no hook."},
+    {"stripe_hook", NULL, EK_OPTION_PATH, FIELD(ek_admin_section, stripe_hook), 1, 4000, NULL,
+     .restart = RESTART,
+     .text = "File of Stripe's signing secrets (whsec_...) for POST /hooks/stripe; unset: no hook."},
+    {"hook_tolerance", NULL, EK_OPTION_DURATION, FIELD(ek_admin_section, hook_tolerance_ns), S, HOUR, "5min",
+     .restart = RESTART, .text = "A hook's message signed longer ago than this is refused."},
+};
+
 static const struct ek_option drain_options[] = {
     {"deadline", NULL, EK_OPTION_DURATION, FIELD(ek_drain_options, deadline_ns), 0, 24 * HOUR,
      "60s", .text = "After SIGTERM, how long what was accepted may still go on."},
@@ -389,6 +408,8 @@ static const struct ek_option_group groups[] = {
     {"journal", "What outlives the process: the requests of those who wait.", ROWS(journal_options),
      AT(journal), 0, 0, EK_FOR_SERVE},
     {"ledger", "Accounts, keys, balances.", ROWS(ledger_options), AT(ledger), 0, 0, EK_FOR_SERVE},
+    {"admin", "Who looks after accounts: the admin API, codes, web hooks. Needs a ledger.",
+     ROWS(admin_options), AT(admin), 0, 0, EK_FOR_SERVE},
     {"drain", "Leaving.", ROWS(drain_options), AT(drain), 0, 0, EK_FOR_SERVE},
     {"tiers", "Classes of callers. One named default is added when the list has none.",
      ROWS(tiers_options), AT(tiers), sizeof(struct ek_tier_options), 16, EK_FOR_SERVE},

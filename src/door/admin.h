@@ -64,7 +64,7 @@ struct ek_admin_route {
     bool named;                /* it wants an Idempotency-Key */
 };
 const struct ek_admin_route *ek_admin_routes(size_t *count);
-/* The most bytes a body for this method and path may have; 0: it takes none. */
+/* The most bytes of a body that are read for this method and path. */
 size_t ek_admin_body_max(struct ek_str method, struct ek_str path);
 
 #endif

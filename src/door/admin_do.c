@@ -166,10 +166,10 @@ size_t ek_admin_body_max(struct ek_str method, struct ek_str path)
     struct ek_str param[EK_ADMIN_PARAMS_MAX];
     for (size_t i = 0; i < EK_COUNT(routes); i++) {
         const struct ek_admin_route *r = &routes[i];
-        if (!r->body || !ek_str_eq(method, ek_str_of(r->method)) || !fits(r, path, param)) continue;
-        return r->lines ? EK_ADMIN_LINES_BYTES_MAX : EK_ADMIN_BODY_BYTES_MAX;
+        if (r->lines && ek_str_eq(method, ek_str_of(r->method)) && fits(r, path, param))
+            return EK_ADMIN_LINES_BYTES_MAX;
     }
-    return 0;
+    return EK_ADMIN_BODY_BYTES_MAX; /* also where there shall be none: that is refused with its own reason */
 }
 
 static bool find_route(struct ek_admin_call *c)

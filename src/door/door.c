@@ -214,7 +214,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     ek_windows_zone(d->windows, d->config->wall);
     if (d->config->oidc.count) d->oidc = ek_oidc_new(d->loop, d->client, d->log, d->config);
     bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) &&
-              ek_door_money_open(d, o->ledger_on_loop, why, cap);
+              ek_door_money_open(d, o->ledger_on_loop, why, cap) && ek_door_office_start(d, why, cap);
     if (ok) ek_door_learned_start(d);
     if (ok && start_servers(d, why, cap) && start_pool(d, o, why, cap)) {
         ek_door_restore_enter(d); /* models that the configuration names */
@@ -289,6 +289,7 @@ void ek_door_free(struct ek_door **dd)
         ek_door_request_free(EK_CONTAINER(it, struct ek_door_request, link)); /* nobody was there */
     }
     for (int i = 0; i < EK_DOOR_STATES; i++) MUST(d->state[i].count == 0);
+    ek_office_free(&d->office);
     ek_door_money_close(d);
     ek_journal_close(&d->journal);
     MUST(d->tickets.count == 0);

@@ -18,6 +18,7 @@
  *   finish.c    the end of an answer, and what it cost
  *   answer.c    refusals and errors in all their forms
  *   money*.c    what of all that is about money (money.h)
+ *   office*.c   people and their accounts: admin API, codes, web hooks (office.h)
  *   report.c    /metrics */
 #ifndef EK_DOOR_STATE_H
 #define EK_DOOR_STATE_H
@@ -34,6 +35,7 @@
 #include "door/oidc.h"
 #include "door/records.h"
 #include "door/money.h"
+#include "door/office.h"
 #include "http/server.h"
 #include "journal/journal.h"
 #include "ledger/ratelimit.h"
@@ -269,6 +271,7 @@ struct ek_door {
     struct ek_door_used_ticket *used; /* a ring of EK_DOOR_USED_TICKETS_MAX; NULL: none yet */
     uint32_t used_next;
     struct ek_door_money *money; /* NULL: no ledger */
+    struct ek_office *office;    /* NULL: the same */
     struct ek_journal *journal; /* NULL: none */
     struct ek_list restored;    /* found in the journal, their model not known yet */
     struct ek_timer restore_timer;
@@ -480,6 +483,14 @@ int64_t ek_door_short_wait_ms(struct ek_door *d);
 
 /* route.c */
 void ek_door_reply_json(struct ek_door *d, struct ek_http_req *http, int status); /* d->text */
+
+/* office_door.c */
+/* The office, where there is a ledger (d->office stays NULL without). False, and a sentence. */
+bool ek_door_office_start(struct ek_door *d, char *why, size_t cap);
+void ek_door_office_metrics(struct ek_door *d, struct ek_buf *out);
+bool ek_door_office_has(const struct ek_door *d, struct ek_str path); /* is it one of the office's? */
+/* Then it is answered, by the office or with a refusal. */
+void ek_door_office_head(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head);
 
 /* report.c */
 void ek_door_metrics(struct ek_door *d, struct ek_buf *out);

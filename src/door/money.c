@@ -82,7 +82,11 @@ static void rows_came(struct ek_store_op *op)
     struct ek_door_money *m = EK_CONTAINER(op, struct money_rows, op)->room;
     MUST_OBJ(m, EK_DOOR_MONEY_MAGIC);
     m->refreshing = false;
-    if (op->status == EK_OK && feed(m) && !m->closing) ask_for_rows(m);
+    bool more = op->status == EK_OK && feed(m);
+    if ((more || m->again) && !m->closing) {
+        m->again = false;
+        ask_for_rows(m);
+    }
 }
 
 static void ask_for_rows(struct ek_door_money *m)
@@ -91,6 +95,19 @@ static void ask_for_rows(struct ek_door_money *m)
     m->rows.accounts_version = ek_keyring_accounts_version(m->keyring);
     m->rows.keys_version = ek_keyring_keys_version(m->keyring);
     m->refreshing = ek_store_do(m->store, &m->rows.op, read_rows, rows_came) == EK_OK;
+}
+
+const struct ek_secret *ek_door_money_secret(const struct ek_door *d)
+{
+    return d->money ? &d->money->secret : NULL;
+}
+
+void ek_door_money_refresh(struct ek_door *d)
+{
+    struct ek_door_money *m = d->money;
+    if (!m || m->closing) return;
+    m->again = m->refreshing; /* what is being read now may be older than the change */
+    ask_for_rows(m);
 }
 
 static void refresh_due(struct ek_timer *t)

@@ -52,6 +52,9 @@ struct ek_store *ek_door_money_store(const struct ek_door *d); /* these are NULL
 struct ek_book *ek_door_money_book(const struct ek_door *d);
 struct ek_keyring *ek_door_money_keyring(const struct ek_door *d);
 bool ek_door_money_loaded(const struct ek_door *d); /* the keys are known */
+const struct ek_secret *ek_door_money_secret(const struct ek_door *d);
+/* Accounts or keys were changed: ask for them now, not at the next second. */
+void ek_door_money_refresh(struct ek_door *d);
 
 /* ---- one request (money_request.c) -------------------------------------------------------------- */
 

@@ -142,6 +142,7 @@ struct ek_door_money {
     bool loaded;                  /* the keys are known */
     bool several;                 /* the database is one that other doors may use */
     bool refreshing, renewing, closing;
+    bool again;                   /* refresh once more when this one has come */
 };
 
 

@@ -75,6 +75,17 @@ struct ek_anonymous_list {
     size_t count;
 };
 
+/* The office: admin API, codes, web hooks. Nothing of it without a ledger. */
+struct ek_admin_section {
+    const char *listen;      /* NULL: no admin API */
+    const char *key;         /* file; NULL: beside a SQLite ledger */
+    bool remote;             /* others than this machine may connect */
+    bool codes;              /* POST /v1/redeem */
+    const char *topup_hook;  /* files of secrets; NULL: no such hook */
+    const char *stripe_hook;
+    uint64_t hook_tolerance_ns;
+};
+
 struct ek_drain_options {
     uint64_t deadline_ns; /* after SIGTERM running requests may go on this long */
 };

@@ -304,6 +304,7 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     if (d->journal) journal(d, b);
     ek_door_limits_metrics(d, b);
     ek_door_money_metrics(d, b);
+    ek_door_office_metrics(d, b);
     ek_metric_help(b, "evenkeel_wait_seconds", "histogram", "Arrival to start at an upstream.");
     ek_metric_histogram(b, "evenkeel_wait_seconds", NULL, &d->wait_s);
     ek_metric_help(b, "evenkeel_time_to_first_token_seconds", "histogram",

@@ -269,12 +269,17 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     MUST_OBJ(d, EK_DOOR_MAGIC);
     enum endpoint at = find_route(head->path, &post, &open, &rest);
     bool is_get = ek_str_eq(head->method, EK_STR("GET")) || ek_str_eq(head->method, EK_STR("HEAD"));
-    if (at == AT_NOTHING) {
+    bool office = at == AT_NOTHING && ek_door_office_has(d, head->path);
+    if (at == AT_NOTHING && !office) {
         ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NOT_FOUND});
         return;
     }
     if (d->config->access.cors_origin && ek_str_eq(head->method, EK_STR("OPTIONS"))) {
         reply_preflight(d, http);
+        return;
+    }
+    if (office) {
+        ek_door_office_head(d, http, head);
         return;
     }
     if (post ? !ek_str_eq(head->method, EK_STR("POST")) : !is_get) {
@@ -305,7 +310,7 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     }
 }
 
-/* NULL: it has no struct of its own, or a call of the store's. Both begin with their magic. */
+/* NULL: it has no struct of its own, or a call of the store's or the office's. All begin with their magic. */
 static struct ek_door_request *request_of(struct ek_http_req *http)
 {
     const uint32_t *magic = ek_http_user(http);
@@ -317,6 +322,7 @@ static void on_body(void *arg, struct ek_http_req *http, const char *data, size_
     (void)arg;
     struct ek_door_request *r = request_of(http);
     if (r) ek_door_body(r, data, len);
+    else if (ek_office_is_call(ek_http_user(http))) ek_office_body(ek_http_user(http), data, len);
 }
 
 static void on_end(void *arg, struct ek_http_req *http)
@@ -324,6 +330,7 @@ static void on_end(void *arg, struct ek_http_req *http)
     (void)arg;
     struct ek_door_request *r = request_of(http);
     if (r) ek_door_body_end(r);
+    else if (ek_office_is_call(ek_http_user(http))) ek_office_end(ek_http_user(http));
 }
 
 static void on_drain(void *arg, struct ek_http_req *http)
@@ -338,6 +345,7 @@ static void on_gone(void *arg, struct ek_http_req *http, enum ek_reason why)
     (void)arg;
     struct ek_door_request *r = request_of(http);
     if (r) ek_door_gone(r, why);
+    else if (ek_office_is_call(ek_http_user(http))) ek_office_gone(ek_http_user(http));
     else if (ek_http_user(http)) ek_door_call_gone(ek_http_user(http));
 }
 
