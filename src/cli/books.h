@@ -1,45 +1,69 @@
 /* SPDX-License-Identifier: MIT */
-/* What `evenkeel account` and `evenkeel key` share: the ledger they work on, and amounts as people write
- * them. */
+/* What `evenkeel account` and `evenkeel key` share: their words and flags, and whom they ask. Both speak
+ * the admin API (door/admin.h): over HTTP to a door (--admin URL), or, without one, the same function on
+ * the ledger's database itself. What comes back is the same either way, and so is what is printed. */
 #ifndef EK_CLI_BOOKS_H
 #define EK_CLI_BOOKS_H
 
+#include "door/admin.h"
 #include "ledger/amount.h"
-#include "ledger/keyring.h"
+
+#include <jansson.h>
 
 /* Flags that both commands take, and their words. A word is what is no flag. */
 #define EK_BOOKS_WORDS_MAX 4u
 #define EK_BOOKS_FLAGS_MAX 24u
+#define EK_BOOKS_PATH_BYTES 1024u
 
 struct ek_books {
-    struct ek_ledger *ledger;
+    struct ek_ledger *ledger; /* NULL: a door is asked */
     struct ek_secret secret;
+    const char *door;         /* its admin URL */
+    char door_key[1100];      /* and key; wiped at the end */
+    char who[EK_ADMIN_WHO_BYTES];
     const char *word[EK_BOOKS_WORDS_MAX];
     size_t words;
     const char *flag[EK_BOOKS_FLAGS_MAX], *value[EK_BOOKS_FLAGS_MAX];
     size_t flags;
+    bool again; /* the last answer had been given before */
 };
 
-/* Read words and `--flag VALUE` pairs; allowed is a NULL-terminated list of flags beside --ledger and
- * --secret. false: said why on standard error. */
+/* Read words and `--flag VALUE` pairs; allowed is a NULL-terminated list of flags beside --ledger, --secret,
+ * --admin and --admin-key. false: said why on standard error. */
 bool ek_books_read(struct ek_books *b, const char *const *allowed, int argc, char **argv);
-/* Open the ledger of --ledger or EVENKEEL_LEDGER, and with need_secret the secret: of --secret, of
- * EVENKEEL_SECRET, or beside a SQLite ledger, PATH.secret. */
+/* A door: --admin or EVENKEEL_ADMIN, its key from the file of --admin-key or from EVENKEEL_ADMIN_KEY.
+ * Else the ledger of --ledger or EVENKEEL_LEDGER, and with need_secret the secret: of --secret, of
+ * EVENKEEL_SECRET, or beside a SQLite ledger, PATH.secret. No secret is ever taken from the command line. */
 bool ek_books_open(struct ek_books *b, bool need_secret);
 void ek_books_close(struct ek_books *b);
 const char *ek_books_flag(const struct ek_books *b, const char *flag); /* its value, or NULL */
 
-/* Says on standard error why `what` failed, in the words given for EK_ABSENT and EK_INVALID, else in the
- * ledger's own. 1. */
-int ek_books_failed(const struct ek_books *b, enum ek_status s, const char *what, const char *absent,
-                    const char *invalid);
+/* Ask the admin API; path without /admin/v1; name: the Idempotency-Key, or NULL. Takes the reference of body
+ * (NULL: none). NULL and an exit code when it was refused, which was said on standard error. */
+json_t *ek_books_ask(struct ek_books *b, const char *method, const char *path, const char *name, json_t *body,
+                     int *code);
+/* The same for JSON lines, either way: what is said goes into `out`. */
+bool ek_books_lines(struct ek_books *b, const char *method, const char *path, struct ek_str body,
+                    struct ek_buf *out, int *code);
+/* "/accounts/" NAME rest, the name encoded. Returns out. */
+const char *ek_books_path(char out[EK_BOOKS_PATH_BYTES], const char *name, const char *rest);
+
+/* books_remote.c: one request over HTTP. False: said why. */
+bool ek_books_remote(struct ek_books *b, const struct ek_admin_ask *ask, struct ek_admin_answer *out);
+
 /* Says that the value of a flag was not understood. EK_EXIT_USAGE. */
 int ek_books_refused(const char *flag, const char *value);
 
 /* "30d", "12h", "10min", "5s". */
 bool ek_span_parse(const char *text, uint64_t *ns);
-/* "2026-11-22 01:05 UTC", "never" for 0. */
+/* --expires: "30d" as Unix seconds from now, "never" as null; NULL: it is not given, or *code says what
+ * was wrong. */
+json_t *ek_books_expires(const struct ek_books *b, int *code);
+/* "2026-11-22 01:05 UTC", "never" for null. */
 #define EK_DATE_BYTES 32u
-const char *ek_date_text(uint64_t unix_ns, char out[EK_DATE_BYTES]);
+const char *ek_date_text(const json_t *unix_s, char out[EK_DATE_BYTES]);
+/* A string member, "" where there is none; a number, 0 where there is none. */
+const char *ek_json_text(const json_t *object, const char *name);
+long long ek_json_number(const json_t *object, const char *name);
 
 #endif

@@ -47,6 +47,10 @@ struct ek_sim_scenario;
 bool ek_cli_scenario_flags(const struct ek_cli_flag *flags, size_t count, const char **scenario,
                            struct ek_sim_scenario *s, int argc, char **argv, char *why, size_t cap);
 
+/* This process has secrets: it writes no core, and only root may look into it. (Not under AddressSanitizer,
+ * whose search for leaks is such a look.) */
+void ek_cli_keep_private(void);
+
 /* The absolute path of this very program, for starting it again as a child; false when unknown. */
 bool ek_cli_self(char *out, size_t cap);
 

@@ -6,7 +6,21 @@
 #include "sim/scenario.h"
 
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
+
+#if defined(__has_feature)
+#define HAS_FEATURE(x) __has_feature(x)
+#else
+#define HAS_FEATURE(x) 0
+#endif
+
+void ek_cli_keep_private(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !HAS_FEATURE(address_sanitizer)
+    (void)prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
 
 static void print_help(enum ek_program program, const char *usage)
 {

@@ -3,7 +3,6 @@
  * which needs its hash only; otherwise keys of an account in the ledger. */
 #include "cli/books.h"
 #include "cli/cli.h"
-#include "ledger/records.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -17,8 +16,10 @@ static const char usage[] =
     "evenkeel key list ACCOUNT\n"
     "evenkeel key revoke ACCOUNT KEY                                  at once and for good\n"
     "evenkeel key rotate ACCOUNT KEY [--overlap 24h]                  a new one; the old one ends then\n\n"
-    "KEY is the id that `list` shows. --ledger FILE|postgres://... or EVENKEEL_LEDGER; --secret FILE or\n"
-    "EVENKEEL_SECRET, else the file beside a SQLite ledger, made when there is none.\n";
+    "KEY is the id that `list` shows. A running door: --admin URL or EVENKEEL_ADMIN, its key from\n"
+    "--admin-key FILE or EVENKEEL_ADMIN_KEY. Without one, the database: --ledger FILE|postgres://... or\n"
+    "EVENKEEL_LEDGER; --secret FILE or EVENKEEL_SECRET, else the file beside a SQLite ledger, made when\n"
+    "there is none.\n";
 
 static int key_for_file(const char *word)
 {
@@ -48,78 +49,98 @@ static int key_for_file(const char *word)
 
 /* ---- keys of the ledger ---------------------------------------------------------------------- */
 
-static int failed(const struct ek_books *b, enum ek_status s, const char *what)
+/* Asks for a new key and prints it alone, for a pipe. */
+static int print_new(struct ek_books *b, const char *path, json_t *body)
 {
-    return ek_books_failed(b, s, what, "there is none, or it has ended", "that is no name");
+    int code;
+    json_t *said = ek_books_ask(b, "POST", path, NULL, body, &code);
+    if (said) printf("%s\n", ek_json_text(said, "key"));
+    json_decref(said);
+    return code;
 }
 
-static int key_add(struct ek_books *b, uint64_t account)
+static int key_add(struct ek_books *b)
 {
-    uint64_t ns, expires = 0, id;
-    char token[EK_TOKEN_BYTES];
-    const char *span = ek_books_flag(b, "--expires"), *user = ek_books_flag(b, "--user");
-    if (span && !ek_span_parse(span, &ns)) return ek_books_refused("--expires", span);
-    if (span) expires = ek_ledger_now_ns(b->ledger) + ns;
-    enum ek_status s = ek_people_key_add(b->ledger, &b->secret, account, b->word[2], user ? user : "",
-                                         expires, token, &id);
-    if (s == EK_OK) s = ek_people_act(b->ledger, "command line", "key add", account);
-    if (s != EK_OK) return failed(b, s, b->word[2]);
-    printf("%s\n", token);
-    sodium_memzero(token, sizeof(token));
-    return 0;
-}
-
-struct listing {
-    uint64_t account, last;
-};
-
-static void list_row(void *arg, const struct ek_key_row *row)
-{
-    struct listing *l = arg;
-    char made[EK_DATE_BYTES], ends[EK_DATE_BYTES];
-    l->last = row->version;
-    if (row->account != l->account) return;
-    printf("%-20llu %-24s made %s, ends %s%s\n", (unsigned long long)row->id, row->name,
-           ek_date_text(row->created_unix_ns, made), ek_date_text(row->expires_unix_ns, ends),
-           row->revoked_unix_ns ? ", REVOKED" : "");
-}
-
-static int key_list(struct ek_books *b, uint64_t account)
-{
-    struct listing l = {account, 0};
-    enum ek_status s = EK_OK;
-    for (uint64_t before = UINT64_MAX; s == EK_OK && l.last != before;) {
-        before = l.last;
-        s = ek_people_keys(b->ledger, before, 500, list_row, &l);
+    char path[EK_BOOKS_PATH_BYTES];
+    const char *user = ek_books_flag(b, "--user");
+    int code;
+    json_t *when = ek_books_expires(b, &code);
+    if (code) return code;
+    json_t *body = json_pack("{s:s, s:s*}", "name", b->word[2], "user", user);
+    if (!body) {
+        json_decref(when);
+        return ek_books_refused("the key's name", "");
     }
-    return s == EK_OK ? 0 : failed(b, s, "list");
+    if (when) json_object_set_new(body, "expires", when);
+    return print_new(b, ek_books_path(path, b->word[1], "/keys"), body);
 }
 
-/* revoke and rotate: the key must be the account's. */
-static int key_end(struct ek_books *b, uint64_t account, bool rotate)
+static void print_key(const json_t *k)
 {
-    uint64_t id, fresh, overlap = 24 * 3600 * EK_S_NS;
-    struct ek_key_row row;
-    char token[EK_TOKEN_BYTES] = "";
-    const char *span = ek_books_flag(b, "--overlap");
-    if (!ek_str_u64(ek_str_of(b->word[2]), &id)) return ek_books_refused("the key's id", b->word[2]);
-    if (span && !ek_span_parse(span, &overlap)) return ek_books_refused("--overlap", span);
-    enum ek_status s = ek_people_key(b->ledger, id, &row);
-    if (s == EK_OK && row.account != account) s = EK_ABSENT;
-    if (s == EK_OK && !rotate) s = ek_people_key_revoke(b->ledger, id);
-    if (s == EK_OK && rotate) s = ek_people_key_rotate(b->ledger, &b->secret, id, overlap, token, &fresh);
-    const char *what = rotate ? "key rotate" : "key revoke";
-    if (s == EK_OK) s = ek_people_act(b->ledger, "command line", what, account);
-    if (s != EK_OK) return failed(b, s, b->word[2]);
-    if (rotate) printf("%s\n", token);
-    sodium_memzero(token, sizeof(token));
+    char made[EK_DATE_BYTES], ends[EK_DATE_BYTES];
+    printf("%-20s %-24s made %s, ends %s%s\n", ek_json_text(k, "id"), ek_json_text(k, "name"),
+           ek_date_text(json_object_get(k, "created"), made),
+           ek_date_text(json_object_get(k, "expires"), ends),
+           json_is_integer(json_object_get(k, "revoked")) ? ", REVOKED" : "");
+}
+
+static int key_list(struct ek_books *b)
+{
+    char path[EK_BOOKS_PATH_BYTES], rest[64], next[24] = "0";
+    do {
+        int code;
+        size_t i;
+        json_t *one;
+        snprintf(rest, sizeof rest, "/keys?limit=500&after=%s", next);
+        json_t *page = ek_books_ask(b, "GET", ek_books_path(path, b->word[1], rest), NULL, NULL, &code);
+        if (!page) return code;
+        json_array_foreach(json_object_get(page, "keys"), i, one) print_key(one);
+        snprintf(next, sizeof next, "%s", ek_json_text(page, "next"));
+        json_decref(page);
+    } while (*next);
     return 0;
+}
+
+static bool key_path(const struct ek_books *b, const char *rest, char path[EK_BOOKS_PATH_BYTES])
+{
+    char part[64];
+    uint64_t id;
+    if (!ek_str_u64(ek_str_of(b->word[2]), &id)) return false;
+    snprintf(part, sizeof part, "/keys/%llu%s", (unsigned long long)id, rest);
+    ek_books_path(path, b->word[1], part);
+    return true;
+}
+
+static int key_revoke(struct ek_books *b)
+{
+    char path[EK_BOOKS_PATH_BYTES];
+    int code;
+    if (!key_path(b, "", path)) return ek_books_refused("the key's id", b->word[2]);
+    json_decref(ek_books_ask(b, "DELETE", path, NULL, NULL, &code));
+    return code;
+}
+
+static int key_rotate(struct ek_books *b)
+{
+    char path[EK_BOOKS_PATH_BYTES];
+    uint64_t overlap = 24 * 3600 * EK_S_NS;
+    const char *span = ek_books_flag(b, "--overlap");
+    if (!key_path(b, "/rotate", path)) return ek_books_refused("the key's id", b->word[2]);
+    if (span && (!ek_span_parse(span, &overlap) || overlap / EK_S_NS > INT32_MAX))
+        return ek_books_refused("--overlap", span);
+    return print_new(b, path, json_pack("{s:I}", "overlap_s", (json_int_t)(overlap / EK_S_NS)));
 }
 
 int ek_cli_key(int argc, char **argv)
 {
     static const char *const flags[] = {"--user", "--expires", "--overlap", NULL};
-    static const char *const verbs[] = {"add", "list", "revoke", "rotate"};
+    static const struct {
+        const char *verb;
+        size_t words;
+        bool secret;
+        int (*run)(struct ek_books *b);
+    } verbs[] = {{"add", 3, true, key_add}, {"list", 2, false, key_list}, {"revoke", 3, false, key_revoke},
+                 {"rotate", 3, true, key_rotate}};
     struct ek_books b;
     if (argc == 1 && strcmp(argv[0], "--help") == 0) {
         fputs(usage, stdout);
@@ -127,21 +148,14 @@ int ek_cli_key(int argc, char **argv)
     }
     if (argc == 1) return key_for_file(argv[0]);
     if (!ek_books_read(&b, flags, argc, argv)) return EK_EXIT_USAGE;
-    size_t verb = 0;
-    while (verb < EK_COUNT(verbs) && !(b.words && strcmp(verbs[verb], b.word[0]) == 0)) verb++;
-    if (verb == EK_COUNT(verbs) || b.words != (verb == 1 ? 2u : 3u)) {
+    size_t v = 0;
+    while (v < EK_COUNT(verbs) && !(b.words == verbs[v].words && strcmp(verbs[v].verb, b.word[0]) == 0)) v++;
+    if (v == EK_COUNT(verbs)) {
         fputs(usage, stderr);
         return EK_EXIT_USAGE;
     }
-    struct ek_account_row row;
-    int code = EK_EXIT_USAGE;
-    if (ek_books_open(&b, verb == 0 || verb == 3)) {
-        enum ek_status s = ek_people_account(b.ledger, b.word[1], &row);
-        if (s != EK_OK) code = failed(&b, s, b.word[1]);
-        else if (verb == 0) code = key_add(&b, row.id);
-        else if (verb == 1) code = key_list(&b, row.id);
-        else code = key_end(&b, row.id, verb == 3);
-    }
+    ek_cli_keep_private();
+    int code = ek_books_open(&b, verbs[v].secret) ? verbs[v].run(&b) : EK_EXIT_USAGE;
     ek_books_close(&b);
     return code;
 }

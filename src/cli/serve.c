@@ -155,6 +155,7 @@ int ek_cli_serve(int argc, char **argv)
         ek_config_unref(&s.config);
         return EK_EXIT_USAGE;
     }
+    if (s.config->ledger.url) ek_cli_keep_private();
     raise_descriptors();
     signal(SIGPIPE, SIG_IGN);
     s.loop = ek_loop_new();

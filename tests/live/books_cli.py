@@ -67,6 +67,31 @@ with tempfile.TemporaryDirectory() as folder:
     run('account', 'redeem', '-', 'eve', stdin=code, code=1)
     check('balance 0.5 (granted 0.5' in run('account', 'show', 'dan'), 'the gift')
 
+    voucher = run('account', 'voucher', '3', '--uses', '2', '--note', 'for the class').strip()
+    check(voucher.startswith('ek-voucher-'), voucher)
+    listed = run('account', 'codes')
+    check('for the class' in listed and 'uses left 2' in listed and 'ek-' not in listed, listed)
+    ids = re.findall(r'^(\d+) +voucher', listed, re.M)
+    run('account', 'withdraw', ids[0])
+    run('account', 'withdraw', ids[0], code=1)
+    ticket = run('account', 'invite', '--signed', 'yes', '--expires', '1h', '--tier', 'free').strip()
+    run('account', 'invite', '--signed', 'yes', code=1)
+    check(run('account', 'redeem', '-', 'eve', stdin=ticket).startswith('sk-ek-'), 'a signed invitation')
+    acts = run('account', 'acts')
+    check('command line, ' in acts and 'key rotate laptop, of ann' in acts, acts)
+    check('of cleo' in run('account', 'acts', 'cleo') and 'of ann' not in run('account', 'acts', 'cleo'), 'acts of one')
+    check('invoice' not in run('account', 'topups', 'ann') and 'paid 12.5' in run('account', 'topups', 'ann'), 'topups')
+    check(run('account', 'usage', 'ann', '--by', 'day,model', '--from', '2026-01-01') == '', 'nothing was used')
+    run('account', 'usage', 'ann', '--by', 'colour', code=1)
+    lines = run('account', 'export')
+    check(lines.count('\n') == 4, lines)
+    env['EVENKEEL_LEDGER'] = os.path.join(folder, 'other.db')
+    check('4 accounts came in' in run('account', 'import', stdin=lines), 'import')
+    check('4 were here already' in run('account', 'import', stdin=lines), 'import again')
+    check(run('account', 'export') == lines, 'the same text')
+    run('account', 'import', stdin='{"v":1}\n', code=1)
+    env['EVENKEEL_LEDGER'] = db
+
     audit = run('account', 'audit')
     check('paid in 14.000000001' in audit and 'follows from its rows' in audit, audit)
     con = sqlite3.connect(db)
@@ -76,7 +101,7 @@ with tempfile.TemporaryDirectory() as folder:
                                                 text=True).stdout, 'a nano too much is noticed')
     con.close()
     stored = b''.join(open(os.path.join(folder, f), 'rb').read() for f in os.listdir(folder))
-    for secret in (key, fresh, code, first):
+    for secret in (key, fresh, code, first, voucher, ticket):
         check(secret.encode() not in stored, 'no token is stored')
     for f in os.listdir(folder):
         check(os.stat(os.path.join(folder, f)).st_mode & 0o77 == 0, f'{f} is private')
