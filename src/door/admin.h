@@ -46,7 +46,8 @@ struct ek_admin_answer {
     bool again;            /* it was given before, under the same Idempotency-Key */
     bool changed;          /* rows that a keyring holds */
     const char *allow;     /* of a 405 */
-    uint64_t live_account; /* not 0: `body` lacks what only a door knows: see ek_admin_server */
+    uint64_t live_account; /* not 0: `body` lacks what only a door knows (office.h) */
+    struct ek_account_limits live_limits;
 };
 
 /* Never fails otherwise than by an answer that says so. Blocks on the database. */

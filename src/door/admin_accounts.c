@@ -200,6 +200,7 @@ bool ek_admin_accounts_live(struct ek_admin_call *c)
     struct ek_account_row row;
     if (!ek_admin_account(c, &row)) return false;
     c->answer->live_account = row.id;
+    c->answer->live_limits = row.limits;
     return ek_admin_answer(c, 200, json_pack("{s:s, s:o}", "name", row.name, "limits", limits_json(&row)));
 }
 

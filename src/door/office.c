@@ -150,17 +150,13 @@ void ek_office_refuse(struct ek_office *o, struct ek_http_req *http, enum ek_rea
     ek_buf_free(&body);
 }
 
-/* What only the door knows, as one member more: the answer ends with a brace and a newline. */
+/* What only the door knows, as members more: the answer ends with a brace and a newline. */
 static void add_live(struct ek_office *o, struct ek_admin_answer *a)
 {
-    struct ek_buf live = ek_buf_make(4096);
     MUST(a->body.len > 2 && a->body.data[a->body.len - 2] == '}');
     a->body.len -= 2;
-    if (o->o.live) o->o.live(o->o.arg, a->live_account, &live);
-    ek_buf_lit(&a->body, ",\"door\":");
-    ek_buf_str(&a->body, live.len && !live.failed ? ek_buf_view(&live) : EK_STR("null"));
+    if (o->o.live) o->o.live(o->o.arg, a->live_account, &a->live_limits, &a->body);
     ek_buf_lit(&a->body, "}\n");
-    ek_buf_free(&live);
 }
 
 /* Tell the client, if it is still there, and forget the call. */

@@ -21,7 +21,7 @@
 #include "base/loop.h"
 #include "base/reason.h"
 #include "http/server.h"
-#include "ledger/secret.h"
+#include "ledger/people.h"
 
 #define EK_OFFICE_CALL_MAGIC 0x0ff1cecau
 #define EK_OFFICE_CALLS_MAX 64u         /* under way at once; beyond: admin_busy */
@@ -48,8 +48,8 @@ struct ek_office_options {
     uint64_t *reasons;              /* [EK_REASON_COUNT], counted up */
     /* Accounts or keys have changed: feed the keyring. NULL: nobody wants to know. */
     void (*changed)(void *arg);
-    /* Writes what the door has in memory of an account, one JSON value ("null": nothing). NULL: null. */
-    void (*live)(void *arg, uint64_t account, struct ek_buf *out);
+    /* Writes what the door has in memory of an account, as members of an object, each behind a comma. */
+    void (*live)(void *arg, uint64_t account, const struct ek_account_limits *limits, struct ek_buf *out);
     /* Adds header fields of every public answer (CORS). Returns n + added. NULL: none. */
     size_t (*headers)(void *arg, struct ek_http_header *out, size_t n);
     void *arg;

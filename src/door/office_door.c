@@ -9,12 +9,29 @@
 
 /* ---- what the door knows of an account ---------------------------------------------------------- */
 
-static void live(void *arg, uint64_t account, struct ek_buf *out)
+static void left(struct ek_buf *out, const char *name, uint64_t limit, uint64_t value)
+{
+    if (limit) ek_buf_printf(out, "%s%llu", name, (unsigned long long)value);
+    else ek_buf_printf(out, "%snull", name);
+}
+
+/* Rates are counted under the account's number (who.c). */
+static void live(void *arg, uint64_t account, const struct ek_account_limits *limits, struct ek_buf *out)
 {
     struct ek_door *d = arg;
     struct ek_book_state s;
+    struct ek_window_state w;
+    struct ek_window_limits l = {.minute_requests = limits->minute_requests,
+                                 .minute_tokens = limits->minute_tokens, .running_max = limits->running_max,
+                                 .day_thoughts = limits->day_thoughts};
     char text[4][EK_AMOUNT_BYTES];
     MUST_OBJ(d, EK_DOOR_MAGIC);
+    ek_windows_look(d->windows, account, &l, ek_door_now(d), &w);
+    left(out, ",\"left\":{\"minute_requests\":", w.requests_limit, w.requests_left);
+    left(out, ",\"minute_tokens\":", w.tokens_limit, w.tokens_left);
+    left(out, ",\"running\":", w.running_limit, w.running_left);
+    left(out, ",\"day_thoughts\":", w.thoughts_limit, w.thoughts_left);
+    ek_buf_lit(out, "},\"door\":");
     if (!ek_book_look(ek_door_money_book(d), account, &s)) {
         ek_buf_lit(out, "null");
         return;

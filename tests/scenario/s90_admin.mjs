@@ -189,6 +189,8 @@ async function administering(o) {
   const live = await o.ok('GET', '/accounts/ann/live');
   assert.ok(live.door, 'this door holds money of ann');
   assert.equal(live.limits.running, 4);
+  assert.equal(live.left.running, 4);
+  assert.equal(live.left.minute_tokens, null);
 
   const fresh = await o.ok('POST', `/accounts/ann/keys/${made.id}/rotate`, { overlap_s: 3600 });
   await waitFor('the new key', async () => (await o.ask(fresh.key)).status === 200);
