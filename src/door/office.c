@@ -109,6 +109,7 @@ static void call_free(struct ek_office_call *c)
         ek_timer_clear(c->office->o.loop, &c->hold);
         ek_list_remove(&c->office->calls, &c->link);
         c->office->counters.under_way--;
+        c->office->under_way[c->what != EK_OFFICE_NONE]--;
     }
     if (c->http) ek_http_set_user(c->http, NULL);
     if (c->body.data) sodium_memzero(c->body.data, c->body.cap);
@@ -236,6 +237,7 @@ struct ek_office_call *ek_office_call_new(struct ek_office *o, struct ek_http_re
     ek_list_append(&o->calls, &c->link);
     o->counters.calls++;
     o->counters.under_way++;
+    o->under_way[what != EK_OFFICE_NONE]++;
     ek_http_set_user(http, c);
     return c;
 }
@@ -301,7 +303,7 @@ static enum ek_reason judge(const struct ek_office *o, struct ek_http_req *http,
     if (h->target.len >= EK_OFFICE_TARGET_BYTES || h->method.len >= 12) return EK_REASON_NOT_FOUND;
     if (ek_http_head_find(h, EK_STR("idempotency-key"), &value) > 1 || value.len > 255)
         return EK_REASON_BAD_VALUE;
-    if (o->counters.under_way >= EK_OFFICE_CALLS_MAX) return EK_REASON_ADMIN_BUSY;
+    if (o->under_way[EK_OFFICE_LANE_ADMIN] >= EK_OFFICE_CALLS_MAX) return EK_REASON_ADMIN_BUSY;
     return EK_REASON_NONE;
 }
 

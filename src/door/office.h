@@ -24,7 +24,7 @@
 #include "ledger/people.h"
 
 #define EK_OFFICE_CALL_MAGIC 0x0ff1cecau
-#define EK_OFFICE_CALLS_MAX 64u         /* under way at once; beyond: admin_busy */
+#define EK_OFFICE_CALLS_MAX 64u         /* under way at once, of either kind; beyond: admin_busy */
 #define EK_OFFICE_TRIES_MAX 10u         /* codes tried a minute from one address (a /24, a /56) ... */
 #define EK_OFFICE_ALL_TRIES_MAX 600u    /* ... and from all */
 #define EK_OFFICE_BEAT_NS (250 * EK_MS_NS)

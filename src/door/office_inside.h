@@ -67,6 +67,7 @@ struct ek_office {
     struct ek_http_server *server;
     struct ek_office_lane *lane[EK_OFFICE_LANES];
     struct ek_list calls;
+    uint32_t under_way[EK_OFFICE_LANES]; /* of them: the public's cannot keep an administrator out */
     struct ek_office_counters counters;
     uint64_t seed;
     uint64_t tries_minute;            /* the minute that is counted, since 1970 */

@@ -63,7 +63,7 @@ void ek_office_head(struct ek_office *o, enum ek_office_public what, struct ek_h
     else if (is_signed && (ek_http_head_find(head, field, &value) != 1 ||
                            value.len > EK_HOOK_HEADER_BYTES_MAX))
         reason = EK_REASON_HOOK_SIGNATURE;
-    else if (o->counters.under_way >= EK_OFFICE_CALLS_MAX) reason = EK_REASON_ADMIN_BUSY;
+    else if (o->under_way[EK_OFFICE_LANE_PUBLIC] >= EK_OFFICE_CALLS_MAX) reason = EK_REASON_ADMIN_BUSY;
     else if (!is_signed && (wait_s = count_try(o, peer)) > 0) reason = EK_REASON_RATE_CODES;
     if (reason != EK_REASON_NONE) {
         if (reason == EK_REASON_ADMIN_BUSY) wait_s = 2;
