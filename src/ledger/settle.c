@@ -288,8 +288,8 @@ static enum ek_status settle_body(struct ek_ledger *l, void *arg)
 /* Accounts are locked first and in order, and everything after reads from what they let through, so
  * nothing of an account is touched before its lock is held. What comes back is the exceptions: rows that
  * were not new (n from 1 on, and whether their lease was there). A row may be changed only once in a
- * statement, so the lease is renewed and charged in one go. $1 the door, $2 until when; the columns are
- * those of `fill_row`. */
+ * statement, so the lease is renewed and charged in one go. A record that is free (is_free) needs no
+ * lease. $1 the door, $2 until when; the columns are those of `fill_row`. */
 static const char whole_batch[] =
     "WITH given AS MATERIALIZED (SELECT * FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::text[],"
     "  $7::bigint[], $8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],"
@@ -304,7 +304,8 @@ static const char whole_batch[] =
     " fresh AS (INSERT INTO settlement SELECT g.request, g.account, g.fence, g.door, g.key, g.user_hash,"
     "  g.model, g.granted_nano, g.topped_nano, g.forgiven_nano, g.late, g.at_ns, g.prompt_tokens,"
     "  g.cached_tokens, g.thinking_tokens, g.output_tokens, g.waited_ms, g.ran_ms, g.ending"
-    "  FROM given g JOIN living v ON v.account = g.account AND v.fence = g.fence"
+    "  FROM given g LEFT JOIN living v ON v.account = g.account AND v.fence = g.fence"
+    "  WHERE v.account IS NOT NULL OR (g.fence = 0 AND g.granted_nano = 0 AND g.topped_nano = 0)"
     "  ON CONFLICT (request) DO NOTHING RETURNING *),"
     " sums AS MATERIALIZED (SELECT account, CAST(SUM(granted_nano) AS BIGINT) AS granted,"
     "  CAST(SUM(topped_nano) AS BIGINT) AS topped, CAST(SUM(forgiven_nano) AS BIGINT) AS forgiven"
@@ -315,7 +316,8 @@ static const char whole_batch[] =
     "  FROM living v LEFT JOIN sums s ON s.account = v.account"
     "  WHERE l.account = v.account AND l.door = $1::text),"
     " accounts AS (UPDATE account a SET spent_nano = a.spent_nano + s.granted + s.topped,"
-    "  forgiven_nano = a.forgiven_nano + s.forgiven FROM sums s WHERE a.id = s.account),"
+    "  forgiven_nano = a.forgiven_nano + s.forgiven FROM sums s WHERE a.id = s.account"
+    "  AND (s.granted <> 0 OR s.topped <> 0 OR s.forgiven <> 0)),"
     " days AS (INSERT INTO usage_day SELECT account, at_ns / 86400000000000, key, model, COUNT(*),"
     "  CAST(SUM(prompt_tokens) AS BIGINT), CAST(SUM(cached_tokens) AS BIGINT),"
     "  CAST(SUM(output_tokens) AS BIGINT), CAST(SUM(granted_nano + topped_nano) AS BIGINT)"
@@ -336,7 +338,7 @@ static void exception_row(void *arg, const struct ek_sql_value *c, size_t count)
     MUST(count == 2 && c[0].number >= 1 && (uint64_t)c[0].number <= b->count);
     size_t i = (size_t)c[0].number - 1;
     b->is_new[i] = false;
-    b->lease_is_there[i] = c[1].number != 0;
+    b->lease_is_there[i] = c[1].number != 0 || is_free(b->record[i]);
 }
 
 /* Keep those for which `keep`, in order. */

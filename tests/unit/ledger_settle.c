@@ -123,6 +123,7 @@ static void random_batch(struct ek_ledger *l, struct ek_random *rng, const uint6
         r[i] = record(n + 1, k + 1, fence[k] - old, (int64_t)(n % 3), (int64_t)(n % 7));
         r[i].at_unix_ns = UINT64_C(1763683200) * EK_S_NS + n % 4 * 86400 * EK_S_NS + n;
         r[i].forgiven_nano = n % 11 == 0 ? 4 : 0;
+        if (n % 13 == 3) r[i].fence = 0, r[i].charged = (struct ek_money){0, 0}; /* of a tier that is free */
         r[i].key = n % 3;
         r[i].user_hash = n % 2 ? UINT64_MAX - n : 0;
         snprintf(r[i].model, sizeof r[i].model, "%s", n % 5 ? "demo" : n % 2 ? "" : "caf\xc3\xa9");
