@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-faults prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: bench-repeat prove-faults prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -99,6 +99,12 @@ prove-book-seeds: ## the book and a store in memory at random, EK_BOOK_SEEDS (10
 prove-traces: build ## Azure's hour and BurstGPT's week, three policies (needs the traces)
 	@build/evenkeel sim tests/sim/azure-code.yaml --policy cap,refuse,desk --csv bench/results/prove-azure.csv
 	@build/evenkeel sim tests/sim/burst-week.yaml --policy cap,refuse,desk --csv bench/results/prove-burst.csv
+
+bench-repeat: ## the CPU that a repeat of a waiting request costs the door, in process, release build
+	@$(NEED) build test
+	@test -f build-bench/build.ninja || meson setup build-bench --buildtype=release >/dev/null
+	@ninja -C build-bench tests/unit/unit_door_honest >/dev/null
+	@for i in 1 2 3 4 5; do build-bench/tests/unit/unit_door_honest 2>&1 | grep 'a repeat of'; done
 
 bench-accuracy: build ## how right the demo model is at 100, 75, 50, 25 and 0 % of its usual thought
 	@python3 bench/accuracy.py --count 20

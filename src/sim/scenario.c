@@ -149,7 +149,7 @@ bool ek_sim_scenario_set(struct ek_sim_scenario *s, const char *name, const char
     if (m && put(s, m, value, NULL)) return true;
     if (!m) snprintf(why, cap, "%.60s: no such member", name);
     else if (m->high > 0 && m->type != TYPE_TEXT && m->type != TYPE_PATH)
-        snprintf(why, cap, "%s: %.60s is not in its range, %.6g to %.6g", name, value, m->low, m->high);
+        snprintf(why, cap, "%s: %.60s is out of range (%.6g to %.6g)", name, value, m->low, m->high);
     else snprintf(why, cap, "%s: %.60s is not a value of this member", name, value);
     return false;
 }

@@ -294,38 +294,52 @@ static void those_who_ask_the_same_at_once_both_wait(void **state)
     leave(w, busy);
 }
 
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
 static uint64_t cpu_ns(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * EK_S_NS + (uint64_t)t.tv_nsec;
 }
 
+/* Clients of before are freed between two looks at the clock: with two hundred of them the virtual loop took
+ * most of what was measured. `make bench-repeat` prints it of a release build. */
 static void a_repeat_costs_little(void **state)
 {
     (void)state;
     enum { REPEATS = 200 };
     static char body[5000], text[4200];
-    struct client *busy[2], *c[REPEATS + 1];
+    static double took_us[REPEATS];
+    struct client *busy[2], *last;
     struct world *w = busy_world(ONE, busy);
     memset(text, 't', 4000);
     snprintf(body, sizeof body, "{\"model\":\"m\",\"stream\":true,\"messages\":["
              "{\"role\":\"user\",\"content\":\"%s\"}]}", text);
-    c[0] = post_with(w, AGAIN(0), body);
-    uint64_t begin_ns = cpu_ns();
+    last = post_with(w, AGAIN(0), body);
     for (int i = 1; i <= REPEATS; i++) {
         char again[64];
         snprintf(again, sizeof again, "X-Stainless-Retry-Count: %d\r\n", i);
-        c[i] = post_with(w, again, body);
+        uint64_t begin_ns = cpu_ns();
+        struct client *next = post_with(w, again, body);
+        took_us[i - 1] = (double)(cpu_ns() - begin_ns) * 1e-3;
+        client_free(w, last);
+        last = next;
     }
-    double each_us = (double)(cpu_ns() - begin_ns) / REPEATS * 1e-3;
-    print_message("a repeat of 4 kB: %.1f us, both ends of its connection included\n", each_us);
-    expect_has(c[REPEATS], "\"position\":1,");
+    qsort(took_us, REPEATS, sizeof *took_us, by_size);
+    print_message("a repeat of 4 kB: %.1f us of CPU at the median (%.1f to %.1f), both ends of its "
+                  "connection included\n", took_us[REPEATS / 2], took_us[REPEATS / 10],
+                  took_us[REPEATS * 9 / 10]);
+    expect_has(last, "\"position\":1,");
     assert_int_equal(ek_desk_counts(w->door->desk).waiting, 1);
     assert_int_equal(w->calls, 2);
     numbers(w, "evenkeel_rejoined_total 200\n");
     numbers(w, "evenkeel_queue_entries_total 3\n");
-    for (int i = 0; i <= REPEATS; i++) client_free(w, c[i]);
+    client_free(w, last);
     leave(w, busy);
 }
 

@@ -232,7 +232,7 @@ static void test_members_must_go_together(void **state)
     char why[700] = "";
     read_scenario(&s, "live.yaml");
     assert_false(ek_sim_scenario_set(&s, "rate", "1e9", why, sizeof why));
-    assert_non_null(strstr(why, "1e9 is not in its range, 1e-06 to 10000"));
+    assert_non_null(strstr(why, "1e9 is out of range (1e-06 to 10000)"));
 }
 
 static void test_day_has_the_published_statistics(void **state)
