@@ -4,6 +4,7 @@
  * for, up to five seconds a try. */
 #include "ledger/sql_inside.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -123,12 +124,15 @@ static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, 
 enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path)
 {
     if (strcmp(path, ":memory:") != 0) { /* born private; its -wal and -shm take the same mode */
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0) {
+        /* Only where there is none yet: closing any descriptor of a file drops all locks that this process
+         * has on it (POSIX), those of another connection of ours too. The next program to leave would take
+         * itself for the last one, and remove the log that we go on writing. */
+        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 && errno != EEXIST) {
             snprintf(db->why, sizeof db->why, "cannot open %.180s: %m", path);
             return EK_IO;
         }
-        close(fd);
+        if (fd >= 0) close(fd);
     }
     db->driver = &driver;
     sqlite3 *h = NULL;

@@ -8,6 +8,10 @@
 #include "ledger/migrate.h"
 #include "ledger_place.h"
 
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 static void a_life(void **state)
 {
     struct place *p = *state;
@@ -341,9 +345,47 @@ static void an_audit_waits_for_nobody(void **state)
     clear(p);
 }
 
+/* Another program asks whether anybody holds the database file. */
+static bool somebody_holds(const char *path)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0x40000000, .l_len = 512};
+        int fd = open(path, O_RDWR);
+        _exit(fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? 1 : 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+}
+
+/* A process that closes any descriptor of a file loses its locks on it. Once a second connection of the door
+ * did so while it opened, and the next `evenkeel account` took itself for the last one and removed the log
+ * that the door went on writing: payments were confirmed and gone. */
+static void a_second_connection_leaves_the_first_its_locks(void **state)
+{
+    (void)state;
+    struct place here = {.postgres = false}, *p = &here;
+    fresh(p);
+    struct ek_ledger *a = open_as(p, "a", 1), *b;
+    uint64_t id = account_with(a, "ann", 0, 100), found;
+    assert_true(somebody_holds(p->url));
+    b = open_as(p, "b", 1);
+    assert_true(somebody_holds(p->url));
+    assert_int_equal(ek_ledger_account_find(b, "ann", &found), EK_OK);
+    assert_int_equal(found, id);
+    ek_ledger_close(&b);
+    assert_true(somebody_holds(p->url));
+    ek_ledger_close(&a);
+    assert_false(somebody_holds(p->url));
+    clear(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_second_connection_leaves_the_first_its_locks),
         BOTH(a_life), BOTH(payments_are_idempotent), BOTH(a_whole_batch), BOTH(two_doors),
         BOTH(living_leases_are_left_alone), BOTH(versions), BOTH(random_steps),
         BOTH(an_audit_waits_for_nobody),
