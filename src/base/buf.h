@@ -18,13 +18,13 @@ struct ek_buf {
     char *data;
     size_t len;
     size_t cap;
-    size_t max;  /* bytes; 0 is not a legal limit */
-    bool failed; /* sticky */
+    uint32_t max; /* bytes; 0 is not a legal limit */
+    bool failed;  /* sticky */
 };
 
-static inline struct ek_buf ek_buf_make(size_t max_bytes)
+static inline struct ek_buf ek_buf_make(size_t max_bytes) /* more than 4 GiB: 4 GiB */
 {
-    return (struct ek_buf){.max = max_bytes};
+    return (struct ek_buf){.max = max_bytes < UINT32_MAX ? (uint32_t)max_bytes : UINT32_MAX};
 }
 
 void ek_buf_free(struct ek_buf *b);            /* releases memory; the limit stays */

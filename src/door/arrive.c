@@ -281,6 +281,5 @@ void ek_door_arrive(struct ek_door_request *r)
         return;
     }
     if (!ek_door_limits_begin(r, &a, thinks)) return;
-    (void)ek_door_note(r);
     if (ek_door_money_reserve(r, account, key, &a) == EK_DOOR_PAID) ek_door_enter(r, &a);
 }

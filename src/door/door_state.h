@@ -165,11 +165,11 @@ struct ek_door_request {
     struct ek_door_running *running; /* NULL before the first START */
     struct ek_timer silence;         /* when something must be said */
     uint64_t arrived_ns;
-    uint64_t spoke_ns;               /* last byte to the client */
     uint64_t account;
     uint64_t window;                 /* whose rates are counted (who.c) */
     uint8_t id[16];
     uint32_t window_tokens;          /* told to the windows, while `counted` */
+    uint32_t spoke_ms;               /* last byte to the client, since arrived_ns */
     uint32_t place;                  /* in line, when it was told first; 0: it never had to wait */
     int32_t place_eta_ms;            /* the estimate of then; -1: not known */
     uint16_t model;                  /* index in the pool */
@@ -191,7 +191,7 @@ struct ek_door_request {
     bool charged : 1;                /* its body counts in the budget, though no connection brought it */
     bool starting : 1;               /* its START is being marked in the journal */
 };
-_Static_assert(sizeof(struct ek_door_request) <= 216, "more would cost 16 bytes of every waiting request");
+_Static_assert(sizeof(struct ek_door_request) <= 200, "more would cost 16 bytes of every waiting request");
 
 /* Places that are kept. */
 struct ek_door_place_counters {

@@ -96,7 +96,7 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     r->door = d;
     r->http = http;
     r->body = ek_buf_make(d->config->limits.body_bytes_max);
-    r->arrived_ns = r->spoke_ns = ek_door_now(d).mono_ns;
+    r->arrived_ns = ek_door_now(d).mono_ns;
     r->account = ek_hash(ek_str_of(who->account), d->hash_seed);
     r->window = who->window;
     *kept = *wishes;

@@ -123,7 +123,7 @@ static struct ek_door_request *request_of(struct ek_door *d, const struct ek_jou
     struct ek_now now = ek_door_now(d);
     struct ek_door_request *r = ek_door_request_of_record(d, f->name.key);
     uint64_t waited_ns = ek_ns_since(now.unix_ns, k->arrived_unix_ns);
-    r->arrived_ns = r->spoke_ns = ek_ns_since(now.mono_ns, waited_ns);
+    r->arrived_ns = ek_ns_since(now.mono_ns, waited_ns);
     r->account = f->owner;
     r->tier = (uint8_t)tier_named(d->config, tier);
     r->api = k->api & 3u;

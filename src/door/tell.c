@@ -17,11 +17,8 @@ static void copy_name(char out[EK_RECORD_NAME_BYTES], const char *name)
 
 /* ---- noting ------------------------------------------------------------------------------------------ */
 
-struct ek_request_record *ek_door_note(const struct ek_door_request *r)
+static void write_down(const struct ek_door_request *r, struct ek_request_record *n)
 {
-    if (!r->modelled) return NULL; /* it was never understood: its answer says all there is */
-    struct ek_request_record *n = ek_records_open(r->door->records, r->id);
-    if (!n) return NULL;
     n->account = r->account;
     n->arrived_unix_ns = ek_door_arrived_unix_ns(r);
     if (!n->model[0]) {
@@ -30,7 +27,32 @@ struct ek_request_record *ek_door_note(const struct ek_door_request *r)
     }
     n->position = r->place;
     if (r->place) n->eta_ms = r->place_eta_ms;
+}
+
+struct ek_request_record *ek_door_note(const struct ek_door_request *r)
+{
+    if (!r->modelled) return NULL; /* it was never understood: its answer says all there is */
+    struct ek_request_record *n = ek_records_open(r->door->records, r->id);
+    if (n) write_down(r, n);
     return n;
+}
+
+/* One that has not begun: it has no record, because a line of ten thousand would cost five megabytes. */
+static const struct ek_request_record *in_line(struct ek_door *d, const uint8_t id[16],
+                                               struct ek_request_record *out)
+{
+    static const enum ek_door_state states[] = {EK_DOOR_PRICED, EK_DOOR_WAITING};
+    for (size_t s = 0; s < EK_COUNT(states); s++)
+        EK_LIST_EACH(&d->state[states[s]], it) {
+            const struct ek_door_request *r = EK_CONTAINER(it, struct ek_door_request, link);
+            if (!r->modelled || memcmp(r->id, id, sizeof r->id) != 0) continue;
+            *out = (struct ek_request_record){.eta_ms = -1};
+            memcpy(out->id, id, sizeof out->id);
+            write_down(r, out);
+            out->waited_ms = ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) / EK_MS_NS;
+            return out;
+        }
+    return NULL;
 }
 
 void ek_door_note_start(const struct ek_door_request *r)
@@ -162,7 +184,12 @@ void ek_door_reply_request(struct ek_door *d, struct ek_http_req *http, const st
                            struct ek_str id_text)
 {
     uint8_t id[16];
-    const struct ek_request_record *n = read_id(id_text, id) ? ek_records_find(d->records, id) : NULL;
+    struct ek_request_record waiting;
+    const struct ek_request_record *n = NULL;
+    if (read_id(id_text, id)) {
+        n = ek_records_find(d->records, id);
+        if (!n) n = in_line(d, id, &waiting);
+    }
     uint64_t account = ek_hash(ek_str_of(who->account), d->hash_seed);
     if (!n || n->account != account) { /* another's is answered as none at all */
         struct ek_error e = {.reason = EK_REASON_NOT_FOUND,

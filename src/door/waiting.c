@@ -7,11 +7,17 @@
 
 #include <stdlib.h>
 
+static void spoke(struct ek_door_request *r)
+{
+    uint64_t ms = ek_ns_since(ek_door_now(r->door).mono_ns, r->arrived_ns) / EK_MS_NS;
+    r->spoke_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX; /* 49 days */
+}
+
 bool ek_door_say(struct ek_door_request *r, struct ek_str bytes)
 {
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->committed);
-    r->spoke_ns = ek_door_now(r->door).mono_ns;
+    spoke(r);
     if (ek_http_write(r->http, bytes) == EK_OK) return true;
     ek_door_forget_out(r);
     r->door->counters.reasons[EK_REASON_WRITE_STALL]++;
@@ -31,7 +37,7 @@ void ek_door_commit(struct ek_door_request *r)
     size_t count = ek_door_headers(r, r->stream, id, header);
     ek_http_start(r->http, 200, header, count, EK_HTTP_CHUNKED);
     r->committed = true;
-    r->spoke_ns = ek_door_now(r->door).mono_ns;
+    spoke(r);
 }
 
 static void put_ms(struct ek_buf *b, int64_t ms)
@@ -104,8 +110,9 @@ static uint64_t silence_due_ns(const struct ek_door_request *r)
     bool unheard = r->stream && !r->committed && r->state == EK_DOOR_SENT && !r->running->again_ns;
     if (unheard && EK_DOOR_FIRST_WORD_NS < w->comment_ns)
         return r->running->sent_ns + EK_DOOR_FIRST_WORD_NS;
-    if (r->stream) return r->spoke_ns + w->comment_ns;
-    return r->committed ? r->spoke_ns + w->newline_ns : r->arrived_ns + w->hold_ns;
+    uint64_t spoke_ns = r->arrived_ns + r->spoke_ms * EK_MS_NS;
+    if (r->stream) return spoke_ns + w->comment_ns;
+    return r->committed ? spoke_ns + w->newline_ns : r->arrived_ns + w->hold_ns;
 }
 
 void ek_door_watch_silence(struct ek_door_request *r)
