@@ -164,13 +164,16 @@ static void tiny_v3(void **state) { (void)state; compare("tiny-v3-Q4_K_M"); }
 static void micro_qwen2(void **state) { (void)state; compare("micro-qwen2-q8_0"); }
 static void tiny_qwen2(void **state) { (void)state; compare("tiny-qwen2-Q4_K_M"); }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const struct CMUnitTest more[] = {
+        cmocka_unit_test(other_prompts), cmocka_unit_test(long_prompts), cmocka_unit_test(without_groups),
+    };
+    if (argc == 2 && strcmp(argv[1], "--more") == 0) return cmocka_run_group_tests(more, NULL, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(micro_v2), cmocka_unit_test(micro_v2_legacy), cmocka_unit_test(micro_v3),
         cmocka_unit_test(tiny_v2), cmocka_unit_test(tiny_v3), cmocka_unit_test(micro_qwen2),
-        cmocka_unit_test(tiny_qwen2), cmocka_unit_test(other_prompts),
-        cmocka_unit_test(long_prompts), cmocka_unit_test(without_groups),
+        cmocka_unit_test(tiny_qwen2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
