@@ -505,7 +505,10 @@ int ek_cli_account(int argc, char **argv)
         return asked ? 0 : EK_EXIT_USAGE;
     }
     ek_cli_keep_private();
-    int code = ek_books_open(&b, verbs[v].secret) ? verbs[v].run(&b) : EK_EXIT_USAGE;
+    /* Books are begun with an account; whoever mistypes their name must not be told that all is well. */
+    bool begins = strcmp(b.word[0], "add") == 0 || strcmp(b.word[0], "import") == 0 ||
+                  strcmp(b.word[0], "invite") == 0;
+    int code = ek_books_open(&b, verbs[v].secret, begins) ? verbs[v].run(&b) : EK_EXIT_USAGE;
     ek_books_close(&b);
     return code;
 }

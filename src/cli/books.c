@@ -108,7 +108,7 @@ static void name_myself(struct ek_books *b)
     snprintf(b->who, sizeof b->who, "command line, %s", login);
 }
 
-bool ek_books_open(struct ek_books *b, bool need_secret)
+bool ek_books_open(struct ek_books *b, bool need_secret, bool may_make)
 {
     char why[256];
     const char *url = ek_books_flag(b, "--ledger");
@@ -123,7 +123,8 @@ bool ek_books_open(struct ek_books *b, bool need_secret)
                         "admin API, --admin URL or EVENKEEL_ADMIN\n");
         return false;
     }
-    struct ek_ledger_options o = {.url = url, .door = "command-line", .lease_ns = 60 * EK_S_NS};
+    struct ek_ledger_options o = {.url = url, .door = "command-line", .lease_ns = 60 * EK_S_NS,
+                                  .must_exist = !may_make};
     if (ek_ledger_open(&o, &b->ledger, why, sizeof why) != EK_OK) {
         fprintf(stderr, "evenkeel: %s\n", why);
         return false;

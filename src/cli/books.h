@@ -33,8 +33,9 @@ struct ek_books {
 bool ek_books_read(struct ek_books *b, const char *const *allowed, int argc, char **argv);
 /* A door: --admin or EVENKEEL_ADMIN, its key from the file of --admin-key or from EVENKEEL_ADMIN_KEY.
  * Else the ledger of --ledger or EVENKEEL_LEDGER, and with need_secret the secret: of --secret, of
- * EVENKEEL_SECRET, or beside a SQLite ledger, PATH.secret. No secret is ever taken from the command line. */
-bool ek_books_open(struct ek_books *b, bool need_secret);
+ * EVENKEEL_SECRET, or beside a SQLite ledger, PATH.secret. No secret is ever taken from the command line.
+ * may_make: a SQLite ledger that is not there is made. */
+bool ek_books_open(struct ek_books *b, bool need_secret, bool may_make);
 void ek_books_close(struct ek_books *b);
 const char *ek_books_flag(const struct ek_books *b, const char *flag); /* its value, or NULL */
 

@@ -155,7 +155,7 @@ int ek_cli_key(int argc, char **argv)
         return EK_EXIT_USAGE;
     }
     ek_cli_keep_private();
-    int code = ek_books_open(&b, verbs[v].secret) ? verbs[v].run(&b) : EK_EXIT_USAGE;
+    int code = ek_books_open(&b, verbs[v].secret, false) ? verbs[v].run(&b) : EK_EXIT_USAGE;
     ek_books_close(&b);
     return code;
 }

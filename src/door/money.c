@@ -276,6 +276,10 @@ bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap)
     ek_timer_set(d->loop, &m->tick, now_ns + EK_DOOR_TICK_NS);
     ek_timer_set(d->loop, &m->refresh, now_ns + EK_DOOR_REFRESH_NS);
     ek_timer_set(d->loop, &m->renew, now_ns + o->lease_ns / 3);
+    if (d->config->access.open_on_loopback || d->config->access.open_to_all)
+        ek_warn(d->log, "%s needs no key and pays nothing: access.%s is true",
+                d->config->access.open_to_all ? "anybody" : "whoever comes from this machine, through a "
+                "proxy on it too,", d->config->access.open_to_all ? "open_to_all" : "open_on_loopback");
     ek_info(d->log, "the ledger has %llu keys", (unsigned long long)ek_keyring_keys(m->keyring));
     return true;
 }

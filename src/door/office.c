@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define TOLD_BYTES_MAX 400u /* of an answer, in the log */
 #define LEASE_NS (60 * EK_S_NS) /* no lease is ever taken on these connections */
 
 static const struct ek_http_handler admin_handler;
@@ -30,7 +31,7 @@ static void lane_free(struct ek_office_lane *l)
 /* The connection, made anew where it was lost. */
 static bool lane_connect(struct ek_office_lane *l, char *why, size_t cap)
 {
-    struct ek_ledger_options o = {.url = l->url, .door = "office", .lease_ns = LEASE_NS};
+    struct ek_ledger_options o = {.url = l->url, .door = "office", .lease_ns = LEASE_NS, .must_exist = true};
     if (l->ledger && ek_ledger_lost(l->ledger)) ek_ledger_close(&l->ledger);
     return l->ledger || ek_ledger_open(&o, &l->ledger, why, cap) == EK_OK;
 }
@@ -191,6 +192,19 @@ static void hold_over(struct ek_timer *t)
     call_answer(EK_CONTAINER(t, struct ek_office_call, hold));
 }
 
+/* Somebody may have paid and got nothing, and only the sender has been told: the operator must hear of it.
+ * Not of messages whose signature is wrong, for anybody can send those. */
+static void tell_unpaid(const struct ek_office *o, const struct ek_office_call *c)
+{
+    if (c->what != EK_OFFICE_STRIPE && c->what != EK_OFFICE_TOPUP) return;
+    if (c->answer.reason == EK_REASON_HOOK_SIGNATURE || c->answer.reason == EK_REASON_HOOK_STALE) return;
+    struct ek_str said = ek_buf_view(&c->answer.body);
+    size_t len = said.len < TOLD_BYTES_MAX ? said.len : TOLD_BYTES_MAX;
+    while (len > 0 && said.data[len - 1] == '\n') len--;
+    ek_warn(o->o.log, "a signed message of the %s web hook paid nothing: %.*s",
+            c->what == EK_OFFICE_STRIPE ? "Stripe" : "top-up", (int)len, len ? said.data : "");
+}
+
 /* It was run, on the loop again. */
 static void call_finish(struct ek_office_call *c)
 {
@@ -201,6 +215,7 @@ static void call_finish(struct ek_office_call *c)
     if (a->reason != EK_REASON_NONE) {
         o->o.reasons[a->reason]++;
         o->counters.refused++;
+        tell_unpaid(o, c);
     } else if (c->what == EK_OFFICE_REDEEM) {
         o->counters.redeemed++;
     } else if (c->what != EK_OFFICE_NONE) {

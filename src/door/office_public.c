@@ -112,6 +112,9 @@ static void redeem(struct ek_office_call *c, const struct ek_admin_books *books)
     else if (!*c->account && !name)
         refuse(c, EK_REASON_MISSING_PARAM, "name",
                "Say 'name', the account to be made; or send a key, and its account is topped up.");
+    else if (name && json_is_string(name) && strchr(json_string_value(name), ':'))
+        refuse(c, EK_REASON_BAD_VALUE, "name",
+               "A name with ':' in it belongs to an identity provider: choose one without.");
     if (c->answer.status == 0) {
         if (*c->account) json_object_set_new(j, "account", json_string(c->account));
         char *text = json_dumps(j, JSON_COMPACT);

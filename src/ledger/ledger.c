@@ -40,7 +40,7 @@ enum ek_status ek_ledger_open(const struct ek_ledger_options *o, struct ek_ledge
     struct ek_sql *db = NULL;
     *out = NULL;
     MUST(o->lease_ns > 0 && *o->door);
-    enum ek_status s = ek_sql_open(o->url, &db, why, cap);
+    enum ek_status s = ek_sql_open(o->url, o->must_exist, &db, why, cap);
     if (s == EK_OK) {
         ek_sql_patience(db, EK_SQL_PATIENCE_LONG_MS);
         s = ek_migrate(db, why, cap);

@@ -44,6 +44,7 @@ struct ek_ledger_options {
     const char *url;   /* sql.h */
     const char *door;  /* this door's name: who starts again under it takes its leases back */
     uint64_t lease_ns; /* how long a lease holds without being renewed */
+    bool must_exist;   /* it was there before: make no new one in its place */
 };
 
 /* Opens and migrates. EK_IO: away, try later; EK_INVALID: never (a newer database, a bad URL). */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum ek_status ek_sql_open(const char *url, struct ek_sql **out, char *why, size_t cap)
+enum ek_status ek_sql_open(const char *url, bool must_exist, struct ek_sql **out, char *why, size_t cap)
 {
     struct ek_str u = ek_str_of(url);
     struct ek_sql *db = calloc(1, sizeof *db);
@@ -19,9 +19,9 @@ enum ek_status ek_sql_open(const char *url, struct ek_sql **out, char *why, size
     if (db->is_postgres) {
         s = ek_sql_open_postgres(db, url);
     } else if (ek_str_starts(u, EK_STR("sqlite:"))) {
-        s = ek_sql_open_sqlite(db, url + 7);
+        s = ek_sql_open_sqlite(db, url + 7, must_exist);
     } else if (u.len > 0 && !strstr(url, "://")) {
-        s = ek_sql_open_sqlite(db, url);
+        s = ek_sql_open_sqlite(db, url, must_exist);
     } else {
         snprintf(db->why, sizeof db->why, "not the address of a database: a path, or postgres://...");
     }

@@ -52,7 +52,9 @@ typedef void ek_sql_row_fn(void *arg, const struct ek_sql_value *column, size_t 
 
 /* url: postgres://..., postgresql://..., a path, sqlite:PATH, or ":memory:". Creates a SQLite file with
  * mode 0600. EK_INVALID: no such kind of URL. */
-EK_CHECKED enum ek_status ek_sql_open(const char *url, struct ek_sql **out, char *why, size_t cap);
+/* must_exist: no new database is made (a SQLite file that is missing: EK_IO). */
+EK_CHECKED enum ek_status ek_sql_open(const char *url, bool must_exist, struct ek_sql **out, char *why,
+                                      size_t cap);
 void ek_sql_close(struct ek_sql **db);
 
 /* Run one statement; `row` (NULL: none wanted) is called for each row of the result. */

@@ -34,7 +34,7 @@ struct ek_sql {
     char why[256];
 };
 
-enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path);
+enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path, bool must_exist);
 enum ek_status ek_sql_open_postgres(struct ek_sql *db, const char *url);
 
 #endif

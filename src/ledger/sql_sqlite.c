@@ -80,12 +80,27 @@ static size_t columns(sqlite3_stmt *s, struct ek_sql_value *out)
     return (size_t)count;
 }
 
+/* A file that was removed or replaced under us would take everything and keep nothing: payments would be
+ * confirmed and gone. Asked before each transaction, which costs a stat(). */
+static bool is_gone(struct ek_sql *db)
+{
+    int moved = 0;
+    if (!sqlite3_get_autocommit(db->handle)) return false;
+    int code = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (code != SQLITE_OK || !moved) return false; /* not every kind of file can tell */
+    snprintf(db->why, sizeof db->why, "SQLite: the database file was removed or replaced");
+    db->again = false;
+    db->lost = true;
+    return true;
+}
+
 static enum ek_status run(struct ek_sql *db, size_t index, const struct ek_sql_value *arg, size_t args,
                           ek_sql_row_fn *row, void *row_arg)
 {
     sqlite3_stmt *s = db->prepared[index];
     struct ek_sql_value column[EK_SQL_ARGS_MAX];
     int code;
+    if (is_gone(db)) return EK_IO;
     bind(s, arg, args);
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
         size_t count = columns(s, column);
@@ -121,12 +136,12 @@ static void patience(struct ek_sql *db)
 
 static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script, patience};
 
-enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path)
+enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path, bool must_exist)
 {
-    if (strcmp(path, ":memory:") != 0) { /* born private; its -wal and -shm take the same mode */
-        /* Only where there is none yet: closing any descriptor of a file drops all locks that this process
-         * has on it (POSIX), those of another connection of ours too. The next program to leave would take
-         * itself for the last one, and remove the log that we go on writing. */
+    if (strcmp(path, ":memory:") != 0 && !must_exist) { /* born private; -wal and -shm take its mode */
+        /* Only where there is none yet: closing any descriptor of a file drops all locks that this
+         * process has on it (POSIX), those of another connection of ours too. The next program to leave
+         * would take itself for the last one, and remove the log that we go on writing. */
         int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0 && errno != EEXIST) {
             snprintf(db->why, sizeof db->why, "cannot open %.180s: %m", path);
@@ -134,9 +149,13 @@ enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path)
         }
         if (fd >= 0) close(fd);
     }
+    if (must_exist && strcmp(path, ":memory:") != 0 && access(path, F_OK) != 0) {
+        snprintf(db->why, sizeof db->why, "there is no database %.180s", path);
+        return EK_IO;
+    }
     db->driver = &driver;
     sqlite3 *h = NULL;
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (must_exist ? 0 : SQLITE_OPEN_CREATE);
     int code = sqlite3_open_v2(path, &h, flags, NULL);
     db->handle = h;
     if (code != SQLITE_OK) return failed(db, code);

@@ -62,6 +62,7 @@ static void *connect_main(void *arg)
         enum ek_status status = ek_ledger_open(&s->o.ledger, &l, why, sizeof why);
         pthread_mutex_lock(&s->lock);
         if (status == EK_OK) {
+            s->o.ledger.must_exist = true;
             s->fresh = l;
             s->wants_connection = false;
             pthread_cond_signal(&s->work);
@@ -117,6 +118,7 @@ static enum ek_status replay(struct ek_store *s)
     if (status == EK_OK && done > 0) status = ek_spool_clear(s->spool);
     pthread_mutex_lock(&s->lock);
     if (status == EK_OK) s->count.replayed += done;
+    s->o.ledger.must_exist = s->ledger != NULL;
     s->count.spool_records = ek_spool_count(s->spool);
     pthread_mutex_unlock(&s->lock);
     return status;
@@ -191,6 +193,7 @@ static void settle_group(struct ek_store *s, struct ek_list *group)
     s->count.settled += here ? count : 0;
     s->count.spooled += !here && status == EK_OK ? count : 0;
     s->count.failed += status != EK_OK ? count : 0;
+    s->o.ledger.must_exist = s->ledger != NULL;
     s->count.spool_records = ek_spool_count(s->spool);
     pthread_mutex_unlock(&s->lock);
 }
@@ -407,6 +410,7 @@ enum ek_status ek_store_open(struct ek_loop *loop, const struct ek_store_options
         unmake(&s);
         return status;
     }
+    s->o.ledger.must_exist = s->ledger != NULL;
     s->count.spool_records = ek_spool_count(s->spool);
     s->told_here = true; /* who opens is told only if it is away */
     s->wants_connection = !s->ledger;

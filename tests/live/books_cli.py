@@ -25,6 +25,8 @@ with tempfile.TemporaryDirectory() as folder:
         check(done.returncode == code, f'{args}: {done.returncode}, {done.stdout}{done.stderr}')
         return done.stdout if code == 0 else done.stderr
 
+    said = run('account', 'audit', code=64)
+    check('there is no database' in said and not os.path.exists(db), said)
     run('account', 'add', 'ann', '--tier', 'gold', '--grant', '1', '--topup', '12.5', '--budget-day', '3')
     shown = run('account', 'show', 'ann')
     check('balance 13.5 (granted 1, topped up 12.5)' in shown, shown)

@@ -225,6 +225,8 @@ async function idempotence(o) {
 
 async function redeeming(o) {
   const invitation = await o.ok('POST', '/codes', { kind: 'invitation', tier: 'default', gift: '0.5', uses: 1 });
+  const stolen = await o.post('/v1/redeem', { code: invitation.code, name: 'oidc:alice' });
+  assert.equal(code(stolen), 'invalid_value', 'names of an identity provider are not for the taking');
   const joined = await o.post('/v1/redeem', { code: invitation.code, name: 'dan' });
   assert.equal(joined.status, 201);
   assert.equal(joined.body.gift, '0.5');
@@ -284,6 +286,7 @@ async function hooks(o) {
   assert.equal((await send(event('evt_6', { id: 'cs_5', client_reference_id: null, metadata: { account: 'cleo/1' } }))).status, 201);
   assert.equal(await cleo(), '37.5');
   assert.equal(code(await send(event('evt_7', { id: 'cs_6', currency: 'eur' }))), 'invalid_value');
+  assert.match(o.door.err, /Stripe web hook paid nothing.*/, 'and the operator hears of it');
   assert.equal(code(await send(event('evt_8', { id: 'cs_7', client_reference_id: 'nobody' }))), 'not_found');
   assert.equal(code(await send(event('evt_9', { id: 'cs_8', client_reference_id: '../../export' }))), 'not_found');
   assert.equal(code(await send(event('evt_a', { id: 'cs_9', amount_total: -5 }))), 'invalid_value');

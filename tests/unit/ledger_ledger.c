@@ -382,10 +382,34 @@ static void a_second_connection_leaves_the_first_its_locks(void **state)
     clear(p);
 }
 
+/* Nothing is ever confirmed that went into a file which nobody will find again. */
+static void a_file_that_was_taken_away_is_missed(void **state)
+{
+    (void)state;
+    struct place here = {.postgres = false}, *p = &here;
+    char why[256];
+    fresh(p);
+    struct ek_ledger *l = open_as(p, "a", 1), *again;
+    uint64_t id = account_with(l, "ann", 0, 100);
+    struct ek_balance b;
+    assert_int_equal(ek_ledger_balance(l, id, &b), EK_OK);
+    assert_int_equal(unlink(p->url), 0);
+    assert_int_equal(ek_ledger_balance(l, id, &b), EK_IO);
+    assert_int_equal(ek_ledger_account_add(l, "ben", "default", &id), EK_IO);
+    assert_non_null(strstr(ek_ledger_why(l), "removed or replaced"));
+    assert_true(ek_ledger_lost(l));
+    ek_ledger_close(&l);
+    struct ek_ledger_options o = {.url = p->url, .door = "a", .lease_ns = 1, .must_exist = true};
+    assert_int_equal(ek_ledger_open(&o, &again, why, sizeof why), EK_IO);
+    assert_int_equal(access(p->url, F_OK), -1);
+    clear(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_second_connection_leaves_the_first_its_locks),
+        cmocka_unit_test(a_file_that_was_taken_away_is_missed),
         BOTH(a_life), BOTH(payments_are_idempotent), BOTH(a_whole_batch), BOTH(two_doors),
         BOTH(living_leases_are_left_alone), BOTH(versions), BOTH(random_steps),
         BOTH(an_audit_waits_for_nobody),
