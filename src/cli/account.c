@@ -412,7 +412,7 @@ static int export_all(struct ek_books *b)
         snprintf(path, sizeof path, "/export?limit=100&after=%s", after);
         if (!ek_books_lines(b, "GET", path, ek_str_make(NULL, 0), &out, &code)) return code;
         size_t len = out.len;
-        bool written = fwrite(out.data, 1, len, stdout) == len;
+        bool written = len == 0 || fwrite(out.data, 1, len, stdout) == len;
         bool more = len > 0 && last_name(ek_buf_view(&out), after);
         ek_buf_free(&out);
         if (!written) return 1;

@@ -19,8 +19,8 @@ static char file[EK_ZONE_FILE_BYTES_MAX + 1];
 static bool load(const char *name, char *bytes, struct ek_zone *out)
 {
     char path[300];
-    snprintf(path, sizeof path, ZONES "%s", name);
-    FILE *f = fopen(path, "re");
+    int n = snprintf(path, sizeof path, ZONES "%s", name);
+    FILE *f = n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
     if (!f) return false;
     size_t len = fread(bytes, 1, EK_ZONE_FILE_BYTES_MAX + 1, f);
     fclose(f);
