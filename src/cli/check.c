@@ -32,7 +32,7 @@ static int check_model(const char *path, uint64_t tokens)
 {
     struct ek_buf text = ek_buf_make(1 << 20), reasons = ek_buf_make(1 << 16);
     bool good = ek_inspect(path, tokens, &text, &reasons) == EK_OK;
-    fwrite(text.data, 1, text.len, stdout);
+    if (text.len) fwrite(text.data, 1, text.len, stdout);
     if (good) printf("%s: good\n", path);
     fflush(stdout);
     for (size_t at = 0; at < reasons.len;) {

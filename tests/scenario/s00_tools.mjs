@@ -9,7 +9,7 @@ import { PACER, startPacer, yaml } from './lib.mjs';
 import { ask, dishonest } from './client.mjs';
 
 const COMPLETE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage', 'plain-json', 'empty-data',
-  'huge-line']);
+  'huge-line', 'trickle']);
 const HONEST_REFUSALS = new Set(['400', '401', '404', '429', '429-retry', '500', 'error-event', 'error-200']);
 
 const up = await startFaulty();
