@@ -64,7 +64,10 @@ test('streams, whole answers, disconnects, broken upstreams', { skip: needDoor }
       const r = await ask(door, body(round * 100 + i, more), { headers: bank.headers, signal: stop.signal,
         onBytes: (d) => { if (kind === 'leave' && d.toString().includes('"content"')) stop.abort(); } }).catch((e) => ({ gone: e }));
       if (kind === 'leave') { left++; return; }
-      if (kind === 'break') { assert.equal(r.status, 502, r.text); return; }
+      if (kind === 'break') { // one that had to wait between its attempts has its status already
+        assert.ok(r.status === 502 || (r.status === 200 && /"code":"upstream_/.test(r.text)), `${r.status} ${r.text}`);
+        return;
+      }
       assert.equal(r.status, 200, r.text);
       const usage = kind === 'whole' ? JSON.parse(r.text).usage : usageOf(r);
       assert.equal(BigInt(Math.round(usage.cost * 1e9)), costOf(usage));
