@@ -69,6 +69,7 @@ static void *connect_main(void *arg)
             continue;
         }
         snprintf(s->why, sizeof s->why, "%s", why);
+        s->count.refused++;
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += RETRY_MS * 1000000L;
@@ -118,7 +119,6 @@ static enum ek_status replay(struct ek_store *s)
     if (status == EK_OK && done > 0) status = ek_spool_clear(s->spool);
     pthread_mutex_lock(&s->lock);
     if (status == EK_OK) s->count.replayed += done;
-    s->o.ledger.must_exist = s->ledger != NULL;
     s->count.spool_records = ek_spool_count(s->spool);
     pthread_mutex_unlock(&s->lock);
     return status;
@@ -193,7 +193,6 @@ static void settle_group(struct ek_store *s, struct ek_list *group)
     s->count.settled += here ? count : 0;
     s->count.spooled += !here && status == EK_OK ? count : 0;
     s->count.failed += status != EK_OK ? count : 0;
-    s->o.ledger.must_exist = s->ledger != NULL;
     s->count.spool_records = ek_spool_count(s->spool);
     pthread_mutex_unlock(&s->lock);
 }

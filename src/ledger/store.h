@@ -60,7 +60,7 @@ struct ek_store_options {
 struct ek_store_counters {
     bool here;
     uint64_t settled, batches, spooled, replayed, jobs, failed, full, away;
-    uint64_t queued, spool_records;
+    uint64_t queued, spool_records, refused; /* refused: attempts to connect in vain */
     struct ek_histogram commit; /* seconds from asking to durable */
 };
 

@@ -6,6 +6,7 @@
 #include "ledger/store.h"
 #include "pg_cluster.h"
 
+#include <sched.h>
 #include <sys/stat.h>
 
 #define OPS 2000
@@ -224,6 +225,36 @@ static void away_at_the_start(void **state)
     world_close();
 }
 
+/* Somebody moves the file away. No empty one may take its place: it would forget every account and confirm
+ * payments that nobody finds again. */
+static void a_removed_file(void **state)
+{
+    (void)state;
+    char command[512];
+    struct ek_store_counters c = {0};
+    world_open(false);
+    store_open();
+    assert_int_equal(do_job(found_account), EK_OK);
+    settle(0, 50);
+    snprintf(command, sizeof command, "mkdir %s/aside && mv %s/ledger.db* %s/aside", w.dir, w.dir, w.dir);
+    assert_int_equal(system(command), 0);
+    settle(50, 100);
+    assert_int_equal(w.spooled, 50);
+    while (c.refused < 2) {
+        ek_store_counters(w.store, &c);
+        sched_yield();
+    }
+    assert_int_not_equal(access(w.url, F_OK), 0);
+    snprintf(command, sizeof command, "mv %s/aside/ledger.db* %s", w.dir, w.dir);
+    assert_int_equal(system(command), 0);
+    while (!ek_store_here(w.store)) ek_loop_run(w.loop);
+    settle(40, 60);
+    assert_int_equal(w.before, 20);
+    store_close();
+    audit(100);
+    world_close();
+}
+
 static void on_a_loop_without_thread(void **state)
 {
     (void)state;
@@ -293,7 +324,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_spool), cmocka_unit_test(on_a_loop_without_thread),
         cmocka_unit_test(group_commit_sqlite), cmocka_unit_test(group_commit_postgres),
-        cmocka_unit_test(away_at_the_start), cmocka_unit_test(a_killed_postgres),
+        cmocka_unit_test(away_at_the_start), cmocka_unit_test(a_removed_file),
+        cmocka_unit_test(a_killed_postgres),
     };
     no_postgres = !pg_start(&cluster);
     int failed = cmocka_run_group_tests_name("ledger_store", tests, NULL, NULL);
