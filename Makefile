@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: bench-repeat prove-faults prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: bench-repeat prove-same prove-faults prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -95,6 +95,13 @@ prove-book-seeds: ## the book and a store in memory at random, EK_BOOK_SEEDS (10
 	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-asan tests/unit/unit_ledger_seeds
 	@EK_BOOK_SEEDS=$${EK_BOOK_SEEDS:-10000} build-asan/tests/unit/unit_ledger_seeds
+
+prove-same: ## EK_SAME_SCHEDULES (2000) random schedules: every token and logprob as the request alone; resumable
+	@$(NEED) build test
+	@test -f build-bench/build.ninja || meson setup build-bench --buildtype=release >/dev/null
+	@ninja -C build-bench tests/unit/unit_engine_same >/dev/null
+	@EK_SAME_SCHEDULES=$${EK_SAME_SCHEDULES:-2000} EK_SAME_TAG="$$(git describe --always --dirty)" \
+	EK_SAME_CSV=$${EK_SAME_CSV:-bench/results/prove-same.csv} nice -n 10 build-bench/tests/unit/unit_engine_same
 
 prove-traces: build ## Azure's hour and BurstGPT's week, three policies (needs the traces)
 	@build/evenkeel sim tests/sim/azure-code.yaml --policy cap,refuse,desk --csv bench/results/prove-azure.csv

@@ -23,6 +23,7 @@ struct recipe {
     uint32_t kv_heads;
     bool fused, merged, divisors, nextn; /* attn_qkv; ffn_gate_up_exps; rope_freqs; a block too many */
     uint32_t type; /* of the matrices (enum ek_ggml_type); rows that are no whole blocks fall back */
+    uint32_t finer; /* of the down and output matrices, as mixtures have it; 0: the same */
     uint64_t seed;
 };
 
@@ -231,6 +232,8 @@ static inline void maker_shape(struct maker *m, const struct recipe *r)
     if (!r->arch) KEY_F32("rope.scaling.yarn_log_multiplier", 0.1f);
 }
 
+static inline uint32_t maker_finer(const struct recipe *r) { return r->finer ? r->finer : r->type; }
+
 #define TENSOR(what, type, a, b, c, gain)                                                          \
     (snprintf(name, sizeof name, "blk.%u.%s", l, what),                                            \
      maker_random_tensor(m, seed, name, type, a, b, c, gain))
@@ -287,11 +290,11 @@ static inline void maker_experts(struct maker *m, const struct recipe *r, uint32
         TENSOR("ffn_gate_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
         TENSOR("ffn_up_exps.weight", r->type, r->embd, r->expert_ff, r->experts, 1);
     }
-    TENSOR("ffn_down_exps.weight", r->type, r->expert_ff, r->embd, r->experts, 1);
+    TENSOR("ffn_down_exps.weight", maker_finer(r), r->expert_ff, r->embd, r->experts, 1);
     if (!r->shared) return;
     TENSOR("ffn_gate_shexp.weight", r->type, r->embd, r->expert_ff * r->shared, 1, 1);
     TENSOR("ffn_up_shexp.weight", r->type, r->embd, r->expert_ff * r->shared, 1, 1);
-    TENSOR("ffn_down_shexp.weight", r->type, r->expert_ff * r->shared, r->embd, 1, 1);
+    TENSOR("ffn_down_shexp.weight", maker_finer(r), r->expert_ff * r->shared, r->embd, 1, 1);
 }
 
 static inline void maker_layer(struct maker *m, const struct recipe *r, uint32_t l, uint64_t *seed)
@@ -311,7 +314,7 @@ static inline void maker_layer(struct maker *m, const struct recipe *r, uint32_t
     }
     TENSOR("ffn_gate.weight", r->type, r->embd, r->ff, 1, 1);
     TENSOR("ffn_up.weight", r->type, r->embd, r->ff, 1, 1);
-    TENSOR("ffn_down.weight", r->type, r->ff, r->embd, 1, 1);
+    TENSOR("ffn_down.weight", maker_finer(r), r->ff, r->embd, 1, 1);
 }
 
 /* What a block for later tokens holds besides a layer; never computed, so its shape is a sketch. */
@@ -332,7 +335,7 @@ static inline struct maker maker_model(const struct recipe *r)
     maker_shape(&m, r);
     maker_random_tensor(&m, &seed, "token_embd.weight", r->type, r->embd, r->vocab, 1, 4);
     maker_random_tensor(&m, &seed, "output_norm.weight", 0, r->embd, 1, 1, 0);
-    if (!r->tied) maker_random_tensor(&m, &seed, "output.weight", r->type, r->embd, r->vocab, 1, 3);
+    if (!r->tied) maker_random_tensor(&m, &seed, "output.weight", maker_finer(r), r->embd, r->vocab, 1, 3);
     for (uint32_t l = 0; l < r->layers; l++) maker_layer(&m, r, l, &seed);
     if (r->nextn) maker_nextn(&m, r, &seed);
     if (r->divisors) maker_random_tensor(&m, &seed, "rope_freqs.weight", 0, r->rope / 2, 1, 1, 0);

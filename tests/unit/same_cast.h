@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/* The cast of the invariance test: small models of every kind that the promise names, and requests with the
+ * answers they get when nobody else is there. Requests share long beginnings, some are second turns that
+ * hold an earlier answer, and they differ in sampling, penalties, thought and stops. An answer is everything
+ * a caller can see of it: ids, logprobs, alternatives, which of it was thought, and how it ended. */
+#ifndef EK_TESTS_SAME_CAST_H
+#define EK_TESTS_SAME_CAST_H
+
+#include "cm.h"
+
+#include "engine/engine.h"
+#include "model_maker.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+enum {
+    CAST_FIRSTS = 10,              /* first turns */
+    CAST_SECONDS = 4,              /* second turns of the first four */
+    CAST_TALKERS = 4,              /* of them, short questions with long answers, which need room later */
+    CAST_SIZE = CAST_FIRSTS + CAST_SECONDS,
+    CAST_PROMPT_MAX = 640,
+    CAST_TOKENS_MAX = 150,
+    CAST_CTX = 832,                /* thirteen pages */
+    CAST_TOPS = 3,
+};
+
+static const struct recipe cast_recipes[] = {
+    {.name = "deepseek2 Q8_0", .type = EK_GGML_Q8_0, .embd = 96, .layers = 3, .dense = 1, .heads = 5,
+     .nope = 32, .rope = 16, .value = 32, .kv_lora = 64, .q_lora = 64, .ff = 128, .experts = 8,
+     .used = 3, .expert_ff = 64, .shared = 1, .groups = 4, .groups_used = 2, .vocab = 200,
+     .sigmoid = true, .norm = true, .yarn = true, .seed = 11},
+    {.name = "deepseek2 Q4_K_M", .type = EK_GGML_Q4_K, .finer = EK_GGML_Q6_K, .embd = 256, .layers = 2,
+     .dense = 1, .heads = 4, .nope = 32, .rope = 16, .value = 64, .kv_lora = 64, .ff = 256,
+     .experts = 6, .used = 2, .expert_ff = 96, .shared = 1, .vocab = 180, .yarn = true, .seed = 12},
+    {.name = "qwen2 Q8_0", .type = EK_GGML_Q8_0, .arch = "qwen2", .embd = 96, .layers = 3, .dense = 3,
+     .heads = 6, .kv_heads = 2, .rope = 16, .value = 16, .ff = 160, .vocab = 150, .tied = true,
+     .seed = 13},
+    {.name = "qwen2 Q4_K_M", .type = EK_GGML_Q4_K, .finer = EK_GGML_Q6_K, .arch = "qwen2", .embd = 256,
+     .layers = 2, .dense = 2, .heads = 4, .kv_heads = 2, .rope = 64, .value = 64, .ff = 512,
+     .vocab = 170, .seed = 14},
+};
+
+/* ---- a bell, and waiting for events ------------------------------------------------------------- */
+
+struct bell {
+    pthread_mutex_t lock;
+    pthread_cond_t rung;
+    unsigned rings;
+};
+
+struct bench {
+    struct ek_engine *engine;
+    struct bell bell;
+};
+
+static void ring(void *arg)
+{
+    struct bell *b = arg;
+    pthread_mutex_lock(&b->lock);
+    b->rings++;
+    pthread_cond_signal(&b->rung);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void bench_open(struct bench *b, const struct ek_engine_options *o)
+{
+    char why[256] = "";
+    *b = (struct bench){.bell = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}};
+    if (ek_engine_open(o, ring, &b->bell, &b->engine, why, sizeof why) != EK_OK) fail_msg("%s", why);
+}
+
+/* The next event, waiting for it as long as it takes. */
+static struct ek_engine_event next_event(struct bench *b)
+{
+    struct ek_engine_event event;
+    for (;;) {
+        pthread_mutex_lock(&b->bell.lock);
+        unsigned before = b->bell.rings;
+        pthread_mutex_unlock(&b->bell.lock);
+        if (ek_engine_take(b->engine, &event, 1) == 1) return event;
+        pthread_mutex_lock(&b->bell.lock);
+        while (b->bell.rings == before) pthread_cond_wait(&b->bell.rung, &b->bell.lock);
+        pthread_mutex_unlock(&b->bell.lock);
+    }
+}
+
+/* ---- requests and their answers ----------------------------------------------------------------- */
+
+struct cast_token {
+    struct ek_sample sample;
+    bool in_thought, forced;
+    uint32_t thought_tokens;
+};
+
+struct cast_answer {
+    struct cast_token token[CAST_TOKENS_MAX];
+    uint32_t count;
+    enum ek_job_end finish;
+};
+
+struct cast_request {
+    uint32_t prompt[CAST_PROMPT_MAX];
+    struct ek_engine_job job; /* without salt, priority and prefix */
+    struct cast_answer alone;
+};
+
+struct cast {
+    char path[64];
+    struct ek_engine_options alone; /* what bits may depend on, and nobody else */
+    const char *model;
+    uint32_t brief; /* divides lengths: the plain C kernels take ten times as long */
+    struct cast_request request[CAST_SIZE];
+};
+
+static uint32_t cast_below(uint64_t *seed, uint64_t n) { return (uint32_t)(maker_random(seed) % n); }
+
+static void cast_sampling(struct ek_engine_job *job, uint64_t *seed, uint32_t vocab)
+{
+    uint32_t kind = cast_below(seed, 8);
+    job->sampling = kind < 3 ? ek_sampling_greedy() : ek_sampling_default();
+    job->sampling.seed = maker_random(seed);
+    if (kind == 4) job->sampling.top_p = 0.8f;
+    if (kind == 5) job->sampling.top_k = 12;
+    if (kind == 6) job->sampling.min_p = 0.05f;
+    if (kind == 7) job->sampling.repetition_penalty = 1.15f;
+    if (kind == 2) job->sampling.frequency_penalty = 0.4f;
+    job->top_logprobs = cast_below(seed, 2) ? CAST_TOPS : 0;
+    job->thinking = (struct ek_job_thinking){
+        .open_id = EK_NO_TOKEN, .end_id = EK_NO_TOKEN, .budget = EK_THINK_UNLIMITED};
+    if (cast_below(seed, 3) == 0) {
+        job->thinking = (struct ek_job_thinking){
+            .open_at_start = true, .open_id = EK_NO_TOKEN, .end_id = vocab - 1,
+            .budget = 5 + cast_below(seed, 60), .close_ids = {vocab - 2, vocab - 1}, .close_count = 2};
+    }
+    job->stop_count = 1;
+    job->stop_ids[0] = vocab - 3;
+    job->ignore_stop_ids = cast_below(seed, 2) == 0;
+}
+
+/* The request alone: a fresh engine with one slot that has computed nothing yet. */
+static void cast_answer_alone(struct cast *c, struct cast_request *r)
+{
+    struct bench b;
+    char why[256] = "";
+    uint64_t id;
+    enum ek_job_end finish = EK_JOB_GOES_ON;
+    bench_open(&b, &c->alone);
+    if (ek_engine_submit(b.engine, &r->job, &id, why, sizeof why) != EK_OK) fail_msg("%s", why);
+    while (finish == EK_JOB_GOES_ON) {
+        struct ek_engine_event e = next_event(&b);
+        assert_int_equal(e.cached_tokens, 0);
+        if (e.has_token) {
+            assert_in_range(r->alone.count, 0, CAST_TOKENS_MAX - 1);
+            r->alone.token[r->alone.count++] =
+                (struct cast_token){e.token, e.in_thought, e.forced, e.thought_tokens};
+        }
+        r->alone.finish = finish = e.finish;
+    }
+    ek_engine_close(&b.engine);
+}
+
+/* A first turn: a beginning in common with others, and words of its own. */
+static uint32_t cast_first(struct cast_request *r, uint64_t *seed, uint32_t vocab,
+                           const uint32_t *common, uint32_t brief)
+{
+    uint32_t shared = brief < 8 && cast_below(seed, 3) ? 64 + cast_below(seed, 240 / brief) : 0;
+    uint32_t own = 1 + cast_below(seed, 80 / brief);
+    memcpy(r->prompt, common, shared * sizeof *common);
+    for (uint32_t i = 0; i < own; i++) r->prompt[shared + i] = cast_below(seed, vocab - 3);
+    return shared + own;
+}
+
+/* A second turn: what was asked, what was answered, and a question more; all of it prompt now. */
+static uint32_t cast_second(struct cast_request *r, const struct cast_request *before,
+                            uint64_t *seed, uint32_t vocab)
+{
+    uint32_t n = before->job.prompt_tokens, more = 1 + cast_below(seed, 70);
+    memcpy(r->prompt, before->prompt, n * sizeof *r->prompt);
+    for (uint32_t i = 0; i < before->alone.count; i++) r->prompt[n++] = before->alone.token[i].sample.id;
+    for (uint32_t i = 0; i < more; i++) r->prompt[n++] = cast_below(seed, vocab - 3);
+    assert_in_range(n, 2, CAST_PROMPT_MAX);
+    return n;
+}
+
+static struct cast *cast_new(const struct recipe *recipe, const char *isa, uint64_t seed)
+{
+    struct cast *c = calloc(1, sizeof *c);
+    uint32_t common[2][CAST_PROMPT_MAX];
+    assert_non_null(c);
+    maker_save(recipe, c->path);
+    c->model = recipe->name;
+    c->brief = strcmp(isa, "generic") == 0 ? 4 : 1;
+    c->alone = (struct ek_engine_options){
+        .model_path = c->path, .slots = 1, .step_tokens = 512, .threads = 1, .isa = isa,
+        .ctx_tokens = CAST_CTX,
+        .kv_type = cast_below(&seed, 4) ? EK_KV_BF16 : (enum ek_kv_type)cast_below(&seed, 3),
+        .activation = cast_below(&seed, 5) ? EK_ACT_Q8 : EK_ACT_F32,
+    };
+    for (uint32_t i = 0; i < 2 * CAST_PROMPT_MAX; i++)
+        common[i / CAST_PROMPT_MAX][i % CAST_PROMPT_MAX] = cast_below(&seed, recipe->vocab - 3);
+    for (uint32_t i = 0; i < CAST_SIZE; i++) {
+        struct cast_request *r = &c->request[i];
+        r->job.prompt_tokens = i < CAST_FIRSTS
+                                   ? cast_first(r, &seed, recipe->vocab, common[i % 2],
+                                                i < CAST_TALKERS ? 8 : c->brief)
+                                   : cast_second(r, &c->request[i - CAST_FIRSTS], &seed, recipe->vocab);
+        r->job.prompt_ids = r->prompt;
+        cast_sampling(&r->job, &seed, recipe->vocab);
+        bool talks = i < CAST_TALKERS || cast_below(&seed, 4 * c->brief) == 0;
+        r->job.max_tokens = 1 + cast_below(&seed, talks ? CAST_TOKENS_MAX : 40 / c->brief);
+        if (i < CAST_TALKERS) r->job.max_tokens = CAST_TOKENS_MAX - i;
+        if (i < CAST_TALKERS) r->job.ignore_stop_ids = true;
+        cast_answer_alone(c, r);
+    }
+    return c;
+}
+
+static void cast_free(struct cast **cp)
+{
+    if (!*cp) return;
+    unlink((*cp)->path);
+    free(*cp);
+    *cp = NULL;
+}
+
+#endif
