@@ -117,6 +117,12 @@
       "This ticket was used: an engine has had the request. Send the request again for a new place.") \
     X(TICKET_BODY, "ticket_body", 409, "invalid_request_error", \
       "This ticket was given for another request: send that one again, or no body at all.") \
+    X(STREAM_UNKNOWN, "stream_unknown", 404, "invalid_request_error", \
+      "There is no such stream: it is kept no longer, was erased, or was never yours.") \
+    X(STREAM_WINDOW, "stream_window", 410, "invalid_request_error", \
+      "Events of this stream are kept no longer: it cannot be read from there.") \
+    X(STREAM_READERS, "stream_readers", 429, "rate_limit_error", \
+      "This stream is being read by too many connections.") \
     X(NO_UPSTREAM, "no_upstream", 503, "server_error", "No engine is ready; try again shortly.") \
     /* the work behind the door */ \
     X(UPSTREAM_CONNECT, "upstream_connect", 502, "server_error", "The engine could not be reached.") \

@@ -40,6 +40,7 @@ struct ek_config {
     struct ek_relay_options relay;
     struct ek_queue_options queue;
     struct ek_waiting_options waiting;
+    struct ek_streams_options streams;
     struct ek_http_options limits;
     struct ek_drain_options drain;
     struct ek_journal_options journal; /* dir NULL: none */

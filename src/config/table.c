@@ -166,6 +166,16 @@ static const struct ek_option waiting_options[] = {
              "so that they are served in their old order."},
 };
 
+static const struct ek_option streams_options[] = {
+    {"window", NULL, EK_OPTION_SIZE, FIELD(ek_streams_options, window_bytes), 0, GIB, "1MiB",
+     .text = "Events of one stream kept for readers whose connection broke: about ten bytes a token; 0B: "
+             "none."},
+    {"memory", NULL, EK_OPTION_SIZE, FIELD(ek_streams_options, memory_bytes), 0, NO_MAX, "256MiB",
+     .text = "The same of all streams; beyond, those that have ended go first, then windows shrink."},
+    {"retention", NULL, EK_OPTION_DURATION, FIELD(ek_streams_options, retention_ns), 0, 30 * 24 * HOUR,
+     "300s", .text = "How long a stream can be read again after its end."},
+};
+
 static const struct ek_option limits_options[] = {
     {"head_bytes", NULL, EK_OPTION_SIZE, FIELD(ek_http_options, head_bytes_max), KIB, MIB, "32KiB",
      .text = "Largest request head; beyond: 431."},
@@ -316,6 +326,9 @@ static const struct ek_option tiers_options[] = {
              "0s: it waits."},
     {"return_grace", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, return_grace_ns), 0, 24 * HOUR,
      "60s", .text = "A waiting caller whose connection broke keeps its place for so long; 0s: not at all."},
+    {"linger", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, linger_ns), 0, 24 * HOUR, "0s",
+     .text = "A streamed answer whose reader has left goes on for so long, and can be read again; 0s: it is "
+             "stopped at once."},
     {"prepaid", NULL, EK_OPTION_BOOL, FIELD(ek_tier_options, prepaid), 0, 0, "true",
      .text = "Accounts of the ledger pay from their balance; false: they need none and are charged nothing."},
     {"delay_target", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, delay_target_ns), 0, HOUR, "0s",
@@ -403,6 +416,8 @@ static const struct ek_option_group groups[] = {
     {"queue", "How many may wait.", ROWS(queue_options), AT(queue), 0, 0, EK_FOR_SERVE},
     {"waiting", "What those who wait are told, and when.", ROWS(waiting_options), AT(waiting), 0, 0,
      EK_FOR_SERVE},
+    {"streams", "Answers that can be read again: GET /v1/streams/ID.", ROWS(streams_options), AT(streams), 0,
+     0, EK_FOR_SERVE},
     {"limits", "What one client, and all together, may use up.", ROWS(limits_options), AT(limits),
      0, 0, BOTH},
     {"journal", "What outlives the process: the requests of those who wait.", ROWS(journal_options),

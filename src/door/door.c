@@ -33,15 +33,16 @@ static struct ek_door_request *request_of(const struct ek_action *a)
 static void obey(const struct ek_action *a)
 {
     struct ek_door_request *r = request_of(a);
-    MUST(r->http || a->act == EK_DESK_REFUSE); /* nothing else happens to one who is away */
+    bool there = r->http || r->detached;
+    MUST(there || a->act == EK_DESK_REFUSE); /* nothing else happens to one who is away */
     switch (a->act) {
     case EK_DESK_START: ek_door_start_request(r, a); break;
     case EK_DESK_TELL: ek_door_tell(r, a); break;
     case EK_DESK_REFUSE: {
         struct ek_error e = ek_door_error_of(a);
         r->ticket = 0;
-        r->door->counters.refused[r->tier] += r->http != NULL;
-        if (r->http) ek_door_refuse(r, &e);
+        r->door->counters.refused[r->tier] += there;
+        if (there) ek_door_refuse(r, &e);
         else ek_door_place_forget(r, a->reason);
         break;
     }
@@ -202,6 +203,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     ek_post_init(&d->pump, pump);
     ek_post_init(&d->flush, flush);
     ek_post_init(&d->stopped_post, stopped_post);
+    ek_door_streams_init(d);
     ek_histogram_init(&d->wait_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->first_thought_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&d->first_answer_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
@@ -256,7 +258,15 @@ static void server_stopped(void *arg)
 {
     struct ek_door *d = arg;
     MUST_OBJ(d, EK_DOOR_MAGIC);
-    if (++d->servers_stopped == d->servers) ek_post_put(d->loop, &d->stopped_post);
+    d->servers_stopped++;
+    ek_door_rests(d);
+}
+
+/* Nobody is connected any more, and nothing goes on for one who has left. */
+void ek_door_rests(struct ek_door *d)
+{
+    if (!d->draining || d->servers_stopped < d->servers || d->streams.running.count) return;
+    ek_post_put(d->loop, &d->stopped_post);
 }
 
 void ek_door_drain(struct ek_door *d, void (*stopped)(void *arg), void *arg)
@@ -285,10 +295,12 @@ void ek_door_free(struct ek_door **dd)
     d->closing = true; /* what waits stays in the journal */
     for (uint32_t i = 0; i < d->servers; i++) ek_http_server_free(&d->server[i]); /* `gone` for all */
     ek_door_restore_end(d);
-    EK_LIST_EACH(&d->state[EK_DOOR_WAITING], it) {
-        ek_door_request_free(EK_CONTAINER(it, struct ek_door_request, link)); /* nobody was there */
-    }
+    for (int i = 0; i < EK_DOOR_STATES; i++)
+        EK_LIST_EACH(&d->state[i], it) {
+            ek_door_request_free(EK_CONTAINER(it, struct ek_door_request, link)); /* nobody was there */
+        }
     for (int i = 0; i < EK_DOOR_STATES; i++) MUST(d->state[i].count == 0);
+    ek_door_streams_end(d);
     ek_office_free(&d->office);
     ek_door_money_close(d);
     ek_journal_close(&d->journal);

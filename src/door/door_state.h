@@ -14,6 +14,7 @@
  *   keep.c      one request and the journal; restore.c: all of them, after a restart
  *   waiting.c   words to those who wait: comments, newlines, the first status
  *   stream.c    what the relay reports: chunks to the client
+ *   stream_*.c  streams that outlive their connection: kept events, readers, who has left (streams.h)
  *   onward.c    an attempt that failed: again, elsewhere, on from what was said, or an end
  *   finish.c    the end of an answer, and what it cost
  *   answer.c    refusals and errors in all their forms
@@ -36,6 +37,7 @@
 #include "door/records.h"
 #include "door/money.h"
 #include "door/office.h"
+#include "door/streams.h"
 #include "http/server.h"
 #include "journal/journal.h"
 #include "ledger/ratelimit.h"
@@ -146,6 +148,7 @@ struct ek_door_running {
     uint8_t answer_id_bytes;
     char answer_id[50];         /* "chatcmpl-<hex>" with its quotes: on every chunk */
     struct ek_usage usage;
+    struct ek_door_stream *kept; /* its events, for readers to come; NULL: they are not kept */
 };
 
 /* One request. Small, because thousands of them wait: see the budget in docs. */
@@ -179,6 +182,7 @@ struct ek_door_request {
     bool paying : 1;
     bool counted : 1;                /* in the windows */
     bool modelled : 1;               /* `model` is known */
+    bool detached : 1;               /* it goes on though its connection is gone: its stream is read again */
     bool may_borrow : 1;             /* its prompt may go to borrowed upstreams; known at its arrival */
     uint8_t attempts;
     uint8_t retries;                 /* the SDK's attempts before this one */
@@ -275,6 +279,7 @@ struct ek_door {
     struct ek_journal *journal; /* NULL: none */
     struct ek_list restored;    /* found in the journal, their model not known yet */
     struct ek_timer restore_timer;
+    struct ek_door_streams streams;
     uint64_t away_bytes;        /* of bodies that no open connection brought: a part of the budget */
     struct ek_door_place_counters places;
     struct ek_post stopped_post;
@@ -285,6 +290,7 @@ struct ek_door {
 /* door.c */
 struct ek_now ek_door_now(const struct ek_door *d);
 void ek_door_pump(struct ek_door *d);     /* soon: obey the desk */
+void ek_door_rests(struct ek_door *d);    /* drained, perhaps: then `stopped` is told, soon */
 void ek_door_pump_now(struct ek_door *d); /* not from inside the relay's or the desk's callbacks */
 
 /* route.c */
@@ -336,6 +342,8 @@ void ek_door_note_start(const struct ek_door_request *r);
 /* bill NULL: it is not whole. Before it lets go of what it knows. */
 void ek_door_note_end(const struct ek_door_request *r, enum ek_reason reason,
                       const struct ek_door_bill *bill);
+/* 32 digits, perhaps behind "chatcmpl-" or "cmpl-", as answers have them. False: it is none. */
+bool ek_door_read_id(struct ek_str text, uint8_t id[16]);
 void ek_door_reply_request(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
                            struct ek_str id_text);
 
@@ -367,6 +375,8 @@ bool ek_door_ticket_was_used(const struct ek_door *d, const struct ek_door_shown
 /* The connection of one who waits broke. true: its place is kept, and r lives on without a connection. */
 bool ek_door_place_leave(struct ek_door_request *r);
 void ek_door_place_lighten(struct ek_door_request *r); /* an absent one's body goes, if it is on disk */
+/* Its body is held for one who is away: out of the budget's part for those. False: there is no room. */
+bool ek_door_place_charge(struct ek_door_request *r);
 void ek_door_place_discharge(struct ek_door_request *r); /* of what its body takes of the budget */
 void ek_door_place_forget(struct ek_door_request *r, enum ek_reason why); /* absent, and dead at the desk */
 /* The door drains, and the journal keeps the place of this one who has to go now. */

@@ -102,6 +102,7 @@ static void finish_stream(struct ek_door_request *r)
     struct ek_door *d = r->door;
     struct ek_door_running *w = r->running;
     ek_door_claim_out(r);
+    size_t at = d->out.len;
     ek_buf_str(&d->out, ek_buf_view(&w->tail));
     if (r->include_usage && (!w->saw_usage || w->carried)) {
         char id[48];
@@ -112,11 +113,14 @@ static void finish_stream(struct ek_door_request *r)
         ek_chunk_write_usage(&d->out, &head, &w->usage);
         ek_buf_lit(&d->out, "\n\n");
     }
+    ek_door_stream_add_framed(r, ek_str_skip(ek_buf_view(&d->out), at));
+    ek_door_stream_end(r, EK_REASON_NONE);
     ek_buf_lit(&d->out, "data: [DONE]\n\n");
     ek_door_commit(r);
     struct ek_http_req *http = r->http;
     ek_door_let_go(r, true);
-    ek_http_finish(http, ek_buf_view(&d->out));
+    if (!r->detached) ek_http_finish(http, ek_buf_view(&d->out));
+    else ek_door_stream_bury(d);
     ek_door_forget_out(r);
 }
 
@@ -157,7 +161,7 @@ static void finish(struct ek_door_request *r)
 void ek_door_settled(struct ek_door_request *r)
 {
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    MUST(r->state == EK_DOOR_SETTLING && r->http && r->running);
+    MUST(r->state == EK_DOOR_SETTLING && (r->http || r->detached) && r->running);
     if (r->running->tail.failed) {
         ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
         return;

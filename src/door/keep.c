@@ -82,7 +82,7 @@ static void put_done(struct ek_journal_op *op, enum ek_status s)
     if (!r) return;
     r->starting = false;
     if (has_start) ek_door_start_request(r, &start); /* which marks it first */
-    else if (!r->http) ek_door_place_lighten(r);
+    else if (!r->http && !r->detached) ek_door_place_lighten(r);
     else if (has_told) ek_door_tell(r, &told);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the door itself is told: sections `waiting`, `access`, `anonymous`, `keys`,
+/* What the door itself is told: sections `waiting`, `streams`, `access`, `anonymous`, `keys`,
  * `oidc` and `drain`. Plain data, filled by
  * config (defaults, ranges, texts: config/table.c). Durations are nanoseconds. */
 #ifndef EK_DOOR_OPTIONS_H
@@ -19,6 +19,13 @@ struct ek_waiting_options {
     uint64_t hold_ns;        /* non-stream: the status stays open this long, then 200 ... */
     uint64_t newline_ns;     /* ... and a newline this often until the answer */
     uint64_t gather_ns;      /* after a restart nothing starts so long while holders of places are away */
+};
+
+/* Streams that can be read again. */
+struct ek_streams_options {
+    uint64_t window_bytes;  /* of one stream's events, as they are kept; 0: none are */
+    uint64_t memory_bytes;  /* of all of them */
+    uint64_t retention_ns;  /* so long after its end one is kept */
 };
 
 struct ek_access_options {

@@ -39,6 +39,11 @@ static bool charge(struct ek_door_request *r, bool away)
     return true;
 }
 
+bool ek_door_place_charge(struct ek_door_request *r)
+{
+    return r->charged || charge(r, true);
+}
+
 void ek_door_place_discharge(struct ek_door_request *r)
 {
     struct ek_http_budget *b = &r->door->budget;

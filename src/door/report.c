@@ -301,6 +301,7 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     scoreboard(d, b);
     connections(d, b);
     places(d, b);
+    ek_door_streams_metrics(d, b);
     if (d->journal) journal(d, b);
     ek_door_limits_metrics(d, b);
     ek_door_money_metrics(d, b);

@@ -130,6 +130,7 @@ void ek_door_let_go(struct ek_door_request *r, bool served)
         ek_door_pump(d);
     }
     ek_door_place_let_go(r);
+    ek_door_stream_abandon(r);
     if (r->running) ek_door_running_free(&r->running);
     free(r->reading);
     r->reading = NULL;
@@ -143,7 +144,7 @@ void ek_door_gone(struct ek_door_request *r, enum ek_reason why)
 {
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
-    if (ek_door_place_leave(r)) return;
+    if (ek_door_place_leave(r) || ek_door_stream_leave(r)) return;
     ek_door_money_ending(r, why);
     if (r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED) ek_door_note_end(r, why, NULL);
     if (r->state != EK_DOOR_DONE && r->state != EK_DOOR_REFUSED) {
@@ -328,11 +329,12 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     uint64_t now_ns = ek_door_now(d).mono_ns;
     if (ek_door_money_start(r, start) != EK_DOOR_PAID) return;
     if (!r->running && ek_door_keep_start(r, start)) return;
-    MUST(r->http && !r->starting);
+    MUST((r->http || r->detached) && !r->starting);
     if (!r->running) {
         make_running(r);
         r->running->shortened = start->thinking_budget_tokens != EK_DESK_THINKING_UNLIMITED;
         r->running->thinking_budget = start->thinking_budget_tokens;
+        ek_door_stream_open(r);
         d->counters.shortened[r->tier] += r->running->shortened;
         ek_histogram_add(&d->wait_s, (double)ek_ns_since(now_ns, r->arrived_ns) * 1e-9);
     }

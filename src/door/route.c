@@ -14,6 +14,7 @@ enum endpoint {
     AT_COMPLETIONS,
     AT_MODELS,
     AT_MODEL, /* one, by its name behind the path */
+    AT_STREAM,  /* one, to be read again or erased, by its id */
     AT_REQUEST, /* what became of one, by its id */
     AT_HEALTH,
     AT_READY,
@@ -46,7 +47,7 @@ static enum endpoint find_route(struct ek_str path, bool *post, bool *open, stru
         struct ek_str prefix;
         enum endpoint at;
     } behind[] = {{EK_STR("/v1/models/"), AT_MODEL}, {EK_STR("/models/"), AT_MODEL},
-                  {EK_STR("/v1/requests/"), AT_REQUEST}};
+                  {EK_STR("/v1/requests/"), AT_REQUEST}, {EK_STR("/v1/streams/"), AT_STREAM}};
     *post = *open = false;
     *rest = ek_str_make(NULL, 0);
     for (size_t i = 0; i < EK_COUNT(routes); i++) {
@@ -212,7 +213,7 @@ static void refuse_method(struct ek_door *d, struct ek_http_req *http, bool post
 static void reply_preflight(struct ek_door *d, struct ek_http_req *http)
 {
     struct ek_http_header header[6] = {
-        {EK_STR("Access-Control-Allow-Methods"), EK_STR("GET, POST, OPTIONS")},
+        {EK_STR("Access-Control-Allow-Methods"), EK_STR("GET, POST, DELETE, OPTIONS")},
         {EK_STR("Access-Control-Allow-Headers"),
          EK_STR("Authorization, Content-Type, Last-Event-ID, X-Request-Id, X-Stainless-Retry-Count, "
                 "X-Deadline-Ms, X-Keep-Thinking, X-Queue-Ticket")},
@@ -282,7 +283,8 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
         ek_door_office_head(d, http, head);
         return;
     }
-    if (post ? !ek_str_eq(head->method, EK_STR("POST")) : !is_get) {
+    bool erases = at == AT_STREAM && ek_str_eq(head->method, EK_STR("DELETE"));
+    if (post ? !ek_str_eq(head->method, EK_STR("POST")) : !is_get && !erases) {
         refuse_method(d, http, post);
         return;
     }
@@ -298,6 +300,10 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     case AT_COMPLETIONS: begin_request(d, http, head, &who, EK_API_COMPLETIONS); break;
     case AT_MODELS: reply_models(d, http); break;
     case AT_MODEL: reply_model(d, http, rest); break;
+    case AT_STREAM:
+        if (erases) ek_door_stream_erase(d, http, &who, rest);
+        else ek_door_stream_read(d, http, head, &who, rest);
+        break;
     case AT_REQUEST: ek_door_reply_request(d, http, &who, rest); break;
     case AT_HEALTH:
         ek_buf_lit(&d->text, "{\"status\":\"ok\"}\n");
@@ -310,7 +316,8 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     }
 }
 
-/* NULL: it has no struct of its own, or a call of the store's or the office's. All begin with their magic. */
+/* NULL: it has no struct of its own, or is a call of the store's or the office's, or it reads. All begin with
+ * their magic. */
 static struct ek_door_request *request_of(struct ek_http_req *http)
 {
     const uint32_t *magic = ek_http_user(http);
@@ -338,6 +345,7 @@ static void on_drain(void *arg, struct ek_http_req *http)
     (void)arg;
     struct ek_door_request *r = request_of(http);
     if (r) ek_door_drained(r);
+    else if (ek_door_is_reader(ek_http_user(http))) ek_door_reader_drained(ek_http_user(http));
 }
 
 static void on_gone(void *arg, struct ek_http_req *http, enum ek_reason why)
@@ -346,6 +354,7 @@ static void on_gone(void *arg, struct ek_http_req *http, enum ek_reason why)
     struct ek_door_request *r = request_of(http);
     if (r) ek_door_gone(r, why);
     else if (ek_office_is_call(ek_http_user(http))) ek_office_gone(ek_http_user(http));
+    else if (ek_door_is_reader(ek_http_user(http))) ek_door_reader_gone(ek_http_user(http));
     else if (ek_http_user(http)) ek_door_call_gone(ek_http_user(http));
 }
 

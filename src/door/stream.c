@@ -146,7 +146,9 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
     ek_sse_put_id(out, ++w->event);
     if (!memchr(payload.data, '\n', payload.len)) {
         ek_buf_lit(out, "data: ");
+        size_t at = out->len;
         ek_up_chunk_relay(out, payload, c, &edit);
+        if (!w->holding && !out->failed) ek_door_stream_add(r, ek_str_skip(ek_buf_view(out), at));
         ek_buf_lit(out, "\n\n");
         ek_buf_free(&more);
         return;
@@ -154,6 +156,7 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
     MUST(d->text.len == 0); /* pretty-printed: each line is a data line */
     ek_up_chunk_relay(&d->text, payload, c, &edit);
     ek_sse_put_data(out, ek_buf_view(&d->text));
+    if (!w->holding) ek_door_stream_add(r, ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
     ek_buf_free(&more);
 }
@@ -233,7 +236,7 @@ static void hold_back(struct ek_door_request *r)
 {
     struct ek_door_running *w = r->running;
     uint64_t high = r->door->config->limits.write_buffer_bytes;
-    if (!w || w->held_back || !w->relay) return;
+    if (!w || w->held_back || !w->relay || r->detached) return;
     if (ek_http_unsent(r->http) <= (high ? high : EK_DOOR_UNSENT_BYTES_HIGH)) return;
     w->held_back = true;
     r->door->counters.pauses++;

@@ -100,8 +100,7 @@ static unsigned hex_digit(char c)
     return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
 }
 
-/* 32 digits, perhaps behind "chatcmpl-" or "cmpl-", as answers have them. */
-static bool read_id(struct ek_str text, uint8_t id[16])
+bool ek_door_read_id(struct ek_str text, uint8_t id[16])
 {
     if (ek_str_starts(text, EK_STR("chatcmpl-"))) text = ek_str_skip(text, 9);
     else if (ek_str_starts(text, EK_STR("cmpl-"))) text = ek_str_skip(text, 5);
@@ -186,7 +185,7 @@ void ek_door_reply_request(struct ek_door *d, struct ek_http_req *http, const st
     uint8_t id[16];
     struct ek_request_record waiting;
     const struct ek_request_record *n = NULL;
-    if (read_id(id_text, id)) {
+    if (ek_door_read_id(id_text, id)) {
         n = ek_records_find(d->records, id);
         if (!n) n = in_line(d, id, &waiting);
     }

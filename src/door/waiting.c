@@ -18,6 +18,7 @@ bool ek_door_say(struct ek_door_request *r, struct ek_str bytes)
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->committed);
     spoke(r);
+    if (r->detached) return true; /* whoever reads its stream hears of it there */
     if (ek_http_write(r->http, bytes) == EK_OK) return true;
     ek_door_forget_out(r);
     r->door->counters.reasons[EK_REASON_WRITE_STALL]++;

@@ -33,6 +33,7 @@ struct ek_tier_options {
     uint64_t account_waiting_max; /* requests of one account waiting at once; 0: no limit */
     uint64_t patience_ns;         /* how long one waits at most when it sets no deadline; 0: for ever */
     uint64_t return_grace_ns;     /* a place is kept so long for one whose connection broke; 0: not */
+    uint64_t linger_ns;           /* an answer goes on so long after its reader has left; 0: it is stopped */
     bool prepaid;                 /* accounts of the ledger need a balance and are charged */
     uint64_t delay_target_ns;     /* thinking is shortened when the wait is longer; 0: never */
     /* Of one account, where it has no limit of its own; 0: none. Beyond: 429. */

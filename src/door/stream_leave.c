@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* An answer whose reader has left. What becomes of it is its tier's policy (`linger`):
+ *
+ *      connected ──connection breaks──▶ detached ──reader comes──▶ read ──last reader leaves──▶ detached
+ *          │ linger 0                      └─ nobody for so long ─▶ stopped, charged for what was made
+ *          └▶ stopped at once
+ *
+ * A detached request has no connection (http is NULL) and goes on as any other: its slot, its money and its
+ * continuation are what they were. Its words are not written anywhere but into its stream, nobody's slowness
+ * holds it back, and when it has ended there is no `gone` to free it: that is done here. */
+#include "door/door_state.h"
+
+/* ---- somebody is there, or not ------------------------------------------------------------------------- */
+
+static uint64_t linger_ns(const struct ek_door_request *r)
+{
+    const struct ek_tier_list *tiers = &r->door->config->tiers;
+    return r->tier < tiers->count ? tiers->item[r->tier].linger_ns : 0;
+}
+
+void ek_door_stream_watch(struct ek_door_stream *s)
+{
+    struct ek_door *d = s->door;
+    MUST_OBJ(s, EK_DOOR_STREAM_MAGIC);
+    bool alone = s->r && s->r->detached && !s->lasting && s->readers.count == 0;
+    if (!alone) ek_timer_clear(d->loop, &s->linger);
+    else ek_timer_set(d->loop, &s->linger, ek_door_now(d).mono_ns + linger_ns(s->r));
+}
+
+bool ek_door_stream_leave(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    struct ek_door_running *w = r->running;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    if (d->closing || !w || !w->kept || r->state == EK_DOOR_DONE || r->state == EK_DOOR_REFUSED) return false;
+    bool wanted = w->kept->lasting || w->kept->readers.count || linger_ns(r);
+    if (!wanted || !r->http) return false;
+    ek_http_release_body(r->http); /* what its connection was charged */
+    if (!ek_door_place_charge(r)) return false;
+    ek_door_forget_out(r); /* it is in the log */
+    r->http = NULL;
+    r->detached = r->committed = true;
+    if (w->held_back && w->relay && !w->resting) ek_relay_pause(w->relay, false);
+    w->held_back = false;
+    d->streams.count.lingered++;
+    ek_door_stream_watch(w->kept);
+    return true;
+}
+
+void ek_door_stream_lingered(struct ek_timer *t)
+{
+    struct ek_door_stream *s = EK_CONTAINER(t, struct ek_door_stream, linger);
+    MUST_OBJ(s, EK_DOOR_STREAM_MAGIC);
+    MUST(s->r && s->r->detached && s->readers.count == 0);
+    s->door->streams.count.stopped++;
+    s->door->counters.gone++;
+    ek_door_refuse_reason(s->r, EK_REASON_CLIENT_GONE, NULL);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------- */
+
+void ek_door_stream_bury(struct ek_door *d)
+{
+    ek_post_put(d->loop, &d->streams.bury);
+}
+
+void ek_door_stream_bury_post(struct ek_post *p)
+{
+    static const enum ek_door_state over[] = {EK_DOOR_DONE, EK_DOOR_REFUSED};
+    struct ek_door *d = EK_CONTAINER(p, struct ek_door, streams.bury);
+    MUST_OBJ(d, EK_DOOR_MAGIC);
+    for (size_t i = 0; i < EK_COUNT(over); i++)
+        EK_LIST_EACH(&d->state[over[i]], it) {
+            struct ek_door_request *r = EK_CONTAINER(it, struct ek_door_request, link);
+            if (!r->http) ek_door_request_free(r);
+        }
+    ek_door_rests(d);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* Streams that outlive the connection they are told on: the store of their events, who reads them, and what
+ * becomes of an answer whose reader has left.
+ *
+ *      request ──events──▶ stream ──▶ the connection it came on (stream.c, directly)
+ *      (running)          (log)  └──▶ readers: GET /v1/streams/ID, from any event on
+ *
+ *      RUNNING ──answer ends──▶ ENDED ──retention, memory, DELETE──▶ freed
+ *
+ * A stream belongs to its account; to another it does not exist. Its request knows it and is known by it
+ * while it runs. The log has a window (oldest events go), all logs together a bound (ended streams go first,
+ * then windows shrink). For the files of the door only. */
+#ifndef EK_DOOR_STREAMS_H
+#define EK_DOOR_STREAMS_H
+
+#include "base/list.h"
+#include "base/loop.h"
+#include "base/map.h"
+#include "base/reason.h"
+#include "door/identity.h"
+#include "door/stream_log.h"
+#include "http/server.h"
+
+struct ek_door;
+struct ek_door_request;
+
+#define EK_DOOR_STREAM_MAGIC 0x51e4a0b7u
+#define EK_DOOR_READER_MAGIC 0x7d02c91eu
+#define EK_DOOR_STREAM_READERS_MAX 8u /* of one stream at once */
+#define EK_DOOR_STREAM_TURN_BYTES 65536u /* to one reader in one go */
+
+struct ek_door_stream {
+    uint32_t magic;
+    struct ek_link link;       /* in `running` or `ended` */
+    struct ek_link dirty;      /* readers have something to read */
+    struct ek_door *door;
+    struct ek_door_request *r; /* NULL: it has ended */
+    struct ek_list readers;
+    struct ek_timer linger;    /* nobody reads: then it is stopped */
+    struct ek_stream_log log;
+    size_t counted_bytes;      /* of the log, as the store counts it */
+    uint64_t account;
+    uint64_t created_unix_s;
+    uint64_t ended_ns;
+    enum ek_reason reason;     /* why it ended; NONE: its answer is whole */
+    uint8_t id[16];
+    bool lasting;              /* goes on to its end whoever leaves */
+};
+
+/* One connection that reads a stream. */
+struct ek_door_reader {
+    uint32_t magic;
+    struct ek_link link;
+    struct ek_door_stream *stream; /* NULL: it has been told all */
+    struct ek_http_req *http;
+    struct ek_stream_cursor at;
+    struct ek_timer silence;
+    uint64_t spoke_ns;
+};
+
+struct ek_door_stream_counters {
+    uint64_t opened, ended, expired, evicted, erased; /* streams */
+    uint64_t read;      /* times one was read by a reader that came (back) */
+    uint64_t lingered;  /* answers that went on without a reader ... */
+    uint64_t stopped;   /* ... and were ended because none came */
+    uint64_t trimmed;   /* events that left a window */
+    uint64_t unknown;   /* asked for and not there, or another's */
+    uint64_t lost;      /* events that could not be kept */
+};
+
+struct ek_door_streams {
+    struct ek_map map; /* by id */
+    struct ek_list running, ended, dirty;
+    struct ek_post feed, bury;
+    struct ek_timer sweep; /* retention */
+    uint64_t bytes;        /* of all logs */
+    uint32_t readers;
+    struct ek_buf out;     /* what is written to a reader; empty between */
+    struct ek_door_stream_counters count;
+};
+
+/* stream_store.c */
+void ek_door_streams_init(struct ek_door *d);
+void ek_door_streams_end(struct ek_door *d); /* every connection is closed */
+struct ek_door_stream *ek_door_stream_find(const struct ek_door *d, const uint8_t id[16]);
+/* The first START of one that streams: from here on its events are kept. No-op where nothing is kept. */
+void ek_door_stream_open(struct ek_door_request *r);
+/* One event as the client gets it; its number is the log's last. */
+void ek_door_stream_add(struct ek_door_request *r, struct ek_str payload);
+/* Events as they go out, framed; whole. */
+void ek_door_stream_add_framed(struct ek_door_request *r, struct ek_str bytes);
+/* The answer is over; r forgets its stream. NONE: whole. */
+void ek_door_stream_end(struct ek_door_request *r, enum ek_reason why);
+/* The same with an error as its last event. */
+void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, struct ek_str payload);
+/* Part of ek_door_let_go: one that ends without a word of its end has lost its reader. */
+void ek_door_stream_abandon(struct ek_door_request *r);
+void ek_door_stream_forget(struct ek_door_stream *s); /* ended, and without readers */
+void ek_door_streams_metrics(const struct ek_door *d, struct ek_buf *out);
+
+/* stream_leave.c */
+/* The connection of a running one is closed. true: the answer goes on, r lives without a connection. */
+bool ek_door_stream_leave(struct ek_door_request *r);
+/* Its readers have changed: is anybody there? */
+void ek_door_stream_watch(struct ek_door_stream *s);
+void ek_door_stream_lingered(struct ek_timer *t);
+/* One without a connection is DONE or REFUSED: freed soon. */
+void ek_door_stream_bury(struct ek_door *d);
+void ek_door_stream_bury_post(struct ek_post *p);
+
+/* stream_read.c */
+/* GET and DELETE /v1/streams/ID */
+void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
+                         const struct ek_identity *who, struct ek_str id_text);
+void ek_door_stream_erase(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
+                          struct ek_str id_text);
+void ek_door_stream_feed(struct ek_post *p);
+bool ek_door_is_reader(const void *user);
+void ek_door_reader_drained(struct ek_door_reader *rd);
+void ek_door_reader_gone(struct ek_door_reader *rd);
+
+#endif
