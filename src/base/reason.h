@@ -124,6 +124,10 @@
     X(STREAM_READERS, "stream_readers", 429, "rate_limit_error", \
       "This stream is being read by too many connections.") \
     X(NO_UPSTREAM, "no_upstream", 503, "server_error", "No engine is ready; try again shortly.") \
+    X(BORROW_FORBIDDEN, "borrow_forbidden", 403, "permission_error", \
+      "Only borrowed machines serve this model, and your prompts may not leave the house.") \
+    X(BORROW_BUDGET, "borrow_budget", 503, "server_error", \
+      "The answer ran on a borrowed machine, and the budget for those is used up.") \
     /* the work behind the door */ \
     X(UPSTREAM_CONNECT, "upstream_connect", 502, "server_error", "The engine could not be reached.") \
     X(UPSTREAM_TIMEOUT, "upstream_timeout", 504, "server_error", "The engine did not answer in time.") \

@@ -180,6 +180,27 @@ static void check_upstream(struct ek_load *l, size_t index, struct ek_upstream_o
     }
 }
 
+/* Whoever lends us machines says what they cost, and somebody has said how much that may be. */
+static void check_borrowed(struct ek_load *l, size_t index, const struct ek_upstream_options *u)
+{
+    const struct ek_price_list *prices = &l->config->prices;
+    if (!u->borrowed) {
+        const char *vain = u->price ? "price" : u->budget_nano[0] ? "budget_hour" : "budget_day";
+        if (u->price || u->budget_nano[0] || u->budget_nano[1])
+            ek_load_complain(l, ek_load_place_of(l, "upstreams", index, vain), "upstreams[%zu].%s is of no "
+                             "use without borrowed: true", index, vain);
+        return;
+    }
+    if (!u->budget_nano[0] && !u->budget_nano[1])
+        ek_load_complain(l, ek_load_place_of(l, "upstreams", index, "borrowed"), "upstreams[%zu].borrowed: "
+                         "without budget_hour or budget_day it could cost any amount", index);
+    for (size_t i = 0; u->price && i < prices->count; i++)
+        if (prices->item[i].model && strcmp(prices->item[i].model, u->price) == 0) return;
+    if (u->price)
+        ek_load_complain(l, ek_load_place_of(l, "upstreams", index, "price"), "upstreams[%zu].price: there "
+                         "is no entry of prices for model \"%s\"", index, u->price);
+}
+
 static const char *tier_name_at(const void *ctx, size_t index)
 {
     const struct ek_tier_list *tiers = ctx;
@@ -321,6 +342,7 @@ void ek_load_check(struct ek_load *l)
     check_counts(l);
     for (size_t i = 0; i < c->upstreams.count; i++) {
         check_upstream(l, i, ek_load_struct(l, group_of(l, "upstreams"), i));
+        check_borrowed(l, i, ek_load_struct(l, group_of(l, "upstreams"), i));
     }
     check_unique(l, "upstreams", "name");
     check_unique(l, "tiers", "name");

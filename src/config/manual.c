@@ -132,7 +132,8 @@ static void put_range(const struct ek_option *o, struct ek_buf *out)
         break;
     case EK_OPTION_SIZE:
     case EK_OPTION_DURATION:
-    case EK_OPTION_PRICE: break;
+    case EK_OPTION_PRICE:
+    case EK_OPTION_MONEY: break;
     case EK_OPTION_LIST: ek_buf_printf(out, "up to %u", (unsigned)most); return;
     default: ek_buf_printf(out, "up to %u bytes", (unsigned)most); return;
     }

@@ -16,6 +16,7 @@ enum ek_option_type {
     EK_OPTION_RATIO,       /* 0.1 or 10%; double; its range is in parts per million */
     EK_OPTION_BOOL,        /* true or false; bool */
     EK_OPTION_PRICE,       /* currency per million tokens; int64_t pico-units per token */
+    EK_OPTION_MONEY,       /* currency; int64_t nano-units */
     EK_OPTION_STRING,      /* const char *; range: bytes */
     EK_OPTION_PATH,        /* const char *; in a file relative to that file's directory */
     EK_OPTION_SECRET,      /* const char *; never printed */

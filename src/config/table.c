@@ -15,6 +15,7 @@
 #define S UINT64_C(1000000000)
 #define HOUR (3600 * S)
 #define PRICE_MAX UINT64_C(1000000000000) /* a million a million tokens */
+#define MONEY_MAX UINT64_C(1000000000000000) /* a million */
 
 /* The place of a field: its offset in `struct type` and its size. */
 #define FIELD(type, field) .offset = offsetof(struct type, field), \
@@ -104,6 +105,17 @@ static const struct ek_option upstreams_options[] = {
              "the same without the opening tag."},
     {"api_version", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, api_version), 1, 32, NULL,
      .text = "Of Azure's API; unset: 2024-10-21."},
+    {"borrowed", NULL, EK_OPTION_BOOL, FIELD(ek_upstream_options, borrowed), 0, 0, "false",
+     .text = "It is not ours and costs money: it gets what would wait longer here than its tier's "
+             "overflow_after, or cannot be served here at all."},
+    {"price", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, price), 1, 128, NULL,
+     .text = "Borrowed: the entry of `prices` (its `model`, any name) with what it charges us; unset: that "
+             "of \"*\"."},
+    {"budget_hour", NULL, EK_OPTION_MONEY, FIELD(ek_upstream_options, budget_nano[0]), 0, MONEY_MAX, "0",
+     .text = "Borrowed: what it may cost in an hour of the clock; 0: no limit but the day's."},
+    {"budget_day", NULL, EK_OPTION_MONEY, FIELD(ek_upstream_options, budget_nano[1]), 0, MONEY_MAX, "0",
+     .text = "Borrowed: what it may cost in a day, which ends at midnight of `zone`; 0: no limit but the "
+             "hour's. One of the two is needed."},
 };
 
 static const struct ek_option relay_options[] = {
@@ -345,6 +357,9 @@ static const struct ek_option tiers_options[] = {
     {"borrow", NULL, EK_OPTION_BOOL, FIELD(ek_tier_options, borrow), 0, 0, "true",
      .text = "May prompts of callers without an account in the ledger go to borrowed upstreams? An account "
              "has an answer of its own."},
+    {"overflow_after", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, overflow_after_ns), 0, 24 * HOUR,
+     "10s", .text = "Who is foreseen to wait longer goes to a borrowed upstream, if there is one; "
+                     "0s: never."},
     {"models", NULL, EK_OPTION_LIST, FIELD(ek_tier_options, models), 0, 64, NULL,
      .text = "Models its accounts may use; demo* names all that begin so; unset: all."},
 };

@@ -98,6 +98,7 @@ static void print_number(const struct ek_option *o, uint64_t v, struct ek_buf *o
     case EK_OPTION_DURATION: print_units(v, duration_units, out); break;
     case EK_OPTION_RATIO: print_ppm(v, out); break;
     case EK_OPTION_PRICE: ek_buf_printf(out, "%.10g", (double)v / 1e6); break;
+    case EK_OPTION_MONEY: ek_buf_printf(out, "%.16g", (double)v / 1e9); break;
     default: ek_buf_u64(out, v); break;
     }
 }
@@ -205,6 +206,22 @@ static bool parse_price(const struct ek_option *o, struct ek_str text, int64_t *
     }
     if (!in_range(o, pico, text, why)) return false;
     *out = (int64_t)pico;
+    return true;
+}
+
+static bool parse_money(const struct ek_option *o, struct ek_str text, int64_t *out,
+                        struct ek_buf *why)
+{
+    uint64_t digits = 0, nano = 0;
+    unsigned places = 0;
+    size_t used = scan_number(text, &digits, &places);
+    if (used == 0 || used != text.len || !scaled(digits, places, 1000000000, &nano)) {
+        quote(why, text);
+        ek_buf_lit(why, " is not an amount of money with at most 9 decimals, such as 2.50");
+        return false;
+    }
+    if (!in_range(o, nano, text, why)) return false;
+    *out = (int64_t)nano;
     return true;
 }
 
@@ -357,6 +374,7 @@ bool ek_option_parse(const struct ek_option *o, struct ek_str text, void *field,
     case EK_OPTION_BOOL: return parse_bool(text, field, why);
     case EK_OPTION_RATIO: return parse_ratio(o, text, field, why);
     case EK_OPTION_PRICE: return parse_price(o, text, field, why);
+    case EK_OPTION_MONEY: return parse_money(o, text, field, why);
     case EK_OPTION_ENUM: return parse_choice(o, text, field, why);
     case EK_OPTION_LIST: return parse_element(o, text, field, a, why);
     case EK_OPTION_SHA256: return parse_sha256(text, field, why);
@@ -416,7 +434,8 @@ void ek_option_print(const struct ek_option *o, const void *field, struct ek_buf
         break;
     case EK_OPTION_SIZE:
     case EK_OPTION_DURATION:
-    case EK_OPTION_PRICE: print_number(o, number_of(o, field), out); break;
+    case EK_OPTION_PRICE:
+    case EK_OPTION_MONEY: print_number(o, number_of(o, field), out); break;
     }
 }
 
@@ -426,6 +445,7 @@ void ek_option_kind(const struct ek_option *o, struct ek_buf *out)
         [EK_OPTION_COUNT] = "count",   [EK_OPTION_SIZE] = "size",
         [EK_OPTION_DURATION] = "duration", [EK_OPTION_RATIO] = "ratio",
         [EK_OPTION_BOOL] = "true or false", [EK_OPTION_PRICE] = "price per million tokens",
+        [EK_OPTION_MONEY] = "amount of money",
         [EK_OPTION_STRING] = "text",   [EK_OPTION_PATH] = "path",
         [EK_OPTION_SECRET] = "secret", [EK_OPTION_SECRET_HASH] = "secret",
         [EK_OPTION_SHA256] = "64 hex digits", [EK_OPTION_LIST] = "list of text",

@@ -104,9 +104,14 @@ static bool can_be_shortened(const struct ek_door *d, const struct ek_pool_model
                              const struct ek_request *q)
 {
     if (q->thinking == EK_THINKING_DISABLED || q->effort == EK_EFFORT_NONE) return false;
-    for (uint64_t m = model->upstream_mask; m; m &= m - 1)
-        if (!ek_pool_is_ours(d->pool, (uint32_t)__builtin_ctzll(m))) return false;
-    return true;
+    bool any = false;
+    for (uint64_t m = model->upstream_mask; m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        if (ek_pool_loan(d->pool, i)->borrowed) continue; /* there it thinks as it pleases */
+        if (!ek_pool_is_ours(d->pool, i)) return false;
+        any = true;
+    }
+    return any;
 }
 
 /* Is this one of the deep thoughts that may be limited a day? By its own word, else by its model's habit. */
@@ -281,5 +286,10 @@ void ek_door_arrive(struct ek_door_request *r)
         return;
     }
     if (!ek_door_limits_begin(r, &a, thinks)) return;
+    a.may_borrow = r->may_borrow;
+    if (!ek_door_reach(r) && ek_pool_model(d->pool, r->model)->upstream_mask) {
+        ek_door_refuse_reason(r, EK_REASON_BORROW_FORBIDDEN, NULL);
+        return;
+    }
     if (ek_door_money_reserve(r, account, key, &a) == EK_DOOR_PAID) ek_door_enter(r, &a);
 }

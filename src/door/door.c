@@ -47,6 +47,7 @@ static void obey(const struct ek_action *a)
         break;
     }
     case EK_DESK_CANCEL: ek_door_refuse_reason(r, a->reason, NULL); break;
+    case EK_DESK_RECALL: ek_door_recalled(r); break;
     case EK_DESK_IDLE: WRONG("idle is no action");
     }
 }
@@ -56,6 +57,7 @@ void ek_door_pump_now(struct ek_door *d)
     struct ek_action a;
     MUST_OBJ(d, EK_DOOR_MAGIC);
     while (ek_desk_next(d->desk, ek_door_now(d), &a) != EK_DESK_IDLE) obey(&a);
+    ek_door_borrow_changed(d);
     uint64_t wake_ns = ek_desk_wake_ns(d->desk);
     if (wake_ns == UINT64_MAX) ek_timer_clear(d->loop, &d->desk_timer);
     else ek_timer_set(d->loop, &d->desk_timer, wake_ns);
@@ -218,7 +220,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) &&
               ek_door_money_open(d, o->ledger_on_loop, why, cap) && ek_door_office_start(d, why, cap);
     if (ok) ek_door_learned_start(d);
-    if (ok && start_servers(d, why, cap) && start_pool(d, o, why, cap)) {
+    if (ok && start_servers(d, why, cap) && start_pool(d, o, why, cap) && ek_door_borrow_start(d, why, cap)) {
         ek_door_restore_enter(d); /* models that the configuration names */
         return d;
     }
@@ -246,6 +248,7 @@ bool ek_door_reload(struct ek_door *d, struct ek_config *config)
         ek_error(d->log, "%s; the old upstreams stay", why);
     struct ek_config *old = d->config;
     d->config = ek_config_ref(config);
+    ek_door_borrow_reload(d);
     ek_windows_zone(d->windows, config->wall);
     d->budget.max_bytes = config->limits.bodies_bytes_max;
     for (uint32_t i = 0; i < d->servers; i++)
@@ -317,6 +320,7 @@ void ek_door_free(struct ek_door **dd)
     ek_post_clear(d->loop, &d->flush);
     ek_post_clear(d->loop, &d->stopped_post);
     if (d->desk) ek_door_learned_end(d);
+    ek_door_borrow_end(d);
     ek_desk_free(&d->desk);
     ek_buf_free(&d->out);
     ek_buf_free(&d->text);

@@ -16,6 +16,7 @@
  *   stream.c    what the relay reports: chunks to the client
  *   stream_*.c  streams that outlive their connection: kept events, readers, who has left (streams.h)
  *   onward.c    an attempt that failed: again, elsewhere, on from what was said, or an end
+ *   borrow.c    upstreams that are not ours: terms, numbers; spend.c: what they have cost, across restarts
  *   finish.c    the end of an answer, and what it cost
  *   answer.c    refusals and errors in all their forms
  *   money*.c    what of all that is about money (money.h)
@@ -140,6 +141,7 @@ struct ek_door_running {
     bool carried;               /* this attempt goes on from the text */
     bool went_on;               /* an attempt went on where another stopped */
     bool ours;
+    bool borrowed;              /* this attempt is at a lender */
     bool saw_thought;
     bool saw_answer;
     bool saw_role;
@@ -227,6 +229,7 @@ struct ek_door_counters {
 };
 
 struct ek_door_saving;
+struct ek_door_spend;
 
 struct ek_door {
     uint32_t magic;
@@ -276,6 +279,8 @@ struct ek_door {
     uint32_t used_next;
     struct ek_door_money *money; /* NULL: no ledger */
     struct ek_office *office;    /* NULL: the same */
+    uint64_t *borrowed;          /* STARTs at lenders, [upstream][why] */
+    struct ek_door_spend *spend; /* NULL: what lenders cost is forgotten with the process */
     struct ek_journal *journal; /* NULL: none */
     struct ek_list restored;    /* found in the journal, their model not known yet */
     struct ek_timer restore_timer;
@@ -467,6 +472,33 @@ void ek_door_keep_text(struct ek_door_request *r, const struct ek_up_chunk *c);
 void ek_door_merge_usage(struct ek_door_running *w);
 /* What this upstream needs to go on from where the last one stopped, into q. false: it cannot. */
 bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q);
+
+/* The upstreams its prompt may go to. */
+uint64_t ek_door_reach(const struct ek_door_request *r);
+/* Its lender is full, or quarrels with us: back in line, or on elsewhere. false: it is neither. */
+bool ek_door_unlend(struct ek_door_request *r, int status, uint64_t retry_after_ms);
+/* The desk takes it back from its lender: there is no money for more. */
+void ek_door_recalled(struct ek_door_request *r);
+
+/* borrow.c */
+bool ek_door_borrow_start(struct ek_door *d, char *why, size_t cap); /* with its pool and desk there */
+void ek_door_borrow_end(struct ek_door *d);
+void ek_door_borrow_reload(struct ek_door *d); /* terms may be others, upstreams may be new */
+/* It is sent there. Says to its record and numbers why, where that is a lender. */
+void ek_door_borrow_sent(struct ek_door_request *r, const struct ek_action *start);
+void ek_door_borrow_changed(struct ek_door *d); /* money was reserved or spent */
+void ek_door_borrow_metrics(struct ek_door *d, struct ek_buf *out);
+
+/* spend.c: one small file */
+/* NULL: it cannot be used, and why says why. */
+struct ek_door_spend *ek_door_spend_open(struct ek_loop *loop, struct ek_log *log, const char *path,
+                                         char *why, size_t cap);
+void ek_door_spend_close(struct ek_door_spend **s);
+/* What is known of the upstream of that name; false: nothing. */
+bool ek_door_spend_find(const struct ek_door_spend *s, const char *name, struct ek_purse_kept *out);
+/* What it has come to by now; on its way to the disk when this returns, and synced within a second. */
+void ek_door_spend_put(struct ek_door_spend *s, const char *name, const struct ek_purse_kept *now);
+void ek_door_spend_write(struct ek_door_spend *s);
 
 /* answer.c */
 #define EK_DOOR_HEADERS_MAX 24u

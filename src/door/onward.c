@@ -15,6 +15,7 @@
 #define RETRY_FIRST_MS 100u /* doubling each time; half of it is jitter */
 #define RETRY_LONGEST_MS 2000u
 #define ELSEWHERE_MS 40u    /* the same where another upstream is asked */
+#define LENDER_QUARREL_NS (60 * EK_S_NS) /* a lender that wants a key or money is left alone so long */
 
 /* ---- what was said --------------------------------------------------------------------------------- */
 
@@ -23,7 +24,7 @@ bool ek_door_keeps_text(const struct ek_door_request *r)
     const struct ek_pool *p = r->door->pool;
     bool carriers = r->api == EK_API_COMPLETIONS, others = false;
     if (!r->stream || r->running->request.n != 1) return false;
-    for (uint64_t m = ek_pool_model(p, r->model)->upstream_mask; m; m &= m - 1) {
+    for (uint64_t m = ek_door_reach(r); m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         carriers = carriers || ek_pool_ways(p, i)->carry != EK_CARRY_NOT;
         others = others || !ek_pool_is_ours(p, i); /* among ours alone the ids are enough */
@@ -86,13 +87,24 @@ static uint64_t able_mask(const struct ek_door_request *r, bool ids)
     const struct ek_pool *p = r->door->pool;
     const struct ek_door_running *w = r->running;
     uint64_t able = 0;
-    for (uint64_t m = ek_pool_model(p, r->model)->upstream_mask; m; m &= m - 1) {
+    for (uint64_t m = ek_door_reach(r); m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         if (!ek_pool_load(p, i).up) continue;
         bool can = !is_begun(w) || (ids ? has_ids(w) && ek_pool_is_ours(p, i) : can_carry(r, i));
         if (can) able |= 1ull << i;
     }
     return able;
+}
+
+/* Those that know token ids, up or not. */
+static uint64_t ours_mask(const struct ek_door_request *r)
+{
+    uint64_t ours = 0;
+    for (uint64_t m = ek_door_reach(r); m; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m);
+        if (ek_pool_is_ours(r->door->pool, i)) ours |= 1ull << i;
+    }
+    return ours;
 }
 
 /* Of these, those at which it has not failed; when it has at all of them, all but the last one. */
@@ -212,7 +224,8 @@ static bool go_on_elsewhere(struct ek_door_request *r)
     uint64_t exact = able_mask(r, true), carriers = able_mask(r, false);
     if (exact) w->only_mask = fresh_mask(w, exact);
     else if (carriers) w->only_mask = fresh_mask(w, carriers);
-    else if (!(w->ours && has_ids(w))) return false; /* else: our engine is restarted, and goes on then */
+    else if (!(w->ours && has_ids(w))) return false;
+    else w->only_mask = ours_mask(r); /* one of ours is restarted, and goes on then */
     ek_door_again(r, EK_WHY_ENGINE_RESTARTED);
     return true;
 }
@@ -252,4 +265,39 @@ bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_a
     if (!passing) return false;
     retry(r, backoff_ns(r, RETRY_FIRST_MS, retry_after_ms));
     return true;
+}
+
+/* ---- lenders ---------------------------------------------------------------------------------------- */
+
+bool ek_door_unlend(struct ek_door_request *r, int status, uint64_t retry_after_ms)
+{
+    struct ek_door_running *w = r->running;
+    struct ek_door *d = r->door;
+    bool full = status == 429 || status == 503, quarrel = status >= 401 && status <= 403;
+    if (!w->borrowed || (!full && !quarrel)) return false;
+    uint64_t rest_ns = retry_after_ms * EK_MS_NS;
+    if (quarrel && rest_ns < LENDER_QUARREL_NS) rest_ns = LENDER_QUARREL_NS;
+    ek_desk_lender_full(d->desk, ek_door_now(d), r->ticket, rest_ns);
+    w->failed_mask |= 1ull << w->upstream;
+    if (is_begun(w)) return go_on_elsewhere(r);
+    if (!can_begin_anew(r)) return false;
+    r->attempts--; /* nobody had any work of it */
+    begin_anew(r);
+    w->only_mask = 0;
+    ek_desk_unlend(d->desk, ek_door_now(d), r->ticket);
+    ek_door_move(r, EK_DOOR_WAITING);
+    ek_door_watch_silence(r);
+    ek_door_pump(d);
+    return true;
+}
+
+void ek_door_recalled(struct ek_door_request *r)
+{
+    struct ek_door_running *w = r->running;
+    MUST(w && w->borrowed && ek_door_is_running(r));
+    if (w->again_ns) return; /* between two attempts: it goes wherever there is money */
+    if (r->door->writer == r && !ek_door_flush(r->door)) return; /* what was paid for is delivered */
+    if (w->relay) ek_relay_cancel(&w->relay);
+    if (ek_door_try_again(r, EK_REASON_BORROW_BUDGET)) return;
+    ek_door_refuse_reason(r, EK_REASON_BORROW_BUDGET, NULL);
 }

@@ -30,6 +30,8 @@ struct ek_request_record {
     uint32_t attempts;
     uint64_t prompt_tokens, cached_tokens, thought_tokens, output_tokens;
     int64_t cost_nano;
+    int64_t borrowed_nano;    /* what lenders charge the house for it */
+    uint8_t borrowed_why;     /* enum ek_overflow_why; 0: no lender had it */
     enum ek_reason reason;    /* NONE: it ended well, or goes on */
     bool started, shortened, whole, continued, charged, restored;
     uint8_t upstreams;        /* moves beyond EK_RECORD_UPSTREAMS_MAX count in attempts only */

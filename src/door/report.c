@@ -299,6 +299,7 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     tokens(d, b);
     upstreams(d, b);
     scoreboard(d, b);
+    ek_door_borrow_metrics(d, b);
     connections(d, b);
     places(d, b);
     ek_door_streams_metrics(d, b);

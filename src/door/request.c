@@ -345,6 +345,7 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     w->sent_ns = now_ns;
     w->upstream = upstream;
     w->ours = ek_pool_is_ours(d->pool, upstream);
+    w->borrowed = ek_pool_loan(d->pool, upstream)->borrowed;
     w->held_back = w->resting = false;
     w->money_at = ek_door_money_tokens(r);
     if (!ek_pool_their_name(d->pool, upstream, r->model)) { /* a reload took the model away */
@@ -365,6 +366,7 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     ek_door_id_hex(r, q.request_id);
     if (w->shortened && r->attempts == 1 && !ek_door_tell_shortened(r)) return;
     ek_door_note_start(r);
+    ek_door_borrow_sent(r, start);
     w->relay = ek_relay_start(d->pool, d->loop, d->client, &q, &deadlines, &ek_door_relay_events, r);
     ek_door_watch_silence(r);
 }

@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-#define KEPT_VERSION 2u
+#define KEPT_VERSION 3u
 #define RESTORE_NS (60 * EK_S_NS) /* so long an upstream may take to tell of a model */
 
 struct kept {
@@ -22,7 +22,7 @@ struct kept {
     uint64_t arrived_unix_ns, deadline_unix_ns; /* UINT64_MAX: none */
     uint32_t prompt_tokens, output_tokens, effort, max_tokens, retries, prefix_count;
     struct ek_prefix prefix[EK_DESK_PREFIX_MAX];
-    uint8_t api, stream, include_usage, thinks, keep_thinking, first_turn;
+    uint8_t api, stream, include_usage, thinks, keep_thinking, first_turn, may_borrow;
     uint8_t tier_bytes, model_bytes; /* of the names that follow */
 };
 _Static_assert(EK_POOL_NAME_BYTES_MAX <= 255, "fits model_bytes");
@@ -79,6 +79,7 @@ void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival
     k.thinks = a->thinks;
     k.keep_thinking = a->keep_thinking;
     k.first_turn = a->first_turn;
+    k.may_borrow = r->may_borrow;
     k.tier_bytes = (uint8_t)tier.len;
     k.model_bytes = (uint8_t)model.len;
     ek_buf_put(out, (const char *)&k, sizeof k);
@@ -130,6 +131,7 @@ static struct ek_door_request *request_of(struct ek_door *d, const struct ek_jou
     r->retries = (uint8_t)k->retries;
     r->stream = k->stream;
     r->include_usage = k->include_usage;
+    r->may_borrow = k->may_borrow == 1;
     r->durable = true;
     r->ticketed = ek_door_ticket_file(r);
     return r;
@@ -144,6 +146,7 @@ static struct ek_arrival arrival_of(const struct ek_door_request *r, const struc
                            .output_tokens = k->output_tokens, .effort = k->effort,
                            .max_tokens = k->max_tokens, .retries = k->retries, .thinks = k->thinks,
                            .keep_thinking = k->keep_thinking, .first_turn = k->first_turn,
+                           .may_borrow = r->may_borrow,
                            .prefix_count = k->prefix_count, .deadline_ns = UINT64_MAX};
     if (k->deadline_unix_ns != UINT64_MAX)
         a.deadline_ns = now.mono_ns + ek_ns_since(k->deadline_unix_ns, now.unix_ns);

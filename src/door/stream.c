@@ -83,6 +83,7 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     w->saw_thought = w->saw_thought || thought;
     w->saw_answer = w->saw_answer || answer;
     ek_desk_tokens(d->desk, ek_door_now(d), r->ticket, (uint32_t)tokens);
+    if (w->borrowed && ek_desk_recalls(d->desk)) ek_door_pump(d);
 }
 
 /* ---- chunks ----------------------------------------------------------------------------------------- */
@@ -303,7 +304,8 @@ static void on_refused(void *arg, int status, uint64_t retry_after_ms, struct ek
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     r->running->relay = NULL;
     bool passing = status == 408 || status == 429 || status >= 500;
-    if (status == 429 || status == 503)
+    if (ek_door_unlend(r, status, retry_after_ms)) return;
+    if ((status == 429 || status == 503) && !r->running->borrowed)
         ek_desk_full(r->door->desk, ek_door_now(r->door), r->ticket);
     /* Its quarrel is with us, not with the caller; another may have none. So it is with one that shall go on
      * with another's answer, and will not. */

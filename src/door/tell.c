@@ -90,6 +90,7 @@ void ek_door_note_end(const struct ek_door_request *r, enum ek_reason reason, co
     n->thought_tokens = bill->thought_tokens;
     n->output_tokens = bill->output_tokens;
     n->cost_nano = bill->cost_nano;
+    if (r->ticket) n->borrowed_nano = ek_desk_lent_nano(r->door->desk, r->ticket);
 }
 
 /* ---- telling ----------------------------------------------------------------------------------------- */
@@ -164,6 +165,17 @@ static void put_cost(const struct ek_door *d, struct ek_buf *b, const struct ek_
     ek_buf_char(b, '}');
 }
 
+static void put_borrowed(struct ek_buf *b, const struct ek_request_record *n)
+{
+    char amount[EK_DOOR_AMOUNT_BYTES];
+    ek_buf_lit(b, ",\"borrowed\":");
+    if (!n->borrowed_why) ek_buf_lit(b, "null");
+    else
+        ek_buf_printf(b, "{\"why\":\"%s\",\"cost\":\"%s\"}",
+                      ek_overflow_name((enum ek_overflow_why)n->borrowed_why),
+                      ek_door_amount(n->borrowed_nano, amount));
+}
+
 static void write_record(const struct ek_door *d, struct ek_buf *b, const struct ek_request_record *n)
 {
     char hex[33];
@@ -176,6 +188,7 @@ static void write_record(const struct ek_door *d, struct ek_buf *b, const struct
     put_queue(b, n);
     put_work(b, n);
     put_cost(d, b, n);
+    put_borrowed(b, n);
     ek_buf_lit(b, "}\n");
 }
 

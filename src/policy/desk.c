@@ -86,7 +86,7 @@ static void count_state(struct ek_policy *p, const struct ek_desk_entry *e, uint
     } else if (e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING) {
         p->counts.running += (uint32_t)by;
         p->upstream[e->upstream].inflight += (uint32_t)by;
-        pool->running += (uint32_t)by;
+        if (!e->lent) pool->running += (uint32_t)by;
         ek_accounts_add(&p->accounts, payer, 0, by);
     }
 }
@@ -106,6 +106,7 @@ static void begin_waiting(struct ek_policy *p, struct ek_desk_entry *e)
     if (e->repeat) ek_index_set(&p->repeats, e->repeat, ek_desk_index(p, e));
     if (e->state != ENTRY_WAITING) return;
     e->fresh = true;
+    e->lent = false;
     e->shown_kind = EK_DESK_NOT_SHOWN;
     e->told_p90_ms = -1;
 }
@@ -196,7 +197,8 @@ static bool make_rooms(struct ek_policy *p, const struct ek_desk_options *o)
     p->service = calloc(EK_DESK_RUNNING_MAX, sizeof *p->service);
     p->deadline = calloc(p->entries, sizeof *p->deadline);
     p->only = calloc(p->entries, sizeof *p->only);
-    bool ok = p->entry && p->deadline && p->service && p->only;
+    p->loan = calloc(p->entries, sizeof *p->loan);
+    bool ok = p->entry && p->deadline && p->service && p->only && p->loan;
     ok = ek_kinds_init(&p->kinds, p->entries) && ok;
     ok = ek_accounts_init(&p->accounts, p->entries) && ok;
     ok = p->entry && ek_order_init(&p->order, p->entries, accounts, &p->entry->item, sizeof *p->entry) && ok;
@@ -253,6 +255,7 @@ void ek_desk_free(struct ek_policy **p)
     (*p)->magic = 0;
     free((*p)->deadline);
     free((*p)->only);
+    free((*p)->loan);
     free((*p)->entry);
     free((*p)->service);
     free(*p);
@@ -285,7 +288,8 @@ uint32_t ek_desk_pool(struct ek_policy *p, uint64_t upstream_mask)
     if (p->pools == EK_DESK_POOLS_MAX) return EK_DESK_POOLS_MAX;
     p->pool[p->pools] = (struct ek_desk_pool){.mask = upstream_mask};
     ek_desk_control_pool(p, p->pools);
-    ek_order_add_pool(&p->order, upstream_mask);
+    uint64_t own = upstream_mask & ~p->lent_mask; /* who shares but a lender shares no line */
+    ek_order_add_pool(&p->order, own ? own : upstream_mask);
     return p->pools++;
 }
 
@@ -309,11 +313,13 @@ bool ek_desk_has_room(const struct ek_policy *p, const struct ek_desk_pool *pool
 }
 
 /* The upstreams it may go to: where one that failed elsewhere is to go, while any of those is up. */
-static uint64_t allowed_mask(const struct ek_policy *p, const struct ek_desk_entry *e)
+static uint64_t allowed_mask(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e)
 {
     uint64_t mask = p->pool[e->pool].mask;
     if (e->returned == EK_WHY_BUSY) return mask;
     uint64_t only = p->only[ek_desk_index(p, e)] & mask;
+    if (only && !(only & ~p->lent_mask) && ek_desk_lender_takes_back(p, now, e)) return 0;
+    only &= ~p->lent_mask;
     for (uint64_t m = only; m; m &= m - 1)
         if (p->upstream[__builtin_ctzll(m)].load.up) return only;
     return mask;
@@ -334,9 +340,10 @@ static double work_of(const struct ek_desk_upstream *u)
     return slots > 0 ? (double)u->kv_tokens / slots : 0;
 }
 
-uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, uint32_t *cached_tokens)
+uint32_t ek_desk_pick(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                      uint32_t *cached_tokens)
 {
-    uint64_t mask = allowed_mask(p, e);
+    uint64_t mask = allowed_mask(p, now, e);
     double work_max = 1;
     uint32_t best = EK_DESK_UPSTREAMS_MAX;
     double best_score = 0;
@@ -366,7 +373,7 @@ uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, 
 uint64_t ek_desk_pool_down_ns(const struct ek_policy *p, const struct ek_desk_pool *pool)
 {
     uint64_t latest_ns = 0;
-    for (uint64_t m = pool->mask; m; m &= m - 1) {
+    for (uint64_t m = pool->mask & ~p->lent_mask; m; m &= m - 1) {
         const struct ek_desk_upstream *u = &p->upstream[__builtin_ctzll(m)];
         if (u->load.up) return 0;
         if (u->down_ns > latest_ns) latest_ns = u->down_ns;

@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "policy/options.h"
+#include "policy/overflow.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -112,6 +113,7 @@ struct ek_arrival {
     uint32_t retries;        /* the SDK's count of attempts before this one */
     bool thinks;             /* the model thinks, so its budget may be lowered ... */
     bool keep_thinking;      /* ... unless the caller would rather wait */
+    bool may_borrow;         /* its prompt may go to lenders (overflow.h) */
 };
 
 /* What an upstream said of itself, or what its configuration says. */
@@ -142,6 +144,8 @@ enum ek_desk_act {
     EK_DESK_TELL,   /* say .position, .wait, .why to the waiting client */
     EK_DESK_REFUSE, /* it waited in vain: .reason, .retry_after_ms; the ticket is dead */
     EK_DESK_CANCEL, /* stop a running request: .reason; report ek_desk_finished when it stopped */
+    EK_DESK_RECALL, /* the budget of its lender is used up: take it away from there, and report ek_desk_back,
+                     * or how it ended */
 };
 
 /* Why one waits: the word in the queue comment. */
@@ -175,6 +179,7 @@ struct ek_action {
     uint32_t cached_tokens;  /* START: of the prompt, probably still in that upstream's cache */
     int64_t cost_nano;       /* START: charged now, settled at the end */
     bool raised;             /* TELL: p90 is later than was shown before; .why says why */
+    enum ek_overflow_why overflow; /* START: why it goes to a lender; NOT: it goes to one of our own */
 };
 
 /* NULL when memory is gone. The options must satisfy the limits above. */
@@ -266,6 +271,32 @@ void ek_desk_hold(struct ek_policy *p, struct ek_now now, uint64_t until_ns);
 
 /* What is known of upstream `index` changed. */
 void ek_desk_load(struct ek_policy *p, struct ek_now now, uint32_t index, const struct ek_load *l);
+
+/* ---- lenders: upstreams that are not ours ------------------------------------------------------------ */
+
+/* Upstream `index` is lent to us on these terms (whose prices must stay as long as they hold); NULL: it is
+ * one of our own, as all are at first. Before the first ek_desk_pool with it, or at a reload.
+ *
+ * Lenders are no part of the line: estimates, pace and brownout are those of our own upstreams, whose slots
+ * are filled first. Who is told a place is looked at for what it is foreseen to wait, and goes to the lender
+ * that takes it for least, where overflow.h says so and its permission, the lender's wall and its budget
+ * allow it. */
+void ek_desk_lend(struct ek_policy *p, struct ek_now now, uint32_t index, const struct ek_lender_terms *t);
+/* The lender answered this one that it is full, and wants to be left alone for so long (0: it did not say).
+ * Instead of ek_desk_full. */
+void ek_desk_lender_full(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t rest_ns);
+/* A running one was refused by its lender before any work: it stands in line again where it stood, as though
+ * it had never been sent. */
+void ek_desk_unlend(struct ek_policy *p, struct ek_now now, uint32_t ticket);
+/* A RECALL is to be given out, since the last ek_desk_tokens. */
+bool ek_desk_recalls(const struct ek_policy *p);
+/* What lenders have charged for this one, as far as is known. */
+int64_t ek_desk_lent_nano(const struct ek_policy *p, uint32_t ticket);
+/* Its purse, windows up to date. */
+struct ek_lender ek_desk_lender(struct ek_policy *p, struct ek_now now, uint32_t index);
+/* What was spent before a restart; windows that are over count for nothing. */
+void ek_desk_lender_restore(struct ek_policy *p, struct ek_now now, uint32_t index,
+                            const struct ek_purse_kept *kept);
 
 /* No new arrivals (EK_REASON_DRAINING); at deadline_ns (monotonic) the waiting are refused and the
  * running cancelled. */

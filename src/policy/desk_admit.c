@@ -23,7 +23,7 @@ struct ek_desk_service *ek_desk_service_of(const struct ek_policy *p, const stru
 
 uint32_t ek_desk_upstream_slots(const struct ek_desk_upstream *u)
 {
-    if (!u->load.up) return 0;
+    if (!u->load.up || u->lender.lent) return 0; /* lenders have a file of their own */
     uint32_t most = u->load.learn ? ek_learn_limit(&u->learn) : u->load.slots + 1;
     if (u->load.learn || u->learn.target_s > 0) {
         double knee = ek_learn_knee(&u->learn) + 1;
@@ -34,7 +34,7 @@ uint32_t ek_desk_upstream_slots(const struct ek_desk_upstream *u)
 
 uint32_t ek_desk_upstream_room(const struct ek_desk_upstream *u)
 {
-    if (!u->load.up) return 0;
+    if (!u->load.up || u->lender.lent) return 0;
     uint32_t most = u->load.learn ? ek_learn_limit(&u->learn) : u->load.slots + 1;
     uint32_t room = most > u->inflight ? most - u->inflight : 0;
     if (room == 0 || (!u->load.learn && u->learn.target_s <= 0)) return room;
@@ -82,6 +82,7 @@ void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, struct ek_des
     uint32_t cached = cached_tokens < e->prompt_tokens ? cached_tokens : e->prompt_tokens;
     ek_learn_sent(&u->learn, now.mono_ns, e->prompt_tokens - cached, &s->mark);
     s->kv_tokens = context_of(e);
+    s->lent = (struct ek_desk_lent){.tokens = 0};
     s->shown_kind = EK_DESK_NOT_SHOWN;
     s->waited = false;
     u->kv_tokens += s->kv_tokens;
@@ -102,6 +103,7 @@ void ek_desk_service_end(struct ek_policy *p, struct ek_now now, const struct ek
 {
     struct ek_desk_upstream *u = &p->upstream[e->upstream];
     struct ek_desk_service *s = ek_desk_service_of(p, e);
+    if (e->lent) ek_desk_lent_end(p, now, e);
     MUST(u->kv_tokens >= s->kv_tokens);
     u->kv_tokens -= s->kv_tokens;
     ek_learn_end(&u->learn, now.mono_ns, &s->mark);
@@ -127,7 +129,7 @@ void ek_desk_full(struct ek_policy *p, struct ek_now now, uint32_t ticket)
 double ek_desk_first_token_s(const struct ek_policy *p, uint32_t pool, uint32_t prompt_tokens)
 {
     double best_s = HUGE_VAL;
-    for (uint64_t m = p->pool[pool].mask; m; m &= m - 1) {
+    for (uint64_t m = p->pool[pool].mask & ~p->lent_mask; m; m &= m - 1) {
         const struct ek_desk_upstream *u = &p->upstream[__builtin_ctzll(m)];
         if (!u->load.up) continue;
         best_s = fmin(best_s, ek_learn_ttft_s(&u->learn, prompt_tokens));

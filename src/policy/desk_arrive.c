@@ -94,7 +94,7 @@ static void price(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_
     e->item.node.value = ek_desk_bounded(nano);
 }
 
-static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_arrival *a)
+static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_arrival *a, uint64_t now_ns)
 {
     MUST(a->prefix_count <= EK_DESK_PREFIX_MAX);
     e->id = a->id;
@@ -106,6 +106,9 @@ static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_a
     e->tokens = 0;
     e->returned = EK_WHY_BUSY;
     e->may_shorten = a->thinks && !a->keep_thinking;
+    e->lent = false;
+    p->loan[ek_desk_index(p, e)] = (struct ek_desk_loan){.came_ms = (uint32_t)ek_desk_ms(now_ns),
+                                                          .may_borrow = a->may_borrow};
     e->prompt_tokens = a->prompt_tokens;
     e->kind = ek_kinds_join(&p->kinds, a->model, a->effort, a->price);
     e->step = ek_desk_step(p, e);
@@ -138,11 +141,12 @@ static uint64_t kept_for_others(const struct ek_policy *p, uint32_t tier)
 
 static enum ek_reason why_refused(const struct ek_policy *p, const struct ek_arrival *a, uint64_t now_ns)
 {
+    bool lender = ek_desk_lender_there(p, a->pool, a->tier, a->may_borrow);
     const struct ek_desk_pool *pool = &p->pool[a->pool];
     const struct ek_tier_options *tier = &p->tier[a->tier];
     uint64_t down_ns = ek_desk_pool_down_ns(p, pool);
     if (p->draining) return EK_REASON_DRAINING;
-    if (down_ns && ek_ns_since(now_ns, down_ns) > p->down_grace_ns) return EK_REASON_NO_UPSTREAM;
+    if (down_ns && !lender && ek_ns_since(now_ns, down_ns) > p->down_grace_ns) return EK_REASON_NO_UPSTREAM;
     struct ek_account_load mine = ek_accounts_get(&p->accounts, a->owner ? a->owner : a->account);
     bool running_full = tier->account_running_max && mine.running >= tier->account_running_max;
     bool can_start = !running_full && pool->waiting == 0 && ek_desk_has_room(p, pool);
@@ -206,17 +210,21 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     struct ek_desk_pool *pool = &p->pool[a->pool];
     ek_desk_tick_pool(p, pool, now.mono_ns);
     enum ek_reason reason = why_refused(p, a, now.mono_ns);
+    bool overfull = (reason == EK_REASON_QUEUE_FULL || reason == EK_REASON_TIER_QUEUE_FULL) &&
+                    (p->free.count > 0 || p->made < p->entries) && ek_desk_lender_takes(p, now, a);
+    if (overfull) reason = EK_REASON_NONE;
     struct ek_desk_wait w = {.eta_ms = -1, .eta_p90_ms = -1};
     bool hurried = reason == EK_REASON_NONE && a->deadline_ns != UINT64_MAX;
     bool waits = pool->waiting > 0 || !ek_desk_has_room(p, pool);
     if (reason != EK_REASON_NONE || (hurried && waits))
         w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, a->prompt_tokens, now.mono_ns);
-    if (hurried && first_token_ns(p, a, &w, now.mono_ns) > a->deadline_ns) { /* before any work is spent */
+    if (hurried && first_token_ns(p, a, &w, now.mono_ns) > a->deadline_ns &&
+        !ek_desk_lender_takes(p, now, a)) { /* before any work is spent */
         reason = EK_REASON_DEADLINE;
         p->stats.late++;
     }
     uint64_t person = ek_index_mix(a->account, a->user);
-    if (reason == EK_REASON_NONE && p->shed_on &&
+    if (reason == EK_REASON_NONE && p->shed_on && !overfull &&
         !ek_shed_admits(&p->shed, a->tier, person, now.unix_ns / (3600 * EK_S_NS), a->retries > 0)) {
         reason = EK_REASON_TIER_QUEUE_FULL;
         w = ek_desk_wait_of_new(p, a->tier, a->pool, payer, a->prompt_tokens, now.mono_ns);
@@ -229,7 +237,8 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
         return false;
     }
     struct ek_desk_entry *e = free_entry(p);
-    fill(p, e, a);
+    fill(p, e, a, now.mono_ns);
+    p->loan[ek_desk_index(p, e)].overfull = overfull;
     bool mine = ek_desk_reclaim_place(p, now, e);
     ek_flux_came(&pool->flux[e->tier], now.mono_ns);
     ek_desk_saw_arrival(p, e, whole_nano(p, e, a));

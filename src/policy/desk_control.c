@@ -54,11 +54,13 @@ void ek_desk_saw_refused(struct ek_policy *p, const struct ek_arrival *a)
 
 void ek_desk_saw_more(struct ek_policy *p, const struct ek_desk_entry *e, double nano)
 {
+    if (e->lent) return; /* neither the work nor the demand of our own machines */
     p->pool[e->pool].control.tier[e->tier].came += nano;
 }
 
 void ek_desk_saw_work(struct ek_policy *p, const struct ek_desk_entry *e, double nano)
 {
+    if (e->lent) return;
     p->pool[e->pool].control.done += nano;
 }
 

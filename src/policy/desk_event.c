@@ -11,6 +11,7 @@ void ek_desk_started(struct ek_policy *p, struct ek_now now, uint32_t ticket)
     struct ek_desk_entry *e = ek_desk_entry_of(p, ticket);
     MUST(e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING);
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
+    if (e->lent) ek_desk_service_of(p, e)->lent.accepted = true;
 }
 
 void ek_desk_first(struct ek_policy *p, struct ek_now now, uint32_t ticket)
@@ -37,7 +38,8 @@ void ek_desk_tokens(struct ek_policy *p, struct ek_now now, uint32_t ticket, uin
     if (e->tokens == 0 && tokens > 0) ek_desk_promise_kept(p, e, now.mono_ns);
     ek_desk_service_tokens(p, now, e, tokens);
     /* The pace of tokens is that of streams; a shell that tells all at the end tells nothing of it. */
-    if (e->tokens > 0) ek_pace_tokens(&pool->pace, tokens);
+    if (e->tokens > 0 && !e->lent) ek_pace_tokens(&pool->pace, tokens);
+    if (e->lent) ek_desk_lent_tokens(p, now, e, tokens);
     struct ek_price_options prices = ek_desk_price_of(p, e);
     ek_desk_saw_work(p, e, tokens * (double)prices.output_pico * 1e-3);
     if (__builtin_add_overflow(e->tokens, tokens, &e->tokens)) e->tokens = UINT32_MAX;
@@ -66,7 +68,7 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     struct ek_desk_pool *pool = &p->pool[e->pool];
     struct ek_price_options prices = ek_desk_price_of(p, e);
     struct ek_used u = e->used;
-    MUST(pool->running > 0);
+    MUST(e->lent || pool->running > 0);
     ek_desk_tick_pool(p, pool, now.mono_ns);
     ek_desk_promise_void(p, e, now.mono_ns);
     ek_desk_service_end(p, now, e);
@@ -81,7 +83,7 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     if (nano > 0) nano = ek_desk_bounded(nano);
     settle(p, e, nano);
     if (!counts) return;
-    ek_pace_departed(&pool->pace, e->guess_nano, nano > 0 ? (double)nano : 1.0);
+    if (!e->lent) ek_pace_departed(&pool->pace, e->guess_nano, nano > 0 ? (double)nano : 1.0);
     pool->away = pool->away > 1.0 ? pool->away - 1.0 : 0;
     uint32_t thought = e->step ? 0 : u.thought_tokens; /* a shortened one says nothing of the whole */
     struct ek_predict_key key = ek_desk_key(p, e);
@@ -108,9 +110,11 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
     struct ek_desk_shown shown = ek_desk_service_of(p, e)->shown;
     uint32_t shown_kind = ek_desk_service_of(p, e)->shown_kind;
     ek_desk_service_end(p, now, e);
+    bool lent = e->lent;
     e->returned = (uint8_t)why;
     ek_order_put_back(&p->order, &e->item);
     ek_desk_move(p, e, ENTRY_WAITING);
+    if (lent) ek_desk_saw_more(p, e, (double)ek_order_cost(&e->item)); /* it is our demand again */
     ek_desk_promise_return(p, e, &shown, shown_kind, now.mono_ns);
 }
 
@@ -144,7 +148,8 @@ void ek_desk_load(struct ek_policy *p, struct ek_now now, uint32_t index, const 
     struct ek_desk_upstream *u = &p->upstream[index];
     if (u->load.up && !l->up) u->down_ns = now.mono_ns;
     if (!u->load.up && l->up && u->was_up) ek_learn_restarted(&u->learn);
-    if (u->load.up && !l->up) ek_warm_forget_all(&p->warm); /* what died remembers nothing */
+    bool died = u->load.up && !l->up && !u->lender.lent;
+    if (died) ek_warm_forget_all(&p->warm); /* what died remembers nothing */
     if (u->load.up != l->up || u->load.slots != l->slots) p->round_ns = 0; /* estimates changed */
     u->load = *l;
     u->was_up = u->was_up || l->up;

@@ -2,7 +2,9 @@
 /* What follows from the state of the desk: who starts now, who is told what, who waited in vain. One
  * action a call, in this order, until nothing is due:
  *
- *   the end of draining → deadlines → starts → first words to new arrivals → a round of words
+ *   the end of draining → deadlines → recalls → starts → first words to new arrivals → a round of words
+ *
+ * Whoever is to be told a place may go to a lender instead (desk_borrow.c): its wait is known at that moment.
  *
  * A round comes four times a second and looks at those it has not looked at for longest: at a quarter of a
  * short line, at a 32nd of a long one, so that no round is long and everyone is looked at within eight
@@ -131,38 +133,33 @@ static void charge(struct ek_policy *p, struct ek_desk_entry *e, uint32_t cached
 
 /* The one whose turn it is and the upstream that takes it; NULL: nobody can start. A class whose next one
  * finds no memory waits whole: were a smaller one let past, the large one would never start. */
-static struct ek_desk_entry *due(struct ek_policy *p, uint64_t now_ns, uint32_t *upstream,
+static struct ek_desk_entry *due(struct ek_policy *p, struct ek_now now, uint32_t *upstream,
                                  uint32_t *cached_tokens)
 {
     uint64_t room = 0;
     uint32_t tier = 0, pool = 0;
     if (p->counts.waiting == 0) return NULL;
-    if (now_ns < p->hold_ns && p->counts.absent) return NULL;
+    if (now.mono_ns < p->hold_ns && p->counts.absent) return NULL;
     for (uint32_t i = 0; i < p->pools; i++)
         if (p->pool[i].waiting && ek_desk_has_room(p, &p->pool[i])) room |= 1ull << i;
     while (room && ek_order_due(&p->order, room, &tier, &pool)) {
         struct ek_order_item *it = ek_order_next(&p->order, tier, pool);
         struct ek_desk_entry *e = EK_CONTAINER(it, struct ek_desk_entry, item);
         MUST(e->state == ENTRY_WAITING && e->tier == tier && e->pool == pool);
-        *upstream = ek_desk_pick(p, e, cached_tokens);
+        *upstream = ek_desk_pick(p, now, e, cached_tokens);
         if (*upstream < EK_DESK_UPSTREAMS_MAX) return e;
         room &= ~(1ull << pool);
     }
     return NULL;
 }
 
-static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct ek_action *a)
+/* It starts there. At a lender: e->lent is set, and what it was told is dropped. */
+static enum ek_desk_act begin(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e,
+                              uint32_t upstream, uint32_t cached_tokens, struct ek_action *a)
 {
-    uint32_t upstream = 0, cached_tokens = 0;
-    struct ek_desk_entry *e = due(p, now.mono_ns, &upstream, &cached_tokens);
-    if (!e) return EK_DESK_IDLE;
     MUST(p->pool[e->pool].mask >> upstream & 1);
-    if (ek_desk_too_late(p, e, upstream, cached_tokens, now.mono_ns)) { /* before any work is spent */
-        p->stats.late++;
-        return refuse_waiting(p, e, EK_REASON_DEADLINE, now.mono_ns, a);
-    }
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
-    bool waited = !e->fresh && e->returned == EK_WHY_BUSY;
+    bool waited = !e->fresh && e->returned == EK_WHY_BUSY && !e->lent;
     uint32_t shown_kind = EK_DESK_NOT_SHOWN;
     struct ek_desk_shown shown = ek_desk_promise_take(p, e, now.mono_ns, &shown_kind);
     e->guess_nano = (double)ek_order_cost(&e->item); /* from here on it runs: the union changes */
@@ -184,8 +181,45 @@ static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct
     a->output_tokens = e->output_tokens;
     a->cached_tokens = cached_tokens;
     a->cost_nano = ek_order_cost(&e->item);
-    ek_desk_shorten(p, e, a);
+    a->thinking_budget_tokens = EK_DESK_THINKING_UNLIMITED;
+    a->thinking_percent = 100;
+    if (!e->lent) ek_desk_shorten(p, e, a); /* lenders think as they please */
     return act;
+}
+
+static enum ek_desk_act start_one(struct ek_policy *p, struct ek_now now, struct ek_action *a)
+{
+    uint32_t upstream = 0, cached_tokens = 0;
+    struct ek_desk_entry *e = due(p, now, &upstream, &cached_tokens);
+    if (!e) return EK_DESK_IDLE;
+    if (ek_desk_too_late(p, e, upstream, cached_tokens, now.mono_ns)) { /* before any work is spent */
+        p->stats.late++;
+        return refuse_waiting(p, e, EK_REASON_DEADLINE, now.mono_ns, a);
+    }
+    return begin(p, now, e, upstream, cached_tokens, a);
+}
+
+/* One who is to be told this wait: is it to wait at all? */
+static enum ek_desk_act lend_one(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e,
+                                 const struct ek_desk_wait *w, struct ek_action *a)
+{
+    enum ek_overflow_why why = EK_OVERFLOW_NOT;
+    if (!p->lent_mask || (now.mono_ns < p->hold_ns && p->counts.absent)) return EK_DESK_IDLE;
+    uint32_t lender = ek_desk_lender_for(p, now, e, w, &why);
+    if (lender == EK_DESK_UPSTREAMS_MAX) return EK_DESK_IDLE;
+    ek_desk_promise_drop(p, e, now.mono_ns);
+    ek_desk_saw_more(p, e, -(double)ek_order_cost(&e->item));
+    e->lent = true;
+    enum ek_desk_act act = begin(p, now, e, lender, 0, a);
+    ek_desk_lent_begin(p, now, e, lender);
+    a->overflow = why;
+    return act;
+}
+
+static enum ek_desk_act recall_one(struct ek_policy *p, struct ek_action *a)
+{
+    struct ek_desk_entry *e = ek_desk_recalled(p);
+    return e ? give(p, e, EK_DESK_RECALL, a) : EK_DESK_IDLE;
 }
 
 /* ---- words --------------------------------------------------------------------------------------- */
@@ -194,8 +228,9 @@ static enum ek_desk_why why_of(const struct ek_policy *p, const struct ek_desk_e
 {
     const struct ek_desk_pool *pool = &p->pool[e->pool];
     if (e->returned != EK_WHY_BUSY) return (enum ek_desk_why)e->returned;
+    if (!(pool->mask & ~p->lent_mask)) return EK_WHY_BUSY; /* lenders alone serve it */
     if (ek_desk_pool_down_ns(p, pool) == 0) return known ? EK_WHY_BUSY : EK_WHY_MEASURING;
-    for (uint64_t m = pool->mask; m; m &= m - 1)
+    for (uint64_t m = pool->mask & ~p->lent_mask; m; m &= m - 1)
         if (p->upstream[__builtin_ctzll(m)].was_up) return EK_WHY_ENGINE_DOWN;
     return EK_WHY_ENGINE_STARTING;
 }
@@ -300,6 +335,7 @@ static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struc
     if (!n) return EK_DESK_IDLE;
     struct ek_desk_entry *e = entry_at(n);
     struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
+    if (lend_one(p, now, e, &w, a) == EK_DESK_START) return EK_DESK_START;
     mark_told(p, e, a, &w, now.mono_ns);
     return EK_DESK_TELL;
 }
@@ -309,6 +345,8 @@ static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struc
 static enum ek_reason in_vain(const struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns)
 {
     uint64_t down_ns = ek_desk_pool_down_ns(p, &p->pool[e->pool]);
+    bool may = p->loan[ek_desk_index(p, e)].may_borrow;
+    if (down_ns && ek_desk_lender_there(p, e->pool, e->tier, may)) return EK_REASON_NONE;
     if (down_ns && ek_ns_since(now_ns, down_ns) > p->down_grace_ns) return EK_REASON_NO_UPSTREAM;
     return EK_REASON_NONE;
 }
@@ -339,6 +377,7 @@ static enum ek_desk_act walk_round(struct ek_policy *p, struct ek_now now, struc
         ek_list_remove(&p->waiting, n);
         ek_list_append(&p->waiting, n);
         struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
+        if (lend_one(p, now, e, &w, a) == EK_DESK_START) return EK_DESK_START;
         if (!worth_saying(p, e, a, now.mono_ns)) continue;
         mark_told(p, e, a, &w, now.mono_ns);
         return EK_DESK_TELL;
@@ -354,6 +393,7 @@ enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_
     ek_desk_control(p, now.mono_ns);
     if (p->draining && now.mono_ns >= p->drain_ns) act = end_drain(p, now.mono_ns, a);
     if (act == EK_DESK_IDLE) act = end_patience(p, now, a);
+    if (act == EK_DESK_IDLE && p->recalls) act = recall_one(p, a);
     if (act == EK_DESK_IDLE) act = start_one(p, now, a);
     if (act == EK_DESK_IDLE) act = tell_fresh(p, now, a);
     if (act == EK_DESK_IDLE) act = walk_round(p, now, a);

@@ -6,6 +6,7 @@
  *                  at what price                    desk_admit.c    may it be sent: slots, KV, deadlines
  *   desk_event.c   what becomes of those inside     desk_wait.c     how long will it wait; was that true
  *   desk_place.c   places that outlive a client     desk_control.c  brownout and shedding
+ *                                                   desk_borrow.c   who goes to a lender, and what it costs
  *   desk.c         the table: entries, lists, pools, birth, options; ek_desk_move is the one that changes
  *                  a state                          desk_look.c     counts, statistics, invariants
  *
@@ -16,7 +17,7 @@
  *   much            follows for a wait), first.h (from the turn to the first token), conform.h (how far to
  *                   trust all that), predict.h (how long an answer gets), cost.h (prices), learn.h (what an
  *                   upstream can bear)
- *   when too much   brownout.h (think less), shed.h (let fewer in)
+ *   when too much   brownout.h (think less), overflow.h (other people's machines), shed.h (let fewer in)
  *   who is who      accounts.h, kinds.h, chain.h, warm.h, all by hash: index.h
  *
  *   entry:   FREE ──▶ WAITING ──▶ RUNNING ──▶ FREE
@@ -121,7 +122,8 @@ struct ek_desk_entry {
     bool may_shorten : 1; /* it thinks, and may think less */
     bool hurried : 1;     /* the deadline is the caller's own: of its first token, not of its patience */
     uint8_t tier;
-    uint16_t generation;
+    uint16_t generation : 15;
+    bool lent : 1; /* RUNNING, STOPPING: at a lender, and no part of our own pace */
     uint8_t pool;
     uint8_t returned; /* enum ek_desk_why: why it came back; EK_WHY_BUSY: it did not */
     uint8_t step;     /* of brownout it was predicted, or started, at */
@@ -149,6 +151,7 @@ struct ek_desk_upstream {
     struct ek_learn learn;
     uint64_t kv_tokens; /* of context, foreseen, of all that is there */
     double kv_learned;  /* bound on them since it said that it is full; 0: none */
+    struct ek_lender lender;
 };
 
 /* Of a request in service; beside the entries, because far more wait than run. */
@@ -158,6 +161,14 @@ struct ek_desk_service {
     struct ek_desk_shown shown;
     uint32_t shown_kind; /* as in the entry */
     bool waited;         /* it comes out of the line */
+    struct ek_desk_lent { /* at a lender */
+        struct ek_desk_price price;
+        int64_t reserved_nano;
+        uint32_t tokens; /* of output that are reserved ... */
+        uint32_t made;   /* ... and that were made there */
+        uint32_t before; /* made elsewhere, a part of its prompt there */
+        bool accepted, trial, overdrawn, recalled, to_recall;
+    } lent;
     uint32_t next_free; /* 1 + number; 0: none */
 };
 
@@ -229,6 +240,14 @@ struct ek_policy {
     struct ek_heap deadlines;
     struct ek_heap_node *deadline; /* by entry; of those with `timed` */
     uint64_t *only; /* by entry: the upstreams one that came back may go to; 0: any */
+    struct ek_desk_loan {
+        int64_t nano;     /* charged by lenders, of attempts that are over */
+        uint32_t came_ms; /* as told_ms */
+        bool may_borrow;  /* its prompt may go to lenders */
+        bool overfull;    /* the line was full when it came, and a lender was not */
+    } *loan; /* by entry */
+    uint64_t lent_mask; /* upstreams that are lenders */
+    uint32_t recalls;   /* to be given out */
     struct ek_kinds kinds;
     struct ek_accounts accounts; /* by who */
     struct ek_index repeats;     /* WAITING and ABSENT entries by repeat */
@@ -268,7 +287,8 @@ uint32_t ek_desk_pool_slots(const struct ek_policy *p, const struct ek_desk_pool
 /* Does any upstream of the pool have room? */
 bool ek_desk_has_room(const struct ek_policy *p, const struct ek_desk_pool *pool);
 /* The upstream for this one: with its prefix warm, else with most room. EK_DESK_UPSTREAMS_MAX: none. */
-uint32_t ek_desk_pick(const struct ek_policy *p, const struct ek_desk_entry *e, uint32_t *cached_tokens);
+uint32_t ek_desk_pick(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                      uint32_t *cached_tokens);
 /* Brings the pool's pace up to date; before any change of `running`. */
 void ek_desk_tick_pool(struct ek_policy *p, struct ek_desk_pool *pool, uint64_t now_ns);
 /* When the pool's last upstream went down; 0 while one is up. */
@@ -306,6 +326,23 @@ int64_t ek_desk_bounded(int64_t nano);              /* a cost that sums can bear
 void ek_desk_keep_place(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
 /* One who left the line lately and comes again gets the old place back: true, and its number is the old. */
 bool ek_desk_reclaim_place(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e);
+
+/* desk_borrow.c: lenders */
+struct ek_desk_wait;
+/* Is there a lender who might take such a one now or later? */
+bool ek_desk_lender_there(const struct ek_policy *p, uint32_t pool, uint32_t tier, bool may_borrow);
+/* Would one take this arrival at once? */
+bool ek_desk_lender_takes(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a);
+/* One that came back and can go on at lenders alone: does one take it at once? */
+bool ek_desk_lender_takes_back(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+/* The lender for one who waits, and is foreseen to wait like that; EK_DESK_UPSTREAMS_MAX: it waits on. */
+uint32_t ek_desk_lender_for(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                            const struct ek_desk_wait *w, enum ek_overflow_why *why);
+void ek_desk_lent_begin(struct ek_policy *p, struct ek_now now, struct ek_desk_entry *e, uint32_t upstream);
+void ek_desk_lent_tokens(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                         uint32_t tokens);
+void ek_desk_lent_end(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+struct ek_desk_entry *ek_desk_recalled(struct ek_policy *p); /* NULL: none is to be */
 
 /* desk_control.c: brownout and shedding */
 void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *o);
@@ -346,6 +383,8 @@ struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint
 /* An estimate is shown to it for the first time. */
 void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_wait *w,
                   const struct ek_action *shown, uint64_t now_ns);
+/* It leaves the line for a lender: what it was told of our own line is not judged by that. */
+void ek_desk_promise_drop(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
 /* It leaves the line without having been started: was what it was told true? */
 void ek_desk_score_left(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
 /* It starts: what it was shown goes with it into service. Around the move to RUNNING. */

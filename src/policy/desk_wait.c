@@ -175,6 +175,12 @@ static void untell(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns
     ek_leaving_end(&p->leaving[e->tier], ek_desk_ms_since(now_ns, e->shown.at_ms) * 1e-3, left);
 }
 
+void ek_desk_promise_drop(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
+{
+    MUST(e->state == ENTRY_WAITING);
+    if (e->shown_kind != EK_DESK_NOT_SHOWN) untell(p, e, now_ns, true);
+}
+
 void ek_desk_score_left(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns)
 {
     uint32_t kind = e->shown_kind;

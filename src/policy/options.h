@@ -41,6 +41,7 @@ struct ek_tier_options {
     bool borrow;                  /* prompts of callers without an account of the ledger may go to borrowed */
                                   /* upstreams; an account says so itself */
     struct ek_strlist models;     /* names, or beginnings with * behind; none: all */
+    uint64_t overflow_after_ns;   /* predicted to wait longer than this: to a borrowed upstream; 0: never */
 };
 
 /* Hours that a price can be bound to. */

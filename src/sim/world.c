@@ -49,6 +49,7 @@ static void obey(struct ek_sim_world *w)
             ek_sim_client_refused(w, r, &a);
             break;
         case EK_DESK_CANCEL: WRONG("nothing is drained here"); break;
+        case EK_DESK_RECALL: WRONG("no lender has a budget here"); break;
         case EK_DESK_IDLE: WRONG("idle is no action"); break;
         }
     }

@@ -45,6 +45,9 @@ struct ek_upstream_options {
     uint64_t weight;          /* of the work, relative to the others that serve the same model */
     enum ek_reasoning reasoning;
     const char *api_version;  /* dialect azure; NULL: EK_AZURE_VERSION */
+    bool borrowed;            /* not ours: it costs money, and is used within these budgets */
+    int64_t budget_nano[2];   /* an hour, a day; 0: none */
+    const char *price;        /* entry of the price list with what it charges; NULL: that of "*" */
 };
 
 struct ek_upstream_list {

@@ -72,6 +72,9 @@ static void take_options(struct ek_upstream *u, const struct ek_upstream_options
     u->weight = (uint32_t)(o->weight ? o->weight : 10);
     u->reasoning = o->reasoning;
     u->leaving = false;
+    u->loan = (struct ek_pool_loan){.borrowed = o->borrowed,
+                                    .budget_nano = {o->budget_nano[0], o->budget_nano[1]}};
+    snprintf(u->loan.price, sizeof u->loan.price, "%s", o->price ? o->price : "");
     add_given_names(u, &o->models);
 }
 
@@ -170,6 +173,7 @@ static struct ek_upstream *same_as(struct ek_pool *p, const struct ek_upstream_o
     for (uint32_t i = 0; i < p->count; i++) {
         struct ek_upstream *u = &p->upstream[i];
         if (!u->url || u->given != o->dialect || strcmp(u->url, o->url) != 0) continue;
+        if (u->loan.borrowed != o->borrowed) continue; /* ours and theirs are never mixed in one number */
         if (strcmp(u->name, o->name) == 0) return u;
     }
     return NULL;
@@ -180,7 +184,8 @@ static const struct ek_upstream_options *wanted(const struct ek_upstream *u,
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct ek_upstream_options *o = &list->item[i];
-        if (u->given == o->dialect && strcmp(u->url, o->url) == 0 && strcmp(u->name, o->name) == 0) return o;
+        if (u->given != o->dialect || u->loan.borrowed != o->borrowed) continue;
+        if (strcmp(u->url, o->url) == 0 && strcmp(u->name, o->name) == 0) return o;
     }
     return NULL;
 }
@@ -264,6 +269,7 @@ uint32_t ek_pool_count(const struct ek_pool *p) { return p->count; }
 const char *ek_pool_name(const struct ek_pool *p, uint32_t i) { return at(p, i)->name; }
 struct ek_upstream_load ek_pool_load(const struct ek_pool *p, uint32_t i) { return at(p, i)->told; }
 bool ek_pool_is_ours(const struct ek_pool *p, uint32_t i) { return ek_upstream_is_ours(at(p, i)); }
+const struct ek_pool_loan *ek_pool_loan(const struct ek_pool *p, uint32_t i) { return &at(p, i)->loan; }
 const struct ek_ways *ek_pool_ways(const struct ek_pool *p, uint32_t i) { return ek_dialect_ways(at(p,
         i)->dialect); }
 enum ek_reasoning ek_pool_reasoning(const struct ek_pool *p, uint32_t i) { return at(p, i)->reasoning; }

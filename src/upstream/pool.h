@@ -70,6 +70,13 @@ struct ek_pool_options {
     const char *program;                   /* path of this program, for the child; NULL: /proc/self/exe */
 };
 
+/* What was agreed about one that is not ours. */
+struct ek_pool_loan {
+    bool borrowed;
+    int64_t budget_nano[2];                  /* an hour, a day; 0: none */
+    char price[EK_POOL_NAME_BYTES_MAX + 1]; /* "": that of "*" */
+};
+
 /* Everything pointed at by the options must outlive the pool. `client` too. NULL with a sentence in
  * why[0..why_cap) when something in the options cannot work. */
 struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *client,
@@ -103,6 +110,8 @@ enum ek_reasoning ek_pool_reasoning(const struct ek_pool *p, uint32_t index);
 struct ek_load_text;
 /* It said something of its load in passing. */
 void ek_pool_take_report(struct ek_pool *p, uint32_t index, const struct ek_load_text *t);
+/* Valid as long as the pool; a reload may change what is in it, but not whether it is borrowed. */
+const struct ek_pool_loan *ek_pool_loan(const struct ek_pool *p, uint32_t index);
 /* Speaks the ek members: exact counts and continuation by token ids. */
 bool ek_pool_is_ours(const struct ek_pool *p, uint32_t index);
 

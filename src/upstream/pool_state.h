@@ -41,6 +41,7 @@ struct ek_upstream {
     bool was_up;
     bool answered;     /* the child, since its start */
     bool names_given;  /* by the configuration or discovered: no need to read them again */
+    struct ek_pool_loan loan;
     bool no_metrics;   /* it has them switched off */
     bool slots_asked;
     uint32_t slots_given;
