@@ -3,12 +3,14 @@
 """`evenkeel engine` as a program, over a Unix socket: what is on the wire, exactness of continuation,
 cancelling, slow and vanishing clients, refusals, leaving.
 
-Usage: engine_serve.py EVENKEEL MODEL.gguf; the model may be named as shared:PATH, below $EK_SHARED.
+Usage: engine_serve.py EVENKEEL MODEL.gguf [STRIDE]; the model may be named as shared:PATH, below $EK_SHARED.
+Every STRIDE-th cut of an answer is continued (1: all of them).
 Exit 77: skipped, because the model is missing.
 Nothing here sleeps a fixed time: it waits on /load or on a file, within a deadline."""
 import json, os, select, signal, socket, subprocess, sys, tempfile, time
 
 PROGRAM, MODEL = sys.argv[1], sys.argv[2]
+CUT_STRIDE = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 if MODEL.startswith('shared:'):
     MODEL = os.path.join(os.environ.get('EK_SHARED', '/nowhere'), MODEL[len('shared:'):])
 DEADLINE = 60
@@ -185,7 +187,7 @@ def stream_and_whole(e):
 def continuation(e, chunks):
     """From every cut between two chunks the rest is what it was."""
     steps = [c for c in chunks if 'ek' in c]
-    for cut in range(len(steps)):
+    for cut in range(0, len(steps), CUT_STRIDE):
         prefix = [i for c in steps[:cut] for i in c['ek']['ids']]
         again = e.ask('/v1/chat/completions', question(e, ek={'prefix': prefix, 'request_id': 'again-1'})).chunks()
         check(again[0]['id'] == 'chatcmpl-again-1', again[0])
