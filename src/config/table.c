@@ -184,6 +184,10 @@ static const struct ek_option streams_options[] = {
              "none."},
     {"memory", NULL, EK_OPTION_SIZE, FIELD(ek_streams_options, memory_bytes), 0, NO_MAX, "256MiB",
      .text = "The same of all streams; beyond, those that have ended go first, then windows shrink."},
+    {"disk", NULL, EK_OPTION_SIZE, FIELD(ek_streams_options, disk_bytes), 0, 1024 * GIB, "1GiB",
+     .restart = RESTART,
+     .text = "With a journal: disk for the streams of tiers that linger, so that a restart goes on with "
+             "them; 0B: none."},
     {"retention", NULL, EK_OPTION_DURATION, FIELD(ek_streams_options, retention_ns), 0, 30 * 24 * HOUR,
      "300s", .text = "How long a stream can be read again after its end."},
 };

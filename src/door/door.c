@@ -35,6 +35,11 @@ static void obey(const struct ek_action *a)
     struct ek_door_request *r = request_of(a);
     bool there = r->http || r->detached;
     MUST(there || a->act == EK_DESK_REFUSE); /* nothing else happens to one who is away */
+    bool ends = a->act == EK_DESK_REFUSE || a->act == EK_DESK_CANCEL;
+    if (ends && a->reason == EK_REASON_DRAINING && r->detached) {
+        if (a->act == EK_DESK_REFUSE) r->ticket = 0;
+        if (ek_door_stream_next_door(r)) return;
+    }
     switch (a->act) {
     case EK_DESK_START: ek_door_start_request(r, a); break;
     case EK_DESK_TELL: ek_door_tell(r, a); break;
@@ -151,7 +156,6 @@ static bool start_pool(struct ek_door *d, const struct ek_door_options *o, char 
 static bool start_servers(struct ek_door *d, char *why, size_t cap)
 {
     const struct ek_strlist *l = &d->config->listen;
-    d->budget.max_bytes = d->config->limits.bodies_bytes_max;
     if (l->count > LISTEN_MAX) {
         snprintf(why, cap, "more than %u addresses to listen on", LISTEN_MAX);
         return false;
@@ -197,6 +201,7 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     }
     d->out = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     d->text = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
+    d->budget.max_bytes = d->config->limits.bodies_bytes_max; /* bodies come back with the journal, too */
     d->born_unix_s = ek_door_now(d).unix_ns / EK_S_NS;
     ek_loop_random(d->loop, &d->hash_seed, sizeof d->hash_seed);
     for (int i = 0; i < EK_DOOR_STATES; i++) ek_list_init(&d->state[i]);
@@ -285,6 +290,7 @@ void ek_door_drain(struct ek_door *d, void (*stopped)(void *arg), void *arg)
     ek_info(d->log, "draining: %u waiting, %u running", n.waiting, n.running);
     ek_desk_drain(d->desk, now, now.mono_ns + d->config->drain.deadline_ns);
     ek_door_money_drain(d);
+    ek_door_restore_drain(d);
     for (uint32_t i = 0; i < d->servers; i++) ek_http_server_stop(d->server[i], server_stopped, d);
     ek_door_pump(d);
 }

@@ -285,6 +285,7 @@ struct ek_door {
     struct ek_list restored;    /* found in the journal, their model not known yet */
     struct ek_timer restore_timer;
     struct ek_door_streams streams;
+    struct ek_tapes *tapes;     /* NULL: streams last as long as the process */
     uint64_t away_bytes;        /* of bodies that no open connection brought: a part of the budget */
     struct ek_door_place_counters places;
     struct ek_post stopped_post;
@@ -323,6 +324,8 @@ void ek_door_hex(const uint8_t bits[16], char out[33]);
 void ek_door_request_free(struct ek_door_request *r);
 /* One without a connection, with this id, PRICED. */
 struct ek_door_request *ek_door_request_of_record(struct ek_door *d, const uint8_t id[16]);
+/* What a running one has, but for what depends on its model. False: its body cannot be read. */
+bool ek_door_make_running(struct ek_door_request *r);
 bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING */
 
 /* who.c */
@@ -380,8 +383,9 @@ bool ek_door_ticket_was_used(const struct ek_door *d, const struct ek_door_shown
 /* The connection of one who waits broke. true: its place is kept, and r lives on without a connection. */
 bool ek_door_place_leave(struct ek_door_request *r);
 void ek_door_place_lighten(struct ek_door_request *r); /* an absent one's body goes, if it is on disk */
-/* Its body is held for one who is away: out of the budget's part for those. False: there is no room. */
-bool ek_door_place_charge(struct ek_door_request *r);
+/* Its body is held though no connection brought it; `away`: out of the budget's part for those whose
+ * connection is gone. False: there is no room. */
+bool ek_door_place_charge(struct ek_door_request *r, bool away);
 void ek_door_place_discharge(struct ek_door_request *r); /* of what its body takes of the budget */
 void ek_door_place_forget(struct ek_door_request *r, enum ek_reason why); /* absent, and dead at the desk */
 /* The door drains, and the journal keeps the place of this one who has to go now. */
@@ -414,6 +418,11 @@ void ek_door_keep_drop(struct ek_door_request *r, bool stays); /* stays: the rec
 /* restore.c */
 bool ek_door_start_journal(struct ek_door *d, char *why, size_t cap);
 void ek_door_restore_enter(struct ek_door *d); /* models may have become known */
+/* One that ran when the door of before ended (stream_back.c) goes on when its model is known. */
+void ek_door_restore_running(struct ek_door_request *r, struct ek_str model, uint64_t ledger_account,
+                             uint64_t ledger_key);
+void ek_door_restore_drain(struct ek_door *d); /* those are left to the next door */
+uint8_t ek_door_tier_named(const struct ek_door *d, struct ek_str name);
 void ek_door_restore_end(struct ek_door *d);
 void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival *a, struct ek_buf *out);
 bool ek_door_kept_body(struct ek_str all, struct ek_str *body); /* what stands behind all that */
@@ -458,6 +467,8 @@ int64_t ek_door_cost_shown(const struct ek_door_request *r, const struct ek_usag
 void ek_door_balance_end(struct ek_door_request *r);
 /* What a running one has used up to now. */
 void ek_door_bill_so_far(const struct ek_door_request *r, struct ek_door_bill *out);
+/* Of before a restart, and all of its answer had been said: its stream ends, and r is freed. */
+void ek_door_finish_taken_up(struct ek_door_request *r);
 /* SETTLING: it is paid for, the end may go out. */
 void ek_door_settled(struct ek_door_request *r);
 
@@ -468,6 +479,8 @@ bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_a
 /* Is what is said to be kept, for an upstream that knows no token ids to go on with? */
 bool ek_door_keeps_text(const struct ek_door_request *r);
 void ek_door_keep_text(struct ek_door_request *r, const struct ek_up_chunk *c);
+/* Upstreams that can go on with it now; 0: none is up. */
+uint64_t ek_door_onward_mask(const struct ek_door_request *r);
 /* The usage of an attempt that went on from the text becomes that of the whole answer. */
 void ek_door_merge_usage(struct ek_door_running *w);
 /* What this upstream needs to go on from where the last one stopped, into q. false: it cannot. */

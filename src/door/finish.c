@@ -101,6 +101,7 @@ static void finish_stream(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     struct ek_door_running *w = r->running;
+    (void)ek_door_stream_taped(r); /* its connection reads what comes now, if it is to be written first */
     ek_door_claim_out(r);
     size_t at = d->out.len;
     ek_buf_str(&d->out, ek_buf_view(&w->tail));
@@ -156,6 +157,14 @@ static void finish(struct ek_door_request *r)
 {
     if (r->stream) finish_stream(r);
     else finish_whole(r);
+}
+
+void ek_door_finish_taken_up(struct ek_door_request *r)
+{
+    MUST(r->state == EK_DOOR_PRICED && r->detached && r->running && !r->ticket);
+    if (!r->running->saw_usage) r->running->usage = usage_of(r);
+    finish_stream(r);
+    ek_door_request_free(r);
 }
 
 void ek_door_settled(struct ek_door_request *r)

@@ -217,6 +217,12 @@ static void retry(struct ek_door_request *r, uint64_t least_ns)
     hold(r, wait_ns > least_ns ? wait_ns : least_ns);
 }
 
+uint64_t ek_door_onward_mask(const struct ek_door_request *r)
+{
+    uint64_t exact = able_mask(r, true);
+    return exact ? exact : able_mask(r, false);
+}
+
 /* It has begun, and its caller has heard of it. */
 static bool go_on_elsewhere(struct ek_door_request *r)
 {

@@ -25,6 +25,7 @@ struct ek_waiting_options {
 struct ek_streams_options {
     uint64_t window_bytes;  /* of one stream's events, as they are kept; 0: none are */
     uint64_t memory_bytes;  /* of all of them */
+    uint64_t disk_bytes;    /* of all of them in the journal's directory; 0: none outlives the process */
     uint64_t retention_ns;  /* so long after its end one is kept */
 };
 

@@ -39,9 +39,9 @@ static bool charge(struct ek_door_request *r, bool away)
     return true;
 }
 
-bool ek_door_place_charge(struct ek_door_request *r)
+bool ek_door_place_charge(struct ek_door_request *r, bool away)
 {
-    return r->charged || charge(r, true);
+    return r->charged || charge(r, away);
 }
 
 void ek_door_place_discharge(struct ek_door_request *r)

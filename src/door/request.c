@@ -121,6 +121,7 @@ void ek_door_let_go(struct ek_door_request *r, bool served)
     struct ek_door *d = r->door;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     ek_timer_clear(d->loop, &r->silence);
+    if (d->closing) (void)ek_door_stream_put_off(r);
     ek_door_limits_end(r);
     ek_door_money_let_go(r);
     if (r->ticket) {
@@ -287,8 +288,7 @@ void ek_door_body_end(struct ek_door_request *r)
 
 /* ---- SENT ------------------------------------------------------------------------------------------- */
 
-/* The first START: what was read of the body comes along, or is read again if it had to wait. */
-static void make_running(struct ek_door_request *r)
+bool ek_door_make_running(struct ek_door_request *r)
 {
     struct ek_door_running *w = calloc(1, sizeof *w);
     MUST(w); /* bounded by the desk's running_max */
@@ -298,8 +298,10 @@ static void make_running(struct ek_door_request *r)
         r->reading = NULL;
     } else {
         struct ek_request_fault fault;
-        bool ok = ek_request_read(&w->request, (enum ek_api)r->api, ek_buf_view(&r->body), &fault);
-        MUST(ok); /* it was read before, and has not changed */
+        if (!ek_request_read(&w->request, (enum ek_api)r->api, ek_buf_view(&r->body), &fault)) {
+            free(w);
+            return false;
+        }
     }
     w->ids_whole = true;
     w->said_thought = w->said_answer = ek_buf_make(EK_DOOR_KEPT_TEXT_MAX);
@@ -310,7 +312,15 @@ static void make_running(struct ek_door_request *r)
     w->answer_id_bytes = (uint8_t)n;
     w->tail = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     r->running = w;
-    w->text_whole = ek_door_keeps_text(r);
+    return true;
+}
+
+/* The first START: what was read of the body comes along, or is read again if it had to wait. */
+static void make_running(struct ek_door_request *r)
+{
+    bool ok = ek_door_make_running(r);
+    MUST(ok); /* it was read before, and has not changed */
+    r->running->text_whole = ek_door_keeps_text(r);
 }
 
 static uint64_t seed_of(const struct ek_door_request *r)

@@ -111,10 +111,11 @@ bool ek_door_kept_body(struct ek_str all, struct ek_str *body)
 
 /* ---- what the journal holds ------------------------------------------------------------------ */
 
-static uint32_t tier_named(const struct ek_config *c, struct ek_str name)
+uint8_t ek_door_tier_named(const struct ek_door *d, struct ek_str name)
 {
-    for (size_t i = 0; i < c->tiers.count; i++)
-        if (ek_str_eq(ek_str_of(c->tiers.item[i].name), name)) return (uint32_t)i;
+    const struct ek_tier_list *tiers = &d->config->tiers;
+    for (size_t i = 0; i < tiers->count; i++)
+        if (ek_str_eq(ek_str_of(tiers->item[i].name), name)) return (uint8_t)i;
     return 0; /* its tier is gone from the configuration: the first */
 }
 
@@ -126,7 +127,7 @@ static struct ek_door_request *request_of(struct ek_door *d, const struct ek_jou
     uint64_t waited_ns = ek_ns_since(now.unix_ns, k->arrived_unix_ns);
     r->arrived_ns = ek_ns_since(now.mono_ns, waited_ns);
     r->account = f->owner;
-    r->tier = (uint8_t)tier_named(d->config, tier);
+    r->tier = ek_door_tier_named(d, tier);
     r->api = k->api & 3u;
     r->retries = (uint8_t)k->retries;
     r->stream = k->stream;
@@ -182,15 +183,49 @@ static void found(void *arg, const struct ek_journal_found *f)
     ek_list_append(&d->restored, &s->link);
 }
 
+void ek_door_restore_running(struct ek_door_request *r, struct ek_str model, uint64_t ledger_account,
+                             uint64_t ledger_key)
+{
+    struct ek_door_restored *s = calloc(1, sizeof *s);
+    MUST(s && model.len < sizeof s->model); /* at the start */
+    const struct ek_request *q = &r->running->request;
+    uint64_t prompt = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII], q->prompt_bytes[EK_SCRIPT_WIDE],
+                                           q->prompt_bytes[EK_SCRIPT_OTHER]) + q->prompt_ids;
+    if (r->running->prompt_tokens) prompt = r->running->prompt_tokens;
+    s->r = r;
+    s->a = (struct ek_arrival){.id = (uint64_t)(uintptr_t)r, .account = r->account, .tier = r->tier,
+                               .prompt_tokens = prompt < UINT32_MAX ? (uint32_t)prompt : UINT32_MAX,
+                               .keep_thinking = true, /* what was decided stays */
+                               .deadline_ns = UINT64_MAX - 1}; /* it had begun: no patience ends */
+    s->ledger_account = ledger_account;
+    s->ledger_key = ledger_key;
+    memcpy(s->model, model.data, model.len);
+    ek_list_append(&r->door->restored, &s->link);
+}
+
 /* ---- back into the line ---------------------------------------------------------------------- */
 
 static void give_up(struct ek_door_restored *s)
 {
     struct ek_door *d = s->r->door;
     d->places.lost++;
+    struct ek_door_request *r = s->r;
     ek_list_remove(&d->restored, &s->link);
-    ek_door_request_free(s->r);
     free(s);
+    if (r->running && r->state == EK_DOOR_PRICED) ek_door_refuse_reason(r, EK_REASON_NO_UPSTREAM, NULL);
+    else ek_door_request_free(r);
+}
+
+/* It ran: it goes on as soon as there is a slot, whether anybody reads it or not. */
+static void go_on(struct ek_door_restored *s)
+{
+    struct ek_door_request *r = s->r;
+    struct ek_door *d = r->door;
+    ek_list_remove(&d->restored, &s->link);
+    free(s);
+    ek_door_watch_silence(r);
+    ek_door_stream_watch(r->running->kept);
+    ek_door_pump(d);
 }
 
 /* false: its model is not known yet. */
@@ -207,12 +242,23 @@ static bool enter(struct ek_door_restored *s)
     r->model = (uint16_t)index;
     r->modelled = true;
     const struct ek_price_options *p = ek_door_price(r);
-    s->a.pool = ek_desk_pool(d->desk, model->upstream_mask);
     s->a.model = ek_hash(ek_str_of(model->name), d->hash_seed);
     s->a.price = (struct ek_desk_price){p->cached_pico, p->prompt_pico, p->output_pico};
+    if (r->running && !ek_door_stream_take_up(r)) {
+        ek_list_remove(&d->restored, &s->link);
+        free(s);
+        ek_door_finish_taken_up(r);
+        return true;
+    }
+    uint64_t able = r->running ? ek_door_onward_mask(r) : 0;
+    s->a.pool = ek_desk_pool(d->desk, able ? able : model->upstream_mask);
     ek_door_money_restored(r, s->ledger_account, s->ledger_key, &s->a);
     bool in = s->a.pool != EK_DESK_POOLS_MAX && ek_desk_arrive(d->desk, now, &s->a, &r->ticket, &refusal);
     if (in) ek_door_move(r, EK_DOOR_WAITING);
+    if (in && r->running) {
+        go_on(s);
+        return true;
+    }
     if (!in || !ek_desk_absent(d->desk, now, r->ticket, now.mono_ns + grace_ns)) {
         give_up(s);
         return true;
@@ -252,6 +298,18 @@ static void restore_due(struct ek_timer *t)
     }
 }
 
+void ek_door_restore_drain(struct ek_door *d)
+{
+    EK_LIST_EACH(&d->restored, it) {
+        struct ek_door_restored *s = EK_CONTAINER(it, struct ek_door_restored, link);
+        struct ek_door_request *r = s->r;
+        if (!r->running) continue;
+        ek_list_remove(&d->restored, it);
+        free(s);
+        (void)ek_door_stream_next_door(r);
+    }
+}
+
 void ek_door_restore_end(struct ek_door *d)
 {
     ek_timer_clear(d->loop, &d->restore_timer);
@@ -278,6 +336,7 @@ bool ek_door_start_journal(struct ek_door *d, char *why, size_t cap)
     memcpy(d->ticket_key, me->secret, sizeof d->ticket_key);
     d->id = me->id;
     d->hash_seed = me->hash_seed; /* accounts and bodies have the same hashes as before */
+    if (!ek_door_tapes_open(d, why, cap)) return false;
     ek_journal_visit(d->journal, found, d);
     if (d->restored.count) ek_timer_set(d->loop, &d->restore_timer, ek_door_now(d).mono_ns + RESTORE_NS);
     return true;

@@ -138,6 +138,15 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
     }
     if (theirs != model->name) /* an alias: the caller hears the name it used */
         edit.model = quote(model->name, name);
+    if (!w->holding && ek_door_stream_taped(r)) {
+        MUST(d->text.len == 0);
+        ek_up_chunk_relay(&d->text, payload, c, &edit);
+        w->event++;
+        ek_door_stream_add(r, ek_buf_view(&d->text));
+        ek_buf_clear(&d->text);
+        ek_buf_free(&more);
+        return;
+    }
     struct ek_buf *out = &w->tail;
     if (!w->holding) {
         ek_door_claim_out(r);

@@ -10,7 +10,9 @@
  * holds it back, and when it has ended there is no `gone` to free it: that is done here. */
 #include "door/door_state.h"
 
-/* ---- somebody is there, or not ------------------------------------------------------------------------- */
+#include "http/sse.h"
+
+/* ---- somebody is there, or not ---------------------------------------------------------------------- */
 
 static uint64_t linger_ns(const struct ek_door_request *r)
 {
@@ -18,11 +20,18 @@ static uint64_t linger_ns(const struct ek_door_request *r)
     return r->tier < tiers->count ? tiers->item[r->tier].linger_ns : 0;
 }
 
+bool ek_door_stream_lingers(const struct ek_door_request *r)
+{
+    return linger_ns(r) > 0;
+}
+
 void ek_door_stream_watch(struct ek_door_stream *s)
 {
     struct ek_door *d = s->door;
     MUST_OBJ(s, EK_DOOR_STREAM_MAGIC);
     bool alone = s->r && s->r->detached && !s->lasting && s->readers.count == 0;
+    alone = alone && s->r->state != EK_DOOR_PRICED; /* of before a restart: nobody can go on with it yet */
+    d->streams.count.lingered += alone && !ek_timer_is_set(&s->linger);
     if (!alone) ek_timer_clear(d->loop, &s->linger);
     else ek_timer_set(d->loop, &s->linger, ek_door_now(d).mono_ns + linger_ns(s->r));
 }
@@ -36,13 +45,12 @@ bool ek_door_stream_leave(struct ek_door_request *r)
     bool wanted = w->kept->lasting || w->kept->readers.count || linger_ns(r);
     if (!wanted || !r->http) return false;
     ek_http_release_body(r->http); /* what its connection was charged */
-    if (!ek_door_place_charge(r)) return false;
+    if (!ek_door_place_charge(r, true)) return false;
     ek_door_forget_out(r); /* it is in the log */
     r->http = NULL;
     r->detached = r->committed = true;
     if (w->held_back && w->relay && !w->resting) ek_relay_pause(w->relay, false);
     w->held_back = false;
-    d->streams.count.lingered++;
     ek_door_stream_watch(w->kept);
     return true;
 }
@@ -57,7 +65,35 @@ void ek_door_stream_lingered(struct ek_timer *t)
     ek_door_refuse_reason(s->r, EK_REASON_CLIENT_GONE, NULL);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------- */
+bool ek_door_stream_next_door(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    struct ek_buf text = ek_buf_make(4096), out = ek_buf_make(8192);
+    if (!r->detached || !ek_door_stream_put_off(r)) return false;
+    struct ek_door_stream *s = r->running->kept;
+    r->running->kept = NULL;
+    s->r = NULL;
+    struct ek_error e = {.reason = EK_REASON_DRAINING, .retry_after_ms = ek_door_short_wait_ms(d),
+                         .message = EK_STR("The server is restarting: read this stream again in a moment, "
+                                           "and it goes on.")};
+    ek_error_write(&text, &e);
+    ek_sse_put_data(&out, ek_buf_view(&text));
+    ek_buf_lit(&out, "data: [DONE]\n\n");
+    EK_LIST_EACH(&s->readers, it) {
+        ek_door_reader_dismiss(EK_CONTAINER(it, struct ek_door_reader, link), ek_buf_view(&out));
+    }
+    ek_buf_free(&text);
+    ek_buf_free(&out);
+    ek_door_stream_found_ended(s, ek_door_now(d).mono_ns);
+    ek_door_stream_forget(s); /* its tape has it */
+    d->streams.count.put_off++;
+    ek_door_let_go(r, false);
+    ek_door_move(r, EK_DOOR_REFUSED);
+    ek_door_stream_bury(d);
+    return true;
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------- */
 
 void ek_door_stream_bury(struct ek_door *d)
 {

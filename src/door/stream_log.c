@@ -18,7 +18,7 @@ struct ek_stream_block {
     char data[];
 };
 
-/* ---- numbers ----------------------------------------------------------------------------------------- */
+/* ---- numbers ---------------------------------------------------------------------------------------- */
 
 static uint32_t put_number(char *out, uint32_t n)
 {
@@ -40,7 +40,7 @@ static uint32_t get_number(const struct ek_stream_block *b, uint32_t *at)
     }
 }
 
-/* ---- what two events share ---------------------------------------------------------------------------- */
+/* ---- what two events share -------------------------------------------------------------------------- */
 
 static uint32_t same_front(const char *a, const char *b, uint32_t max)
 {
@@ -58,7 +58,7 @@ static uint32_t same_end(const char *a, const char *b, uint32_t max) /* both poi
     return n;
 }
 
-/* ---- adding ------------------------------------------------------------------------------------------- */
+/* ---- adding ----------------------------------------------------------------------------------------- */
 
 static struct ek_stream_block *block_new(struct ek_stream_log *l, uint32_t need)
 {
@@ -76,18 +76,22 @@ static struct ek_stream_block *block_new(struct ek_stream_log *l, uint32_t need)
     return b;
 }
 
+void ek_stream_log_diff(struct ek_str whole, struct ek_str payload, uint32_t *front, uint32_t *end)
+{
+    size_t most = payload.len < whole.len ? payload.len : whole.len;
+    MUST(most <= EVENT_BYTES_MAX);
+    *front = same_front(whole.data, payload.data, (uint32_t)most);
+    *end = same_end(whole.data + whole.len, payload.data + payload.len, (uint32_t)most - *front);
+}
+
 bool ek_stream_log_add(struct ek_stream_log *l, struct ek_str payload)
 {
     struct ek_stream_block *b = l->newest;
     MUST(!b || b->count > 0);
     if (payload.len > EVENT_BYTES_MAX) return false;
     uint32_t len = (uint32_t)payload.len, front = 0, end = 0;
-    if (b) {
-        const char *whole = b->data + b->whole_at;
-        uint32_t most = len < b->whole_bytes ? len : b->whole_bytes;
-        front = same_front(whole, payload.data, most);
-        end = same_end(whole + b->whole_bytes, payload.data + len, most - front);
-    }
+    if (b)
+        ek_stream_log_diff(ek_str_make(b->data + b->whole_at, b->whole_bytes), payload, &front, &end);
     if (!b || b->cap - b->len < NUMBERS_BYTES_MAX + (len - front - end)) {
         b = block_new(l, NUMBERS_BYTES_MAX + len);
         front = end = 0;
@@ -138,7 +142,7 @@ void ek_stream_log_free(struct ek_stream_log *l)
     MUST(l->bytes == 0);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------------- */
 
 static const struct ek_stream_block *block_of(const struct ek_stream_log *l, uint64_t number)
 {

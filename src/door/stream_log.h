@@ -37,6 +37,8 @@ void ek_stream_log_free(struct ek_stream_log *l);
 EK_CHECKED bool ek_stream_log_add(struct ek_stream_log *l, struct ek_str payload);
 /* Event l->last + 1 happened and cannot be kept: nor can any before it, for nobody may read over a gap. */
 void ek_stream_log_skip(struct ek_stream_log *l);
+/* How many bytes of `payload` are as at the front of `whole`, and at its end; no byte counts for both. */
+void ek_stream_log_diff(struct ek_str whole, struct ek_str payload, uint32_t *front, uint32_t *end);
 /* Forget the oldest blocks until `bytes` are enough; the newest block stays. */
 void ek_stream_log_trim(struct ek_stream_log *l, size_t bytes);
 /* The event c->next is appended to `out`, and the cursor moves on. False: there is none yet, or it was

@@ -57,7 +57,7 @@ static struct ek_door_stream *find(struct ek_door *d, struct ek_http_req *http, 
 
 /* ---- feeding ---------------------------------------------------------------------------------------- */
 
-static void finish(struct ek_door_reader *rd, struct ek_str last)
+void ek_door_reader_dismiss(struct ek_door_reader *rd, struct ek_str last)
 {
     struct ek_door_stream *s = rd->stream;
     ek_timer_clear(s->door->loop, &rd->silence);
@@ -88,8 +88,10 @@ static void put_lost(struct ek_buf *out)
 static void put_events(struct ek_door_stream *s, struct ek_door_reader *rd, struct ek_buf *out)
 {
     struct ek_buf *text = &s->door->text;
+    uint64_t until = ek_door_stream_visible(s);
     MUST(text->len == 0);
-    while (out->len < EK_DOOR_STREAM_TURN_BYTES && ek_stream_log_read(&s->log, &rd->at, text)) {
+    while (out->len < EK_DOOR_STREAM_TURN_BYTES && rd->at.next <= until &&
+           ek_stream_log_read(&s->log, &rd->at, text)) {
         ek_sse_put_id(out, rd->at.next - 1);
         ek_sse_put_data(out, ek_buf_view(text));
         ek_buf_clear(text);
@@ -111,7 +113,7 @@ static void feed(struct ek_door_reader *rd)
         if (lost) put_lost(out);
         else if (all) ek_buf_lit(out, "data: [DONE]\n\n");
         if (lost || all) {
-            finish(rd, ek_buf_view(out));
+            ek_door_reader_dismiss(rd, ek_buf_view(out));
             break;
         }
         if (out->len == 0) break;
@@ -180,6 +182,27 @@ static void start_answer(struct ek_door *d, struct ek_http_req *http, const stru
     ek_http_start(http, 200, header, n, EK_HTTP_CHUNKED);
 }
 
+struct ek_door_reader *ek_door_reader_new(struct ek_door_stream *s, uint64_t after)
+{
+    struct ek_door_reader *rd = s->readers.count < EK_DOOR_STREAM_READERS_MAX ? calloc(1, sizeof *rd) : NULL;
+    if (!rd) return NULL;
+    *rd = (struct ek_door_reader){.magic = EK_DOOR_READER_MAGIC, .stream = s, .at = {.next = after + 1}};
+    ek_timer_init(&rd->silence, silence);
+    return rd;
+}
+
+void ek_door_reader_attach(struct ek_door_reader *rd, struct ek_http_req *http)
+{
+    struct ek_door_stream *s = rd->stream;
+    MUST(!rd->http);
+    rd->http = http;
+    ek_http_set_user(http, rd);
+    ek_list_append(&s->readers, &rd->link);
+    s->door->streams.readers++;
+    ek_door_stream_watch(s);
+    watch_silence(rd);
+}
+
 void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
                          const struct ek_identity *who, struct ek_str id_text)
 {
@@ -187,7 +210,7 @@ void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const stru
     const char *param;
     struct ek_door_stream *s = find(d, http, who, id_text);
     if (!s) return;
-    if (!read_after(head, &after, &param) || after > s->log.last) {
+    if (!read_after(head, &after, &param) || after > ek_door_stream_visible(s)) {
         refuse(d, http, EK_REASON_BAD_VALUE, param, "This must be the number of an event that there was.");
         return;
     }
@@ -195,21 +218,14 @@ void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const stru
         refuse(d, http, EK_REASON_STREAM_WINDOW, param, NULL);
         return;
     }
-    struct ek_door_reader *rd = s->readers.count < EK_DOOR_STREAM_READERS_MAX ? calloc(1, sizeof *rd) : NULL;
+    struct ek_door_reader *rd = ek_door_reader_new(s, after);
     if (!rd) {
         refuse(d, http, EK_REASON_STREAM_READERS, NULL, NULL);
         return;
     }
-    *rd = (struct ek_door_reader){.magic = EK_DOOR_READER_MAGIC, .stream = s, .http = http,
-                                  .at = {.next = after + 1}, .spoke_ns = ek_door_now(d).mono_ns};
-    ek_timer_init(&rd->silence, silence);
-    ek_http_set_user(http, rd);
-    ek_list_append(&s->readers, &rd->link);
-    d->streams.readers++;
     d->streams.count.read++;
     start_answer(d, http, s);
-    ek_door_stream_watch(s);
-    watch_silence(rd);
+    ek_door_reader_attach(rd, http);
     feed(rd);
 }
 
@@ -240,12 +256,17 @@ void ek_door_stream_erase(struct ek_door *d, struct ek_http_req *http, const str
 {
     struct ek_door_stream *s = find(d, http, who, id_text);
     if (!s) return;
+    if (s->r && s->r->state == EK_DOOR_PRICED) { /* of before a restart, and its model is not known yet */
+        refuse(d, http, EK_REASON_NO_UPSTREAM, NULL, NULL);
+        return;
+    }
     if (s->r) ek_door_refuse_reason(s->r, EK_REASON_CANCELLED, NULL); /* what was made is charged */
     MUST(!s->r);
+    if (s->tape) ek_tape_erase(&s->tape); /* and nothing is waited for any more */
     EK_LIST_EACH(&s->readers, it) { /* they have had what there was, and hear of the end */
         struct ek_door_reader *rd = EK_CONTAINER(it, struct ek_door_reader, link);
         feed(rd);
-        if (rd->stream) finish(rd, EK_STR("data: [DONE]\n\n"));
+        if (rd->stream) ek_door_reader_dismiss(rd, EK_STR("data: [DONE]\n\n"));
     }
     char hex[33];
     ek_door_hex(s->id, hex);

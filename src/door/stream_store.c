@@ -25,7 +25,7 @@ struct ek_door_stream *ek_door_stream_find(const struct ek_door *d, const uint8_
     return ek_map_find(&d->streams.map, hash_of(id), is_it, id);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------- */
+/* ---- memory ----------------------------------------------------------------------------------------- */
 
 static void count_bytes(struct ek_door_stream *s)
 {
@@ -46,6 +46,8 @@ void ek_door_stream_forget(struct ek_door_stream *s)
     ek_list_remove(&all->ended, &s->link);
     if (ek_link_linked(&s->dirty)) ek_list_remove(&all->dirty, &s->dirty);
     ek_timer_clear(s->door->loop, &s->linger);
+    if (s->tape) ek_tape_erase(&s->tape);
+    ek_buf_free(&s->whole);
     ek_stream_log_free(&s->log);
     count_bytes(s);
     s->magic = 0;
@@ -80,7 +82,7 @@ static void trim(struct ek_door_stream *s)
     count_bytes(s);
 }
 
-/* ---- retention ----------------------------------------------------------------------------------------- */
+/* ---- retention -------------------------------------------------------------------------------------- */
 
 static void sweep(struct ek_timer *t)
 {
@@ -100,7 +102,7 @@ static void sweep(struct ek_timer *t)
     if (all->ended.count) ek_timer_set(d->loop, &all->sweep, now_ns + EK_S_NS);
 }
 
-/* ---- birth --------------------------------------------------------------------------------------------- */
+/* ---- birth ------------------------------------------------------------------------------------------ */
 
 void ek_door_streams_init(struct ek_door *d)
 {
@@ -114,7 +116,7 @@ void ek_door_streams_init(struct ek_door *d)
     all->out = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
 }
 
-static struct ek_door_stream *stream_new(struct ek_door *d, const uint8_t id[16], uint64_t account)
+struct ek_door_stream *ek_door_stream_new(struct ek_door *d, const uint8_t id[16], uint64_t account)
 {
     struct ek_door_stream *s = calloc(1, sizeof *s);
     if (!s) return NULL;
@@ -138,15 +140,16 @@ void ek_door_stream_open(struct ek_door_request *r)
     struct ek_door *d = r->door;
     MUST(r->running && !r->running->kept);
     if (!r->stream || !d->config->streams.window_bytes) return;
-    struct ek_door_stream *s = stream_new(d, r->id, r->account);
+    struct ek_door_stream *s = ek_door_stream_new(d, r->id, r->account);
     if (!s) return;
     s->r = r;
     r->running->kept = s;
+    ek_door_tape_begin(r);
 }
 
-/* ---- events -------------------------------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------------------------- */
 
-static void mark_dirty(struct ek_door_stream *s)
+void ek_door_stream_mark(struct ek_door_stream *s)
 {
     struct ek_door_streams *all = &s->door->streams;
     if (s->readers.count == 0 || ek_link_linked(&s->dirty)) return;
@@ -154,7 +157,7 @@ static void mark_dirty(struct ek_door_stream *s)
     ek_post_put(s->door->loop, &all->feed);
 }
 
-static void add(struct ek_door_stream *s, struct ek_str payload)
+static void keep(struct ek_door_stream *s, struct ek_str payload)
 {
     if (!ek_stream_log_add(&s->log, payload)) {
         ek_stream_log_skip(&s->log);
@@ -164,7 +167,19 @@ static void add(struct ek_door_stream *s, struct ek_str payload)
         count_bytes(s);
         trim(s);
     }
-    mark_dirty(s);
+}
+
+bool ek_door_stream_add_found(struct ek_door_stream *s, struct ek_str payload)
+{
+    keep(s, payload);
+    return true;
+}
+
+static void add(struct ek_door_stream *s, struct ek_str payload)
+{
+    ek_door_tape_event(s, payload);
+    keep(s, payload);
+    if (!s->tape) ek_door_stream_mark(s); /* else when it is written */
 }
 
 void ek_door_stream_add(struct ek_door_request *r, struct ek_str payload)
@@ -199,12 +214,24 @@ void ek_door_stream_end(struct ek_door_request *r, enum ek_reason why)
     s->reason = why;
     s->ended_ns = ek_door_now(d).mono_ns;
     ek_timer_clear(d->loop, &s->linger);
+    ek_door_tape_end(s);
     ek_list_remove(&all->running, &s->link);
     ek_list_append(&all->ended, &s->link);
     all->count.ended++;
-    mark_dirty(s);
+    ek_door_stream_mark(s);
     uint64_t keep_ns = d->config->streams.retention_ns;
     if (!ek_timer_is_set(&all->sweep)) ek_timer_set(d->loop, &all->sweep, s->ended_ns + keep_ns);
+}
+
+void ek_door_stream_found_ended(struct ek_door_stream *s, uint64_t ended_ns)
+{
+    struct ek_door_streams *all = &s->door->streams;
+    MUST(!s->r);
+    s->ended_ns = ended_ns;
+    ek_list_remove(&all->running, &s->link);
+    ek_list_append(&all->ended, &s->link);
+    if (!ek_timer_is_set(&all->sweep))
+        ek_timer_set(s->door->loop, &all->sweep, ek_door_now(s->door).mono_ns + EK_S_NS);
 }
 
 void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, struct ek_str payload)
@@ -224,16 +251,19 @@ void ek_door_stream_abandon(struct ek_door_request *r)
     ek_buf_free(&text);
 }
 
-/* ---- death --------------------------------------------------------------------------------------------- */
+/* ---- death ------------------------------------------------------------------------------------------ */
 
 void ek_door_streams_end(struct ek_door *d)
 {
     struct ek_door_streams *all = &d->streams;
     MUST(all->readers == 0 && all->running.count == 0);
     EK_LIST_EACH(&all->ended, it) {
+        struct ek_door_stream *s = EK_CONTAINER(it, struct ek_door_stream, link);
+        if (s->tape) ek_tape_let_go(&s->tape); /* what has ended can be read again after a restart, too */
         ek_door_stream_forget(EK_CONTAINER(it, struct ek_door_stream, link));
     }
     MUST(all->bytes == 0 && all->map.count == 0);
+    ek_tapes_close(&d->tapes);
     ek_post_clear(d->loop, &all->feed);
     ek_post_clear(d->loop, &all->bury);
     ek_timer_clear(d->loop, &all->sweep);
@@ -250,7 +280,8 @@ void ek_door_streams_metrics(const struct ek_door *d, struct ek_buf *b)
         uint64_t value;
     } row[] = {{"opened", c->opened}, {"ended", c->ended}, {"expired", c->expired}, {"evicted", c->evicted},
                {"erased", c->erased}, {"read", c->read}, {"lingered", c->lingered}, {"stopped", c->stopped},
-               {"unknown", c->unknown}};
+               {"unknown", c->unknown}, {"resumed", c->resumed}, {"put_off", c->put_off},
+               {"untaped", c->untaped}};
     ek_metric_help(b, "evenkeel_streams", "gauge", "Streams kept, by state.");
     ek_metric_value(b, "evenkeel_streams", "state=\"running\"", all->running.count);
     ek_metric_value(b, "evenkeel_streams", "state=\"ended\"", all->ended.count);
@@ -265,6 +296,16 @@ void ek_door_streams_metrics(const struct ek_door *d, struct ek_buf *b)
         char label[64];
         snprintf(label, sizeof label, "what=\"%s\"", row[i].what);
         ek_metric_value(b, "evenkeel_streams_total", label, row[i].value);
+    }
+    if (d->tapes) {
+        const struct ek_tapes_counters *t = ek_tapes_counters(d->tapes);
+        ek_metric_help(b, "evenkeel_stream_disk_bytes", "gauge", "Disk that running and kept streams take.");
+        ek_metric_value(b, "evenkeel_stream_disk_bytes", NULL, t->bytes);
+        ek_metric_help(b, "evenkeel_stream_frames_total", "counter",
+                       "Frames written for them, in batches of many.");
+        ek_metric_value(b, "evenkeel_stream_frames_total", NULL, t->frames);
+        ek_metric_help(b, "evenkeel_stream_batches_total", "counter", "Those batches.");
+        ek_metric_value(b, "evenkeel_stream_batches_total", NULL, t->batches);
     }
     ek_metric_help(b, "evenkeel_stream_events_total", "counter", "Events that are kept no longer.");
     ek_metric_value(b, "evenkeel_stream_events_total", "what=\"trimmed\"", c->trimmed);

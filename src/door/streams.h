@@ -20,6 +20,7 @@
 #include "door/identity.h"
 #include "door/stream_log.h"
 #include "http/server.h"
+#include "journal/tape.h"
 
 struct ek_door;
 struct ek_door_request;
@@ -44,6 +45,11 @@ struct ek_door_stream {
     uint64_t ended_ns;
     enum ek_reason reason;     /* why it ended; NONE: its answer is whole */
     uint8_t id[16];
+    struct ek_tape *tape;      /* NULL: it lasts as long as the process */
+    uint64_t visible;          /* with a tape: events that are written; no reader hears of another */
+    struct ek_buf whole;       /* with a tape: its first event */
+    uint32_t taped_ids;        /* token ids that are on it */
+    bool ids_lost;             /* they are not all there */
     bool lasting;              /* goes on to its end whoever leaves */
 };
 
@@ -65,6 +71,9 @@ struct ek_door_stream_counters {
     uint64_t stopped;   /* ... and were ended because none came */
     uint64_t trimmed;   /* events that left a window */
     uint64_t unknown;   /* asked for and not there, or another's */
+    uint64_t resumed;   /* answers that a restart went on with */
+    uint64_t put_off;   /* that were left to the next door */
+    uint64_t untaped;   /* that the disk did not take */
     uint64_t lost;      /* events that could not be kept */
 };
 
@@ -85,6 +94,11 @@ void ek_door_streams_end(struct ek_door *d); /* every connection is closed */
 struct ek_door_stream *ek_door_stream_find(const struct ek_door *d, const uint8_t id[16]);
 /* The first START of one that streams: from here on its events are kept. No-op where nothing is kept. */
 void ek_door_stream_open(struct ek_door_request *r);
+struct ek_door_stream *ek_door_stream_new(struct ek_door *d, const uint8_t id[16], uint64_t account);
+/* One of before a restart: an event of it; and that it had ended at `ended_ns` of this process's clock. */
+bool ek_door_stream_add_found(struct ek_door_stream *s, struct ek_str payload);
+void ek_door_stream_found_ended(struct ek_door_stream *s, uint64_t ended_ns);
+void ek_door_stream_mark(struct ek_door_stream *s); /* its readers have something to read */
 /* One event as the client gets it; its number is the log's last. */
 void ek_door_stream_add(struct ek_door_request *r, struct ek_str payload);
 /* Events as they go out, framed; whole. */
@@ -101,6 +115,11 @@ void ek_door_streams_metrics(const struct ek_door *d, struct ek_buf *out);
 /* stream_leave.c */
 /* The connection of a running one is closed. true: the answer goes on, r lives without a connection. */
 bool ek_door_stream_leave(struct ek_door_request *r);
+/* Does its tier let it go on without a reader? */
+bool ek_door_stream_lingers(const struct ek_door_request *r);
+/* This door leaves, and the next goes on with it: its readers are told, and r is gone soon. False: it is not
+ * on tape. */
+bool ek_door_stream_next_door(struct ek_door_request *r);
 /* Its readers have changed: is anybody there? */
 void ek_door_stream_watch(struct ek_door_stream *s);
 void ek_door_stream_lingered(struct ek_timer *t);
@@ -108,7 +127,26 @@ void ek_door_stream_lingered(struct ek_timer *t);
 void ek_door_stream_bury(struct ek_door *d);
 void ek_door_stream_bury_post(struct ek_post *p);
 
+/* stream_tape.c */
+void ek_door_tape_begin(struct ek_door_request *r); /* at its START; no-op where it has none */
+void ek_door_tape_event(struct ek_door_stream *s, struct ek_str payload); /* before it is added */
+void ek_door_tape_end(struct ek_door_stream *s);
+uint64_t ek_door_stream_visible(const struct ek_door_stream *s);
+/* True: events of r go by way of its tape and its readers; its own connection is one of them from now on. */
+bool ek_door_stream_taped(struct ek_door_request *r);
+/* Part of leaving: its tape stays, and it is charged by the door that goes on with it. False: it has none. */
+bool ek_door_stream_put_off(struct ek_door_request *r);
+
+/* stream_back.c */
+bool ek_door_tapes_open(struct ek_door *d, char *why, size_t cap); /* false, and a sentence */
+/* The model of one of before is known: what it has said is read again. False: all of it had been said. */
+bool ek_door_stream_take_up(struct ek_door_request *r);
+
 /* stream_read.c */
+/* One that has no connection yet, and has had so many events. NULL: too many, or no memory. */
+struct ek_door_reader *ek_door_reader_new(struct ek_door_stream *s, uint64_t after);
+void ek_door_reader_attach(struct ek_door_reader *rd, struct ek_http_req *http);
+void ek_door_reader_dismiss(struct ek_door_reader *rd, struct ek_str last); /* its answer ends here */
 /* GET and DELETE /v1/streams/ID */
 void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
                          const struct ek_identity *who, struct ek_str id_text);

@@ -48,7 +48,7 @@ static bool is_file_name(const char *name, uint64_t *number)
 /* What stands in a directory of a journal, whatever became of it; and what disks come with. */
 static bool is_own_name(const char *name)
 {
-    static const char *const own[] = {".", "..", "lock", "identity", "identity.new", "lost+found"};
+    static const char *const own[] = {".", "..", "lock", "identity", "identity.new", "lost+found", "streams"};
     uint64_t number;
     for (size_t i = 0; i < EK_COUNT(own); i++)
         if (strcmp(name, own[i]) == 0) return true;
