@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* The walk through grammar and tree, shared by guide.c (places, advancing) and guide_mask.c (masks and what
+ * is remembered of them). Private to these files. */
+#ifndef EK_ENGINE_GUIDE_INSIDE_H
+#define EK_ENGINE_GUIDE_INSIDE_H
+
+#include "engine/guide.h"
+
+enum {
+    EK_GUIDE_FRAMES_MAX = EK_GUIDE_PLACES_MAX * (EK_GRAMMAR_DEPTH_MAX + 1), /* of all places */
+    EK_WALK_FRAMES_MAX = 4096, /* above those, along one path of the tree */
+    EK_WALK_READY_MAX = 4096,
+    EK_WALK_EXITS_MAX = 1 << 15,
+};
+
+#define EK_FRAME_ROOT UINT32_MAX        /* behind it the answer is complete */
+#define EK_FRAME_BELOW (UINT32_MAX - 1) /* behind it nothing is known: an exit */
+
+struct ek_frame {
+    uint32_t back, below; /* state to come back to; frame */
+};
+
+struct ek_place {
+    uint32_t state, count; /* count: characters read, in a counted rule */
+    uint32_t frame;
+    uint32_t depth;
+};
+
+struct ek_walk {
+    const struct ek_grammar *g;
+    struct ek_frame *frames;
+    uint32_t frame_count, frame_max;
+    struct ek_place ready[EK_WALK_READY_MAX]; /* places with something to read, reached without reading */
+    uint32_t ready_count;
+    uint64_t work;
+    /* a walk without a stack, to be remembered */
+    bool blind;
+    uint32_t lowest_rule; /* a counted rule that the walk began in, or EK_NO_RULE */
+    uint32_t least, most; /* in place of that rule's */
+    uint32_t reach;       /* the deepest need met: depth + height */
+    uint32_t *exits, exit_count;
+    bool lost_exits;
+};
+
+/* From a place all that is reached without reading goes to w->ready; true: its lowest frame can be left. */
+bool ek_walk_settle(struct ek_walk *w, struct ek_place p);
+/* Read one symbol. */
+bool ek_walk_move(struct ek_walk *w, const struct ek_place *p, uint16_t symbol, struct ek_place *out);
+
+struct ek_mask_entry {
+    uint32_t state, limits; /* key; limits: of a counted rule */
+    uint32_t from, count;   /* in the pool: token ids, or all words of a mask */
+    uint32_t exits, exit_count;
+    uint32_t reach;
+    bool dense, used;
+};
+
+struct ek_mask_cache {
+    struct ek_mask_entry *slots;
+    uint32_t slot_count, used; /* slot_count: a power of two */
+    uint32_t *pool;
+    uint32_t pool_used, pool_max;
+};
+
+struct ek_masks {
+    struct ek_grammar g; /* the base rules alone */
+    const struct ek_trie *trie;
+    struct ek_mask_cache cache;
+};
+
+struct ek_guide {
+    const struct ek_grammar *g;
+    const struct ek_trie *trie;
+    const struct ek_masks *masks;
+    uint32_t stop_ids[EK_GUIDE_STOPS_MAX], stop_count;
+    struct ek_place places[EK_GUIDE_PLACES_MAX];
+    uint32_t place_count;
+    struct ek_frame *frames[2]; /* of the places, and those being made */
+    uint32_t frame_count;
+    unsigned side;
+    bool complete, over;
+    size_t words;
+    uint64_t *mask, *scratch; /* [words] */
+    bool mask_made;
+    struct ek_mask_cache cache;
+    struct ek_walk walk;
+    uint32_t *exits; /* [EK_WALK_EXITS_MAX] */
+    struct ek_guide_counters counters;
+};
+
+#endif
