@@ -126,40 +126,14 @@ static bool read_logprobs(struct ek_ask_reader *r, json_t *root, enum ek_api api
            ek_ask_u32(r, root, "top_logprobs", 0, EK_TOP_LOGPROBS_MAX, &a->top_logprobs);
 }
 
-static bool is_word(const json_t *v, const char *word)
-{
-    return json_is_string(v) && ek_str_eq(ek_ask_view(v), ek_str_of(word));
-}
-
 /* What is known and cannot be done here. */
 static bool read_limits_of_ours(struct ek_ask_reader *r, json_t *root)
 {
-    int64_t n = 1;
     bool echo = false;
-    json_t *format, *bias;
-    if (!ek_ask_int(r, root, "n", 1, 128, &n) || !ek_ask_bool(r, root, "echo", &echo)) return false;
-    if (n > 1) return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "n", "above 1 is not supported here.");
+    if (!ek_ask_bool(r, root, "echo", &echo)) return false;
     if (echo) return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "echo", "is not supported here.");
     if (ek_ask_member(root, "suffix")) {
         return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "suffix", "is not supported here.");
-    }
-    if (!ek_ask_object(r, root, "response_format", &format)) return false;
-    json_t *type = json_object_get(format, "type");
-    if (type && !is_word(type, "text")) {
-        return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "response_format",
-                             "other than text is not supported here.");
-    }
-    if (!ek_ask_object(r, root, "logit_bias", &bias)) return false;
-    if (json_object_size(bias) > 0) {
-        return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "logit_bias", "is not supported here.");
-    }
-    json_t *tools = ek_ask_member(root, "tools");
-    if (tools && !json_is_array(tools)) {
-        return ek_ask_refuse(r, EK_REASON_WRONG_TYPE, "tools", "must be a list.");
-    }
-    if (json_array_size(tools) > 0 && !is_word(ek_ask_member(root, "tool_choice"), "none")) {
-        return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "tools",
-                             "cannot be called by this engine; leave them out or send tool_choice \"none\".");
     }
     return true;
 }
@@ -237,7 +211,8 @@ static bool read_all(struct ek_ask_reader *r, enum ek_api api, struct ek_str bod
               ek_ask_u32(r, root, "max_completion_tokens", 1, INT32_MAX, &a->max_tokens) &&
               ek_ask_bool(r, root, "ignore_eos", &a->ignore_eos) && read_sampling(r, root) &&
               read_stops(r, root) && read_thinking(r, root) &&
-              read_logprobs(r, root, api) && read_limits_of_ours(r, root) && read_extras(r, root);
+              read_logprobs(r, root, api) && read_limits_of_ours(r, root) &&
+              ek_ask_read_form(r, root) && read_extras(r, root);
     if (!ok) return false;
     return api == EK_API_CHAT ? ek_ask_read_messages(r, root) : read_prompt(r, root);
 }
@@ -246,7 +221,7 @@ bool ek_ask_read(struct ek_ask *out, enum ek_api api, struct ek_str body, size_t
                  struct ek_ask_fault *fault)
 {
     *out = (struct ek_ask){.sampling = ek_sampling_default(), .thinking_budget = UINT32_MAX,
-                           .made = json_array()};
+                           .n = 1, .made = json_array()};
     MUST(out->made);
     *fault = (struct ek_ask_fault){.reason = EK_REASON_NONE};
     struct ek_ask_reader r = {out, fault, "", ids_max};
@@ -262,6 +237,7 @@ void ek_ask_free(struct ek_ask *a)
     json_decref(a->made);
     free(a->messages);
     free(a->calls);
+    free(a->tools);
     free(a->prompt_ids);
     free(a->prefix_ids);
     *a = (struct ek_ask){0};

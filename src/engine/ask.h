@@ -3,8 +3,8 @@
  * into plain values, or refused with a reason, the name of the member at fault and a sentence.
  *
  * Pure but for memory: the parsed document is kept, and texts are views into it. Members nobody here
- * knows are ignored; members we know and cannot do (tools to be called, several choices, a response
- * format) are refused, because an answer that silently lacks what was asked for is a wrong answer.
+ * knows are ignored; members we know and cannot do (a suffix, an echo) are refused, because an answer
+ * that silently lacks what was asked for is a wrong answer.
  * Where a thing can be said in two ways: the caller's seed comes before ek.seed, ek.thinking_budget before
  * thinking.budget_tokens before reasoning_effort, max_completion_tokens before max_tokens. */
 #ifndef EK_ENGINE_ASK_H
@@ -19,8 +19,33 @@
 enum {
     EK_ASK_MESSAGES_MAX = 8192,
     EK_ASK_CALLS_MAX = 8192, /* tool calls in all messages together */
+    EK_ASK_TOOLS_MAX = 128,
+    EK_ASK_TOOL_NAME_BYTES_MAX = 64,
+    EK_ASK_CHOICES_MAX = 8,
+    EK_ASK_BIAS_MAX = 300, /* OpenAI's limit */
     EK_ASK_REQUEST_ID_BYTES_MAX = 64,
     EK_ASK_SALT_BYTES_MAX = 128,
+};
+
+/* What the answer is to look like. */
+enum ek_ask_format {
+    EK_FORMAT_TEXT,
+    EK_FORMAT_JSON,   /* any JSON object */
+    EK_FORMAT_SCHEMA,
+};
+
+/* Whether tools are to be called. */
+enum ek_ask_choice {
+    EK_CHOICE_NONE, /* also when there are no tools */
+    EK_CHOICE_AUTO,
+    EK_CHOICE_REQUIRED,
+    EK_CHOICE_NAMED,
+};
+
+struct ek_ask_tool {
+    struct ek_str name, description; /* description may be empty */
+    void *parameters; /* json_t: a schema; NULL: none given */
+    bool strict;      /* arguments must fulfil it */
 };
 
 enum ek_ask_thinking { EK_ASK_THINK_DEFAULT, EK_ASK_THINK_ON, EK_ASK_THINK_OFF };
@@ -47,6 +72,16 @@ struct ek_ask {
     uint32_t thinking_budget; /* tokens; UINT32_MAX: none */
     bool logprobs;
     uint32_t top_logprobs;
+    enum ek_ask_format format;
+    void *schema;             /* json_t, of EK_FORMAT_SCHEMA */
+    struct ek_ask_tool *tools;
+    size_t tool_count;
+    enum ek_ask_choice choice;
+    size_t named_tool;        /* of EK_CHOICE_NAMED: an index */
+    bool one_call;            /* parallel_tool_calls: false */
+    uint32_t n;               /* choices */
+    struct ek_logit_bias bias[EK_ASK_BIAS_MAX];
+    uint32_t bias_count;
     /* the door's extras */
     uint32_t priority;
     uint64_t deadline_ms;    /* 0: none */
@@ -60,7 +95,7 @@ struct ek_ask {
 struct ek_ask_fault {
     enum ek_reason reason;
     char param[64]; /* "messages[3].content"; empty: the body as a whole */
-    char text[200];
+    char text[400];
 };
 
 /* False: refused, *fault says why, *out holds nothing. ids of prompt and prefix are only checked to be

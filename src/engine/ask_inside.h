@@ -35,7 +35,8 @@ bool ek_ask_string(struct ek_ask_reader *r, json_t *object, const char *name, si
 bool ek_ask_object(struct ek_ask_reader *r, json_t *object, const char *name, json_t **out);
 bool ek_ask_ids(struct ek_ask_reader *r, json_t *array, const char *name, uint32_t **out, size_t *count);
 
-/* The members of the two halves. */
+/* The members of the parts. */
+bool ek_ask_read_form(struct ek_ask_reader *r, json_t *root); /* response_format, tools, logit_bias, n */
 bool ek_ask_read_messages(struct ek_ask_reader *r, json_t *root);
 
 #endif

@@ -185,7 +185,10 @@ enum ek_status ek_engine_submit(struct ek_engine *e, const struct ek_engine_job 
         pthread_cond_signal(&e->work);
     }
     pthread_mutex_unlock(&e->lock);
-    if (status != EK_OK) ek_job_free(&job);
+    if (status != EK_OK) {
+        job->guide = NULL; /* the caller's still */
+        ek_job_free(&job);
+    }
     return status;
 }
 

@@ -22,11 +22,13 @@
 
 struct ek_engine;
 struct ek_gguf;
+struct ek_guide;
 
 enum {
     EK_ENGINE_SLOTS_MAX = 64,
     EK_ENGINE_CLOSE_IDS_MAX = 16,
     EK_ENGINE_STOP_IDS_MAX = 16,
+    EK_ENGINE_BIAS_MAX = 1024,
     EK_ENGINE_PRIORITY_MAX = 255,
     EK_ENGINE_DECODE_BUCKETS = 7, /* batches of 1, 2, 4, 8, 16, 32, 64 */
 };
@@ -63,15 +65,24 @@ struct ek_engine_job {
     uint32_t stop_count;
     uint32_t top_logprobs; /* 0..EK_TOP_LOGPROBS_MAX */
     bool ignore_stop_ids;  /* go on past end of sequence until max_tokens (benchmarks) */
+    const struct ek_logit_bias *bias; /* [bias_count]; copied */
+    uint32_t bias_count;
+    /* What the answer may look like, from behind its thought, or, with guide_from, from behind the first
+     * such token of the answer. The engine's from EK_OK on. Inside a thought that a guided answer is to
+     * follow nothing stops the job. When the guide says that the answer is over, the job ends as
+     * by a stop. */
+    struct ek_guide *guide;
+    uint32_t guide_from; /* EK_NO_TOKEN: the answer's beginning */
     void *user;            /* comes back in every event */
 };
 
 enum ek_job_end { /* not ek_finish: that is what an answer says on the wire (chat/chunk.h) */
     EK_JOB_GOES_ON = 0,
-    EK_JOB_STOP,      /* a stop id was chosen; event.token holds it, has_token is false */
+    EK_JOB_STOP,      /* a stop id was chosen: event.token holds it, has_token is false; or the guide ended
+                       * the answer with this token */
     EK_JOB_LENGTH,    /* max_tokens or the context length */
     EK_JOB_CANCELLED, /* ek_engine_cancel, or the engine closes */
-    EK_JOB_FAILED,    /* the logits were not finite: a broken model file */
+    EK_JOB_FAILED,    /* no logit of a token that may come was finite: a broken model file */
 };
 
 struct ek_engine_event {

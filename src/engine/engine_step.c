@@ -147,8 +147,8 @@ static void sample_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned me
     struct ek_engine *e = s->e;
     size_t vocab = e->model->shape.vocab;
     for (size_t i = chunk; i < s->n_sampled; i += chunks) {
-        const struct ek_job *job = e->running[s->sampled[i]];
-        struct ek_sample_history history = {job->seen_generated, job->seen_prompt};
+        struct ek_job *job = e->running[s->sampled[i]];
+        struct ek_sample_history history = ek_job_history(job);
         s->failed[i] = !ek_sample_token(&job->sampling, history, s->logits + i * vocab, (uint32_t)vocab,
                                         ek_job_generated(job),
                                         ek_thought_forced(&job->thinking, &job->thought),
@@ -170,9 +170,11 @@ static struct ek_engine_event conclude(struct step *s, size_t i)
         return event;
     }
     event.in_thought = ek_job_append(job, event.token.id);
+    MUST(!job->guide_lost);
     event.thought_tokens = job->thought.tokens;
     event.has_token = true;
-    event.finish = ek_job_generated(job) == job->max_tokens ? EK_JOB_LENGTH : EK_JOB_GOES_ON;
+    event.finish = ek_job_is_over(job) ? EK_JOB_STOP :
+                   ek_job_generated(job) == job->max_tokens ? EK_JOB_LENGTH : EK_JOB_GOES_ON;
     return event;
 }
 

@@ -46,6 +46,9 @@ size_t ek_guide_words(const struct ek_guide *guide);
 /* The tokens that may come next; valid until the guide is used again. */
 const uint64_t *ek_guide_mask(struct ek_guide *guide);
 
+/* Let one more token into the mask, for this step only: it is none that the grammar knows. */
+void ek_guide_permit(struct ek_guide *guide, uint32_t id);
+
 /* False, and nothing changes: the token (the symbol) may not come here. */
 EK_CHECKED bool ek_guide_advance(struct ek_guide *guide, uint32_t id);
 EK_CHECKED bool ek_guide_read(struct ek_guide *guide, const uint16_t *symbols, size_t count);

@@ -25,7 +25,8 @@ static void set_token(const struct ek_trie *t, uint64_t *bits, uint32_t id)
 }
 
 /* Everything below `node` that can be read from p. */
-static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, uint32_t node, struct ek_place p)
+static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, uint32_t node,
+                  struct ek_place p)
 {
     uint32_t frames = w->frame_count, first = w->ready_count;
     if (w->work > EK_GUIDE_WORK_MAX) return;
@@ -109,7 +110,8 @@ static void forget(struct ek_mask_cache *c)
 }
 
 /* A walk from `state` without a stack; w->exits and bits are the result. False: cut short by a limit. */
-static bool walk_blind(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, size_t words, uint32_t state)
+static bool walk_blind(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, size_t words,
+                       uint32_t state)
 {
     memset(bits, 0, words * sizeof *bits);
     w->blind = true;
@@ -275,4 +277,10 @@ const uint64_t *ek_guide_mask(struct ek_guide *g)
     g->counters.steps += w->work;
     g->mask_made = true;
     return g->mask;
+}
+
+void ek_guide_permit(struct ek_guide *g, uint32_t id)
+{
+    MUST(g->mask_made && id < g->trie->vocab);
+    set_bit(g->mask, id);
 }

@@ -2,6 +2,7 @@
 /* Checking and copying what was submitted, and the small machine of the thought. */
 #include "engine/job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,12 @@ static const char *problem(const struct ek_engine_job *j, uint32_t vocab)
         !known_ids(t->close_ids, t->close_count, vocab)) {
         return "a token id beyond the vocabulary";
     }
+    if (j->bias_count > EK_ENGINE_BIAS_MAX) return "more biased tokens than 1024";
+    for (uint32_t i = 0; i < j->bias_count; i++) {
+        if (j->bias[i].id >= vocab) return "a biased token id beyond the vocabulary";
+        if (!(fabsf(j->bias[i].bias) <= 100)) return "a bias outside of -100 to 100";
+    }
+    if (j->guide && j->ignore_stop_ids) return "an answer of a given form cannot go on past its end";
     if (t->end_id != EK_NO_TOKEN && t->budget != EK_THINK_UNLIMITED && t->close_count == 0) {
         return "a thinking budget needs tokens that close the thought";
     }
@@ -80,13 +87,25 @@ enum ek_status ek_job_new(const struct ek_engine_job *from, uint32_t vocab, uint
         .sampling = *s, .thinking = from->thinking, .stop_count = from->stop_count,
         .ignore_stop_ids = from->ignore_stop_ids, .top_logprobs = from->top_logprobs,
         .cache_salt = from->cache_salt, .priority = from->priority,
+        .guide = from->guide, .guide_from = from->guide_from, .bias_count = from->bias_count,
         .thought.open = from->thinking.open_at_start && from->thinking.end_id != EK_NO_TOKEN,
     };
     job->ids = malloc(((size_t)job->prompt_tokens + job->max_tokens) * sizeof *job->ids);
     job->seen_generated = penalties ? calloc(vocab, sizeof *job->seen_generated) : NULL;
     job->seen_prompt = repetition ? calloc(vocab, sizeof *job->seen_prompt) : NULL;
     MUST(job->ids != NULL && (!penalties || job->seen_generated) && (!repetition || job->seen_prompt));
+    if (from->bias_count > 0) {
+        job->bias = malloc(from->bias_count * sizeof *job->bias);
+        MUST(job->bias);
+        memcpy(job->bias, from->bias, from->bias_count * sizeof *job->bias);
+    }
     fill(job, from);
+    if (job->guide_lost) {
+        snprintf(why, why_cap, "the prefix is no beginning of an answer of the form asked for");
+        job->guide = NULL; /* the caller's still */
+        ek_job_free(&job);
+        return EK_INVALID;
+    }
     *out = job;
     return EK_OK;
 }
@@ -99,6 +118,8 @@ void ek_job_free(struct ek_job **jp)
     free(job->ids);
     free(job->seen_prompt);
     free(job->seen_generated);
+    free(job->bias);
+    ek_guide_free(&job->guide);
     free(job);
     *jp = NULL;
 }
@@ -140,13 +161,50 @@ bool ek_thought_advance(const struct ek_job_thinking *rule, struct ek_thought *t
     return true;
 }
 
+/* Is the next token the guide's to judge? A first token may still open a thought; then it is not. */
+static bool guided(const struct ek_job *job)
+{
+    return job->guide && job->guide_from == EK_NO_TOKEN && !job->thought.open;
+}
+
+struct ek_sample_history ek_job_history(struct ek_job *job)
+{
+    struct ek_sample_history h = {.generated = job->seen_generated, .prompt = job->seen_prompt,
+                                  .bias = job->bias, .bias_count = job->bias_count};
+    if (job->guide && job->thought.open) { /* a thought alone is no answer */
+        h.barred = job->stop_ids;
+        h.barred_count = job->stop_count;
+    }
+    if (!guided(job)) return h;
+    h.allowed = ek_guide_mask(job->guide);
+    bool may_think = ek_job_generated(job) == 0 && !job->thought.over && job->thinking.end_id != EK_NO_TOKEN;
+    if (may_think && job->thinking.open_id != EK_NO_TOKEN) ek_guide_permit(job->guide, job->thinking.open_id);
+    return h;
+}
+
+bool ek_job_is_over(const struct ek_job *job)
+{
+    return guided(job) && ek_guide_over(job->guide);
+}
+
+static void guide_on(struct ek_job *job, uint32_t id)
+{
+    if (guided(job)) {
+        if (!ek_guide_advance(job->guide, id)) job->guide_lost = true;
+    } else if (job->guide && job->guide_from == id) {
+        job->guide_from = EK_NO_TOKEN;
+    }
+}
+
 bool ek_job_append(struct ek_job *job, uint32_t id)
 {
     uint32_t index = ek_job_generated(job);
     MUST(index < job->max_tokens);
     job->ids[job->n_ids++] = id;
     count_seen(job->seen_generated, id);
-    return ek_thought_advance(&job->thinking, &job->thought, index, id);
+    bool in_thought = ek_thought_advance(&job->thinking, &job->thought, index, id);
+    if (!in_thought) guide_on(job, id);
+    return in_thought;
 }
 
 bool ek_job_is_stop(const struct ek_job *job, uint32_t id)

@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 #include "engine/engine.h"
+#include "engine/guide.h"
 #include "engine/kv.h"
 
 enum ek_job_state { EK_JOB_WAITING, EK_JOB_RUNNING, EK_JOB_DONE };
@@ -39,6 +40,11 @@ struct ek_job {
     bool ignore_stop_ids;
     uint32_t top_logprobs;
     uint16_t *seen_prompt, *seen_generated; /* [vocab], only with penalties; owned */
+    struct ek_logit_bias *bias; /* owned */
+    uint32_t bias_count;
+    struct ek_guide *guide; /* owned; NULL: anything may come */
+    uint32_t guide_from;
+    bool guide_lost; /* a token came that the guide does not know: only in a prefix that was handed in */
     uint64_t cache_salt;
     uint32_t cached_tokens; /* that the sequence began with */
     struct ek_kv_seq seq;
@@ -70,6 +76,12 @@ int64_t ek_thought_forced(const struct ek_job_thinking *rule, const struct ek_th
  * end marker does too). */
 bool ek_thought_advance(const struct ek_job_thinking *rule, struct ek_thought *t, uint32_t index,
                         uint32_t id);
+
+/* What the sampler must know of the job; a mask in it is the guide's, valid until the next token. */
+struct ek_sample_history ek_job_history(struct ek_job *job);
+
+/* The answer is whole: nothing may follow what was generated. */
+bool ek_job_is_over(const struct ek_job *job);
 
 /* Add a generated token: to the ids, the thought and the history. Its answer as above. */
 bool ek_job_append(struct ek_job *job, uint32_t id);

@@ -121,11 +121,14 @@ static void normalise(struct parser *p, uint32_t first, bool negate)
 /* \d \w \s; upper case: all others. False: no such letter. */
 static bool put_named(struct parser *p, char letter)
 {
-    static const struct range digit[] = {{'0', '9'}}, word[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-    static const struct range space[] = {{9, 13}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A},
+    static const struct range digit[] = {{'0', '9'}},
+        word[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
+    static const struct range space[] = {{9, 13}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680},
+                                         {0x2000, 0x200A},
                                          {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
                                          {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
-    const struct range *r = letter == 'd' || letter == 'D' ? digit : letter == 'w' || letter == 'W' ? word : space;
+    const struct range *r = letter == 'd' || letter == 'D' ? digit : letter == 'w' ||
+        letter == 'W' ? word : space;
     size_t n = r == digit ? EK_COUNT(digit) : r == word ? EK_COUNT(word) : EK_COUNT(space);
     bool others = letter == 'D' || letter == 'W' || letter == 'S';
     if (!strchr("dDwWsS", letter) || letter == 0) return false;
@@ -239,7 +242,8 @@ static uint32_t alternatives(struct parser *p);
 static uint32_t group(struct parser *p)
 {
     if (eat(p, '?')) {
-        bool named = p->text.len > 1 && p->text.data[0] == '<' && p->text.data[1] != '=' && p->text.data[1] != '!';
+        bool named = p->text.len > 1 && p->text.data[0] == '<' && p->text.data[1] != '=' &&
+            p->text.data[1] != '!';
         if (named) {
             while (!p->why && take(p) != '>') continue;
         } else if (!eat(p, ':')) {
@@ -405,7 +409,7 @@ static bool strip(const struct ek_dfa *d, struct ek_dfa *out)
     *out = (struct ek_dfa){0};
     uint32_t start = ek_dfa_next(d, 0, EK_SYMBOL_BEGIN);
     if (start == EK_NO_STATE) return false;
-    for (size_t i = 0; i <= d->state_count; i++) { /* state 0 is a copy of the start, the others move by one */
+    for (size_t i = 0; i <= d->state_count; i++) { /* state 0: a copy of the start; others move by one */
         uint32_t at = i == 0 ? start : (uint32_t)i - 1, end = ek_dfa_next(d, at, EK_SYMBOL_END);
         const struct ek_dfa_state *s = &d->states[at];
         ek_dfa_state(out, end != EK_NO_STATE && d->states[end].final);
@@ -415,6 +419,28 @@ static bool strip(const struct ek_dfa *d, struct ek_dfa *out)
         }
     }
     return true;
+}
+
+static bool accepts_anything(const struct ek_dfa *d)
+{
+    bool *met = calloc(d->state_count, sizeof *met), found = false;
+    uint32_t *todo = malloc(d->state_count * sizeof *todo);
+    size_t count = 0;
+    MUST(met && todo);
+    met[0] = true;
+    todo[count++] = 0;
+    while (count > 0 && !found) {
+        const struct ek_dfa_state *s = &d->states[todo[--count]];
+        found = s->final;
+        for (uint32_t k = s->edge; k < s->edge + s->edge_count; k++) {
+            uint32_t to = d->edges[k].to;
+            if (!met[to]) todo[count++] = to;
+            met[to] = true;
+        }
+    }
+    free(met);
+    free(todo);
+    return found;
 }
 
 static const char *build(struct parser *p, uint32_t root, uint32_t states_max, struct ek_dfa *out)
@@ -427,7 +453,8 @@ static const char *build(struct parser *p, uint32_t root, uint32_t states_max, s
     const char *why = NULL;
     bool fits = ek_nfa_determinize(&n, start, end, states_max, &d);
     if (!fits) why = "makes too large an automaton";
-    else if (!strip(&d, out)) why = "can never match";
+    else if (!strip(&d, out) || !accepts_anything(out)) why = "can never match";
+    if (why) ek_dfa_free(out);
     ek_nfa_free(&n);
     ek_dfa_free(&d);
     return why;

@@ -73,6 +73,23 @@ static void adjust(const struct ek_sampling *s, struct ek_sample_history h, cons
     }
 }
 
+static void restrict_to(struct ek_sample_history h, uint32_t vocab, float *out)
+{
+    for (uint32_t i = 0; i < h.bias_count; i++) {
+        MUST(h.bias[i].id < vocab);
+        out[h.bias[i].id] += h.bias[i].bias; /* -inf stays what it is */
+    }
+    for (uint32_t i = 0; i < h.barred_count; i++) out[h.barred[i]] = -INFINITY;
+    for (uint32_t i = 0; h.allowed && i < vocab; i += 64) {
+        uint64_t word = h.allowed[i / 64];
+        uint32_t n = vocab - i < 64 ? vocab - i : 64;
+        if (word == UINT64_MAX) continue;
+        for (uint32_t k = 0; k < n; k++) {
+            if (!(word >> k & 1)) out[i + k] = -INFINITY;
+        }
+    }
+}
+
 static uint32_t argmax(const float *x, uint32_t n)
 {
     uint32_t best = 0;
@@ -231,6 +248,8 @@ bool ek_sample_token(const struct ek_sampling *s, struct ek_sample_history histo
         id = (uint32_t)forced;
     } else {
         adjust(s, history, logits, vocab, scratch);
+        restrict_to(history, vocab, scratch);
+        if (scratch[argmax(scratch, vocab)] == -INFINITY) return false;
         double u = ek_sample_noise(s->seed, token_index);
         bool filtered = s->top_k > 0 || s->top_p < 1 || s->min_p > 0;
         if (s->temperature == 0) {

@@ -4,9 +4,9 @@
  * noise is a function of (seed, token index) only, so a generation that is resumed with its exact
  * prefix goes on as if it had never stopped.
  *
- * Order of work: penalties -> temperature 0: argmax | top_k -> softmax at the temperature -> top_p ->
- * min_p -> one draw. Ties always go to the lowest token id. A NaN logit can never be chosen; if no
- * logit is finite the sampler says so and the job fails. */
+ * Order of work: penalties -> bias -> what may not come becomes impossible -> temperature 0: argmax | top_k
+ * -> softmax at the temperature -> top_p -> min_p -> one draw. Ties always go to the lowest token id. A NaN
+ * logit can never be chosen; if no logit is finite the sampler says so and the job fails. */
 #ifndef EK_ENGINE_SAMPLER_H
 #define EK_ENGINE_SAMPLER_H
 
@@ -51,16 +51,29 @@ struct ek_sample {
     struct ek_token_logprob top[EK_TOP_LOGPROBS_MAX]; /* likeliest first, ties by lowest id */
 };
 
-/* How often each token of the vocabulary occurred; only needed when a penalty is on. */
+/* Added to a token's logit. */
+struct ek_logit_bias {
+    uint32_t id;
+    float bias;
+};
+
+/* What is known of the job beside its parameters: how often each token of the vocabulary occurred, which
+ * is only needed when a penalty is on; and what may come at all. */
 struct ek_sample_history {
     const uint16_t *generated; /* [vocab], saturating; may be NULL when no penalty is on */
     const uint16_t *prompt;    /* [vocab], saturating; may be NULL when repetition_penalty is 1 */
+    const struct ek_logit_bias *bias;
+    uint32_t bias_count;
+    const uint64_t *allowed;   /* a bit a token, or NULL: all */
+    const uint32_t *barred;    /* tokens that may not come, whatever `allowed` says */
+    uint32_t barred_count;
 };
 
 /* logits  [vocab] f32, not changed.
  * scratch [2 * vocab] f32-sized words of the caller's memory; holds nothing between calls.
  * forced  a token id to take whatever the logits say (its logprob is still computed), or -1.
- * false when no logit is finite: *out is then untouched. Allocates nothing. */
+ * false when no logit, or none of a token that may come, is finite: *out is then untouched. Allocates
+ * nothing. */
 EK_CHECKED bool ek_sample_token(const struct ek_sampling *s, struct ek_sample_history history,
                                 const float *logits, uint32_t vocab, uint64_t token_index,
                                 int64_t forced, uint32_t top_wanted, float *scratch,

@@ -32,7 +32,8 @@ static void put_place(struct ek_schema *c, const char *text)
         const char *as = *text == '~' ? "~0" : *text == '/' ? "~1" : NULL;
         for (size_t i = 0; i < (as ? 2U : 1U); i++, c->place_len++) {
             char x = as ? as[i] : *text;
-            if (c->place_len + 1 < sizeof c->place) c->place[c->place_len] = (unsigned char)x < 0x20 ? '?' : x;
+            if (c->place_len + 1 < sizeof c->place) c->place[c->place_len] =
+                (unsigned char)x < 0x20 ? '?' : x;
         }
     }
 }
@@ -443,7 +444,8 @@ static bool check_disjoint(struct ek_schema *c, json_t *list)
             bool apart = ek_schema_disjoint(c, json_array_get(list, i), json_array_get(list, k));
             if (c->failed) return false;
             if (!apart) {
-                return ek_schema_refuse(c, "oneOf", "branches %zu and %zu may hold for the same value; use anyOf",
+                return ek_schema_refuse(c, "oneOf",
+                                        "branches %zu and %zu may hold for the same value; use anyOf",
                                         i, k);
             }
         }

@@ -118,7 +118,8 @@ static void add_named(json_t *out, json_t *names, json_t *others_names, json_t *
 static void merge_members(json_t *out, json_t *a, json_t *b)
 {
     json_t *x = ek_schema_get(a, "properties"), *y = ek_schema_get(b, "properties");
-    json_t *x_others = ek_schema_get(a, "additionalProperties"), *y_others = ek_schema_get(b, "additionalProperties");
+    json_t *x_others = ek_schema_get(a, "additionalProperties"),
+        *y_others = ek_schema_get(b, "additionalProperties");
     if (x || y) {
         json_t *all = json_object();
         MUST(all);
@@ -142,8 +143,10 @@ static json_t *stricter(json_t *a, json_t *b, bool larger)
 /* A keyword that both have and that is none of the above. */
 static void merge_keyword(struct ek_schema *c, json_t *out, const char *name, json_t *a, json_t *b)
 {
-    static const char *const larger[] = {"minLength", "minItems", "minProperties", "minimum", "exclusiveMinimum"};
-    static const char *const smaller[] = {"maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum"};
+    static const char *const larger[] = {"minLength", "minItems", "minProperties", "minimum",
+                                         "exclusiveMinimum"};
+    static const char *const smaller[] = {"maxLength", "maxItems", "maxProperties", "maximum",
+                                          "exclusiveMaximum"};
     json_t *merged;
     if (is_one_of(name, larger, EK_COUNT(larger))) {
         merged = stricter(a, b, true);

@@ -163,7 +163,8 @@ static uint32_t emit_other_name(struct ek_schema *c, json_t *schema, const struc
     struct name *names = calloc(count + 1, sizeof *names);
     MUST(names);
     for (void *it = json_object_iter(named); it; it = json_object_iter_next(named, it)) {
-        names[n++] = (struct name){(const unsigned char *)json_object_iter_key(it), json_object_iter_key_len(it)};
+        names[n++] = (struct name){(const unsigned char *)json_object_iter_key(it),
+                                   json_object_iter_key_len(it)};
     }
     for (size_t i = 0; i < m->count; i++) {
         names[n++] = (struct name){(const unsigned char *)m->item[i].name, m->item[i].name_len};
@@ -182,7 +183,8 @@ static uint32_t emit_other_name(struct ek_schema *c, json_t *schema, const struc
 /* Constants are written in place, so that objects told apart by one are told apart by the automaton. */
 static uint32_t emit_member_value(struct ek_schema *c, json_t *schema, uint32_t from)
 {
-    bool constant = json_is_object(schema) && (ek_schema_get(schema, "enum") || ek_schema_get(schema, "const"));
+    bool constant = json_is_object(schema) && (ek_schema_get(schema, "enum") ||
+                                               ek_schema_get(schema, "const"));
     return constant ? ek_schema_value(c, schema, from) : ek_schema_call(c, schema, from);
 }
 
@@ -251,14 +253,16 @@ static bool count_others(struct ek_schema *c, json_t *schema, const struct membe
     bool asked = others && !json_is_false(others);
     *extra = asked ? UINT32_MAX : 0;
     if (most < m->count) {
-        return ek_schema_refuse(c, "maxProperties", "below the number of named members cannot be enforced here");
+        return ek_schema_refuse(c, "maxProperties",
+                                "below the number of named members cannot be enforced here");
     }
     if (asked && most != UINT32_MAX) *extra = most - (uint32_t)m->count;
     if (asked && most != UINT32_MAX && *extra > EK_SCHEMA_EXTRA_MAX) *extra = EK_SCHEMA_EXTRA_MAX;
     *some = least > m->required;
     bool can = m->count > 0 || *extra > 0;
     if (least <= m->required || (least == 1 && can)) return true;
-    return ek_schema_refuse(c, "minProperties", "above the number of required members cannot be enforced here");
+    return ek_schema_refuse(c, "minProperties",
+                            "above the number of required members cannot be enforced here");
 }
 
 static void emit_members(struct ek_schema *c, json_t *schema, const struct members *m, uint32_t from,
@@ -328,7 +332,8 @@ static bool read_list(struct ek_schema *c, json_t *schema, struct list *l)
         l->first = items;
         l->rest = ek_schema_get(schema, "additionalItems");
     }
-    if (first && !json_is_array(first)) return ek_schema_refuse(c, "prefixItems", "must be a list of schemas");
+    if (first && !json_is_array(first)) return ek_schema_refuse(c, "prefixItems",
+        "must be a list of schemas");
     if (!ek_schema_count(c, schema, "minItems", &l->least)) return false;
     if (!ek_schema_count(c, schema, "maxItems", &l->most)) return false;
     if (json_is_false(l->rest) && l->most > json_array_size(l->first)) {

@@ -13,9 +13,11 @@
 
 /* ---- strings --------------------------------------------------------------------------------- */
 
-#define DATE "[1-9]\\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8]))"
+#define DATE \
+    "[1-9]\\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-"\
+    "(0[1-9]|[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8]))"
 #define TIME "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"
-#define LABEL "[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
+#define LABEL "[a-z0-9]([a-z0-9-]{0,14}[a-z0-9])?"
 #define OCTET "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 
 /* Of each format a part that every reader accepts: RFC 3339 without leap days and seconds, RFC 4122, ... */
@@ -23,14 +25,15 @@ static const struct { const char *name, *pattern; } formats[] = {
     {"date", "^" DATE "$"},
     {"time", "^" TIME "$"},
     {"date-time", "^" DATE "T" TIME "$"},
-    {"duration", "^P(\\d{1,4}D(T\\d{1,4}H(\\d{1,4}M)?)?|T(\\d{1,4}H(\\d{1,4}M)?|\\d{1,4}M(\\d{1,4}S)?|\\d{1,4}S)|\\d{1,4}W)$"},
+    {"duration", "^P(\\d{1,4}D(T\\d{1,4}H(\\d{1,4}M)?)?|T(\\d{1,4}H(\\d{1,4}M)?|\\d{1,4}M(\\d{1,4}S)?|"
+                 "\\d{1,4}S)|\\d{1,4}W)$"},
     {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
     {"email", "^[a-z0-9_+-]{1,24}(\\.[a-z0-9_+-]{1,16}){0,2}@(" LABEL "\\.){1,3}[a-z]{2,12}$"},
-    {"hostname", "^(" LABEL "\\.){0,4}[a-z]([a-z0-9-]{0,30}[a-z0-9])?$"},
+    {"hostname", "^(" LABEL "\\.){0,4}[a-z]([a-z0-9-]{0,14}[a-z0-9])?$"},
     {"ipv4", "^(" OCTET "\\.){3}" OCTET "$"},
     {"ipv6", "^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}$"},
-    {"uri", "^https?://(" LABEL "\\.){1,4}[a-z]{2,12}(:[1-9]\\d{0,3})?(/[A-Za-z0-9._~-]{0,64}){0,8}"
-            "(\\?[A-Za-z0-9._~=&-]{0,128})?(#[A-Za-z0-9._~-]{0,64})?$"},
+    {"uri", "^https?://(" LABEL "\\.){1,3}[a-z]{2,12}(:[1-9]\\d{0,3})?(/[A-Za-z0-9._~/-]{0,100})?"
+            "(\\?[A-Za-z0-9._~=&-]{0,50})?$"},
 };
 
 /* Formats that say nothing about the text of a string. */
@@ -336,13 +339,15 @@ static bool read_limits(struct ek_schema *c, json_t *schema, struct limits *l)
     }
     if (c->failed) return false;
     if (l->least >= 1e15 || l->most <= -1e15) {
-        return ek_schema_refuse(c, l->least >= 1e15 ? "minimum" : "maximum", "leaves only numbers of over 15 digits");
+        return ek_schema_refuse(c, l->least >= 1e15 ? "minimum" : "maximum",
+                                "leaves only numbers of over 15 digits");
     }
     return l->least <= l->most || ek_schema_refuse(c, "minimum", "is more than maximum");
 }
 
 /* Both signs. A zero has none. */
-static void write_numbers(struct ek_nfa *n, uint32_t from, uint32_t to, const struct limits *l, bool fractions)
+static void write_numbers(struct ek_nfa *n, uint32_t from, uint32_t to, const struct limits *l,
+                          bool fractions)
 {
     const struct bound none = {0}, above_zero = bound_of(0, true);
     if (l->most >= 0) {
@@ -364,7 +369,8 @@ static bool add_multiple(struct ek_schema *c, json_t *v, struct ek_dfa *all)
     enum { MULTIPLE_MAX = 1000 };
     double by = json_number_value(v);
     if (!json_is_number(v) || !(by >= 1 && by <= MULTIPLE_MAX) || by != floor(by)) {
-        return ek_schema_refuse(c, "multipleOf", "may only be a whole number from 1 to %d here", MULTIPLE_MAX);
+        return ek_schema_refuse(c, "multipleOf", "may only be a whole number from 1 to %d here",
+                                MULTIPLE_MAX);
     }
     uint32_t m = (uint32_t)by;
     struct ek_dfa d = {0};

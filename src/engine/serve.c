@@ -145,6 +145,7 @@ static enum ek_status open_text(struct ek_serve *s, const struct ek_serve_option
                  ek_tokenizer_count(s->tokenizer), s->vocab);
         return EK_INVALID;
     }
+    ek_serve_open_form(s);
     add_stop(s, ek_tokenizer_eos(s->tokenizer));
     add_stop(s, ek_tokenizer_eot(s->tokenizer));
     add_stop(s, s->chat.mark[EK_MARK_END]);
@@ -296,6 +297,7 @@ void ek_serve_free(struct ek_serve **ss)
         ek_call_release(EK_CONTAINER(link, struct ek_call, link));
     }
     if (s->waker) ek_waker_close(&s->waker);
+    ek_serve_close_form(s);
     ek_tokenizer_free(&s->tokenizer);
     ek_encoder_free(&s->encoder);
     ek_buf_free(&s->out);

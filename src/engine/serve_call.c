@@ -61,6 +61,8 @@ void ek_call_release(struct ek_call *c)
     ek_list_remove(&s->calls[c->state], &c->link);
     ek_timer_clear(s->loop, &c->deadline);
     if (c->has_output) ek_output_free(&c->output);
+    ek_guide_free(&c->guide);
+    ek_grammar_free(&c->grammar);
     ek_ask_free(&c->ask);
     ek_buf_free(&c->body);
     ek_buf_free(&c->thought);
@@ -163,7 +165,8 @@ static struct ek_engine_job engine_job(struct ek_call *c)
         .cache_salt = ek_hash(a->cache_salt, 0), .priority = a->priority,
         .max_tokens = a->max_tokens ? a->max_tokens : s->ctx_tokens, .sampling = a->sampling,
         .top_logprobs = a->logprobs ? a->top_logprobs : 0, .ignore_stop_ids = a->ignore_eos,
-        .stop_count = s->stop_count, .user = c,
+        .stop_count = s->stop_count, .user = c, .guide = c->guide, .guide_from = c->guide_from,
+        .bias = a->bias, .bias_count = a->bias_count,
         .thinking = {.open_at_start = c->end.open_thought, .open_id = EK_NO_TOKEN, .end_id = EK_NO_TOKEN,
                      .budget = a->thinking_budget}};
     for (uint32_t i = 0; i < s->stop_count; i++) job.stop_ids[i] = s->stop_ids[i];
@@ -213,6 +216,7 @@ static void submit(struct ek_call *c)
         return;
     }
     MUST(c->engine_job != 0);
+    c->guide = NULL; /* the engine's now */
     ek_call_set_state(c, EK_CALL_AT_RUNNING);
     if (c->ask.deadline_ms > 0) {
         ek_timer_set(s->loop, &c->deadline, c->arrived_ns + c->ask.deadline_ms * EK_MS_NS);

@@ -16,6 +16,7 @@
 #include "chat/error.h"
 #include "engine/ask.h"
 #include "engine/engine.h"
+#include "engine/guide.h"
 #include "engine/serve.h"
 #include "http/server.h"
 
@@ -48,6 +49,8 @@ struct ek_serve {
     struct ek_tokenizer *tokenizer;
     struct ek_encoder *encoder; /* the loop thread's */
     struct ek_template chat;
+    struct ek_trie *trie;   /* of the vocabulary, for answers of a given form */
+    struct ek_masks *masks;
     char model[EK_REQUEST_MODEL_BYTES_MAX + 1];
     struct ek_strlist aliases;
     uint32_t ctx_tokens, vocab;
@@ -88,6 +91,9 @@ struct ek_call {
     struct ek_ids prompt;
     struct ek_prompt_end end;
     bool thinks;
+    struct ek_grammar grammar; /* of an answer that has one; outlives the engine's job */
+    struct ek_guide *guide;    /* until it is the engine's */
+    uint32_t guide_from;
 
     /* the answer */
     char id[96];
@@ -124,6 +130,11 @@ void ek_call_drop(struct ek_call *c, enum ek_reason why); /* break off the answe
 /* serve_read.c: body to prompt; touches only the call and constants of the server, on any thread. */
 void ek_call_read(struct ek_call *c, struct ek_encoder *encoder);
 void ek_serve_tokenize(struct ek_call *c);
+
+/* serve_form.c: what the answer must look like, as a guide. False: refused, c->fault says why. */
+bool ek_call_shape(struct ek_call *c);
+void ek_serve_open_form(struct ek_serve *s);
+void ek_serve_close_form(struct ek_serve *s);
 
 /* serve_events.c: from the engine's ring. */
 void ek_serve_woken(void *arg);

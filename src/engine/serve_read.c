@@ -41,6 +41,17 @@ static bool wants_thought(const struct ek_call *c)
     return !ek_str_eq(c->ask.model, chat_alias);
 }
 
+static bool can_do(struct ek_call *c)
+{
+    if (c->ask.n > 1) return refuse(c, EK_REASON_UNSUPPORTED, "n", "'n' above 1 is not supported here.");
+    if (c->kind == EK_CALL_CHAT && c->ask.choice != EK_CHOICE_NONE) {
+        return refuse(c, EK_REASON_UNSUPPORTED, "tools",
+                      "'tools' cannot be called by this engine; leave them out or send "
+                      "tool_choice \"none\".");
+    }
+    return true;
+}
+
 static bool too_long(struct ek_call *c)
 {
     refuse(c, EK_REASON_CONTEXT_LENGTH, c->kind == EK_CALL_CHAT ? "messages" : "prompt", "");
@@ -83,6 +94,9 @@ static bool render(struct ek_call *c, struct ek_encoder *e)
     }
     if (st != EK_OK || c->prompt.count + a->prefix_count >= s->ctx_tokens) return too_long(c);
     if (c->prompt.count == 0) return refuse(c, EK_REASON_BAD_VALUE, "prompt", "The prompt is empty.");
+    for (uint32_t i = 0; i < a->bias_count; i++) {
+        if (!ids_exist(c, &a->bias[i].id, 1, "logit_bias")) return false;
+    }
     return ids_exist(c, a->prefix_ids, a->prefix_count, "ek.prefix");
 }
 
@@ -93,7 +107,8 @@ void ek_call_read(struct ek_call *c, struct ek_encoder *encoder)
     enum ek_api api = c->kind == EK_CALL_CHAT ? EK_API_CHAT : EK_API_COMPLETIONS;
     if (!ek_ask_read(&c->ask, api, ek_buf_view(&c->body), c->serve->ctx_tokens, &c->fault)) return;
     c->fault.reason = EK_REASON_NONE;
-    if (know_model(c) && render(c, encoder)) MUST(c->fault.reason == EK_REASON_NONE);
+    if (know_model(c) && can_do(c) && render(c, encoder) &&
+        ek_call_shape(c)) MUST(c->fault.reason == EK_REASON_NONE);
     else MUST(c->fault.reason != EK_REASON_NONE);
 }
 

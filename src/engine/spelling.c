@@ -103,7 +103,8 @@ void ek_spell_any(struct ek_nfa *n, uint32_t from, uint32_t to)
     ek_spell_utf8(n, from, to, '"' + 1, '\\' - 1);
     ek_spell_utf8(n, from, to, '\\' + 1, EK_CODE_MAX);
     uint32_t slash = ek_nfa_symbol(n, from, '\\');
-    for (const char *c = "\"\\/bfnrt"; *c; c++) ek_nfa_range(n, slash, to, (unsigned char)*c, (unsigned char)*c);
+    for (const char *c = "\"\\/bfnrt"; *c; c++) ek_nfa_range(n, slash, to, (unsigned char)*c,
+        (unsigned char)*c);
     uint32_t u = ek_nfa_symbol(n, slash, 'u'), second = ek_nfa_state(n), after_d = ek_nfa_state(n);
     uint32_t third = ek_nfa_state(n), fourth = ek_nfa_state(n);
     put_hex(n, u, second, 0, 12);

@@ -37,6 +37,11 @@ const char *ek_template_name(const struct ek_template *tp)
     return family_name[tp->family];
 }
 
+const char *ek_mark_text(enum ek_mark mark)
+{
+    return mark_text[mark];
+}
+
 static bool holds(struct ek_str text, const char *what)
 {
     return text.data && memmem(text.data, text.len, what, strlen(what)) != NULL;

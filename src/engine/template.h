@@ -61,6 +61,7 @@ EK_CHECKED enum ek_status ek_template_choose(struct ek_template *out, const stru
                                              struct ek_str name, char *why, size_t why_cap);
 
 const char *ek_template_name(const struct ek_template *tp);
+const char *ek_mark_text(enum ek_mark mark); /* as it is written where it is no token */
 
 enum ek_role { EK_ROLE_SYSTEM, EK_ROLE_USER, EK_ROLE_ASSISTANT, EK_ROLE_TOOL }; /* developer = system */
 

@@ -31,9 +31,12 @@ static uint64_t random_u64(void) /* SplitMix64 */
 /* Tokens that cross the borders of JSON's parts, and pieces of characters. */
 static const char *const merges[] = {
     "\" :", "\": \"", "\" ,", "\", \"", "{ \"", "} ,", "} }", "] }", "[ {", "[ \"", "t r", "u e", "tr ue",
-    "1 2", "12 3", "12 ,", "a b", "ab c", "n ame", "i d", "\\ n", "\\ \"", "0 .", "- 1", "e +", "\xC3\xA2 \xC4\xA4",
-    "\xC3\xA2\xC4\xA4 \xC2\xAC", "f al", "al se", "n u", "l l", "nu ll", "\xC4\xA0 \"", "\xC4\xA0 {", ", \xC4\xA0", ": \xC4\xA0",
-    "[ ]", "{ }", "\xC4\x8A \xC4\xA0", "\xC4\x8A\xC4\xA0 \xC4\xA0", "a r", "ar r", "\" }", "\" ]", "z z", "zz zz", "zzzz zzzz", NULL,
+    "1 2", "12 3", "12 ,", "a b", "ab c", "n ame", "i d", "\\ n", "\\ \"", "0 .", "- 1", "e +",
+        "\xC3\xA2 \xC4\xA4",
+    "\xC3\xA2\xC4\xA4 \xC2\xAC", "f al", "al se", "n u", "l l", "nu ll", "\xC4\xA0 \"", "\xC4\xA0 {",
+        ", \xC4\xA0", ": \xC4\xA0",
+    "[ ]", "{ }", "\xC4\x8A \xC4\xA0", "\xC4\x8A\xC4\xA0 \xC4\xA0", "a r", "ar r", "\" }", "\" ]",
+        "z z", "zz zz", "zzzz zzzz", NULL,
 };
 
 static struct ek_tokenizer *open_vocab(const char *path)
@@ -183,7 +186,8 @@ int main(int argc, char **argv)
     struct ek_trie *trie = ek_trie_new(t, (uint32_t)ek_tokenizer_count(t), NULL, 0);
     double middle = now_s();
     struct ek_masks *masks = ek_masks_new(trie);
-    fprintf(stderr, "schema_words: %u tokens, %u nodes: tree %.1f ms, masks %.1f ms\n", trie->vocab, trie->count,
+    fprintf(stderr, "schema_words: %u tokens, %u nodes: tree %.1f ms, masks %.1f ms\n", trie->vocab,
+            trie->count,
             1e3 * (middle - begin), 1e3 * (now_s() - middle));
     char *line = NULL;
     size_t cap = 0;

@@ -31,6 +31,34 @@ static void bad(const char *body, enum ek_reason reason, const char *param)
     assert_true(strlen(fault.text) > 10);
 }
 
+#define TOOL(name) \
+    "{\"type\":\"function\",\"function\":{\"name\":\"" name "\",\"strict\":true,\"parameters\":{}}}"
+
+static void forms_of_answers(void **state)
+{
+    (void)state;
+    good("{" M ",\"n\":8,\"logit_bias\":{\"5\":-100,\"7\":0.5},"
+        "\"response_format\":{\"type\":\"json_object\"}}");
+    assert_int_equal(ask.n, 8);
+    assert_int_equal(ask.bias_count, 2);
+    assert_true(ask.format == EK_FORMAT_JSON && ask.choice == EK_CHOICE_NONE);
+    ek_ask_free(&ask);
+    good("{" M ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\","
+        "\"schema\":{}}}}");
+    assert_true(ask.format == EK_FORMAT_SCHEMA && ask.schema);
+    ek_ask_free(&ask);
+    good("{" M ",\"tools\":[" TOOL("f") "," TOOL("g") "],\"parallel_tool_calls\":false}");
+    assert_true(ask.choice == EK_CHOICE_AUTO && ask.tool_count == 2 && ask.tools[1].strict && ask.one_call);
+    ek_ask_free(&ask);
+    good("{" M ",\"tools\":[" TOOL("f") "," TOOL("g") "],"
+         "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"g\"}}}");
+    assert_true(ask.choice == EK_CHOICE_NAMED && ask.named_tool == 1);
+    ek_ask_free(&ask);
+    good("{" M ",\"tools\":[" TOOL("f") "],\"tool_choice\":\"none\"}");
+    assert_true(ask.choice == EK_CHOICE_NONE);
+    ek_ask_free(&ask);
+}
+
 static void plain_members(void **state)
 {
     (void)state;
@@ -142,6 +170,27 @@ static void completions(void **state)
     assert_int_equal(fault.reason, EK_REASON_UNSUPPORTED);
 }
 
+static void faults_of_forms(void **state)
+{
+    (void)state;
+    bad("{" M ",\"tools\":[{}]}", EK_REASON_WRONG_TYPE, "tools");
+    bad("{" M ",\"tools\":[{\"type\":\"web\"}]}", EK_REASON_UNSUPPORTED, "tools");
+    bad("{" M ",\"tools\":[{\"function\":{\"name\":\"a b\"}}]}", EK_REASON_BAD_VALUE, "tools");
+    bad("{" M ",\"tools\":[" TOOL("f") "," TOOL("f") "]}", EK_REASON_BAD_VALUE, "tools");
+    bad("{" M ",\"tool_choice\":\"required\"}", EK_REASON_BAD_VALUE, "tool_choice");
+    bad("{" M ",\"tools\":[" TOOL("f") "],\"tool_choice\":{\"type\":\"function\","
+        "\"function\":{\"name\":\"g\"}}}",
+        EK_REASON_BAD_VALUE, "tool_choice");
+    bad("{" M ",\"tools\":[" TOOL("f") "],\"ignore_eos\":true}", EK_REASON_BAD_VALUE, "ignore_eos");
+    bad("{" M ",\"response_format\":{\"type\":\"xml\"}}", EK_REASON_UNSUPPORTED, "response_format.type");
+    bad("{" M ",\"response_format\":{\"type\":\"json_schema\"}}", EK_REASON_MISSING_PARAM,
+        "response_format.json_schema");
+    bad("{" M ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":5}}}",
+        EK_REASON_WRONG_TYPE, "response_format.json_schema.schema");
+    bad("{" M ",\"logit_bias\":{\"x\":1}}", EK_REASON_BAD_VALUE, "logit_bias");
+    bad("{" M ",\"logit_bias\":{\"5\":101}}", EK_REASON_BAD_VALUE, "logit_bias");
+}
+
 static void every_fault_names_its_member(void **state)
 {
     (void)state;
@@ -173,14 +222,11 @@ static void every_fault_names_its_member(void **state)
     bad("{" M ",\"top_p\":-0.1}", EK_REASON_BAD_VALUE, "top_p");
     bad("{" M ",\"stop\":[\"\"]}", EK_REASON_BAD_VALUE, "stop");
     bad("{" M ",\"stop\":[1]}", EK_REASON_WRONG_TYPE, "stop");
-    bad("{" M ",\"n\":2}", EK_REASON_UNSUPPORTED, "n");
+    bad("{" M ",\"n\":9}", EK_REASON_UNSUPPORTED, "n");
     bad("{" M ",\"n\":0}", EK_REASON_BAD_VALUE, "n");
     bad("{" M ",\"thinking\":true}", EK_REASON_WRONG_TYPE, "thinking");
     bad("{" M ",\"thinking\":{\"type\":\"maybe\"}}", EK_REASON_BAD_VALUE, "thinking.type");
     bad("{" M ",\"reasoning_effort\":\"much\"}", EK_REASON_BAD_VALUE, "reasoning_effort");
-    bad("{" M ",\"tools\":[{}]}", EK_REASON_UNSUPPORTED, "tools");
-    bad("{" M ",\"response_format\":{\"type\":\"json_object\"}}", EK_REASON_UNSUPPORTED, "response_format");
-    bad("{" M ",\"logit_bias\":{\"5\":1}}", EK_REASON_UNSUPPORTED, "logit_bias");
     bad("{" M ",\"top_logprobs\":21}", EK_REASON_BAD_VALUE, "top_logprobs");
     bad("{" M ",\"ek\":{\"prefix\":[1,\"2\"]}}", EK_REASON_WRONG_TYPE, "ek.prefix");
     bad("{" M ",\"ek\":{\"priority\":-1}}", EK_REASON_BAD_VALUE, "ek.priority");
@@ -200,7 +246,9 @@ static void every_fault_names_its_member(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_members), cmocka_unit_test(messages_of_every_kind),
+        cmocka_unit_test(forms_of_answers), cmocka_unit_test(faults_of_forms),
+        cmocka_unit_test(plain_members),
+            cmocka_unit_test(messages_of_every_kind),
         cmocka_unit_test(thinking_in_all_its_spellings), cmocka_unit_test(the_doors_extras),
         cmocka_unit_test(completions), cmocka_unit_test(every_fault_names_its_member),
     };
