@@ -150,7 +150,7 @@ static void penalties_move_what_was_said(void **state)
     static uint16_t generated[VOCAB], prompt[VOCAB];
     float logits[VOCAB] = {0};
     struct ek_sample out;
-    struct ek_sample_history h = {generated, prompt};
+    struct ek_sample_history h = {.generated = generated, .prompt = prompt};
     logits[1] = 2;
     logits[2] = 1.9f;
     logits[3] = 1.7f;
@@ -169,6 +169,37 @@ static void penalties_move_what_was_said(void **state)
     assert_true(ek_sample_token(&s, h, logits, VOCAB, 0, -1, 0, scratch, &out));
     assert_int_equal(out.id, 3);
     assert_true(fabsf(logits[1] - 2) < 1e-9f); /* the caller's logits are untouched */
+}
+
+static void bias_and_what_may_come(void **state)
+{
+    (void)state;
+    float logits[VOCAB] = {0};
+    struct ek_sample out;
+    static uint64_t allowed[VOCAB / 64 + 1];
+    static const struct ek_logit_bias bias[] = {{7, 3}, {9, -100}};
+    static const uint32_t barred[] = {7};
+    struct ek_sampling s = ek_sampling_greedy(), any = ek_sampling_default();
+    struct ek_sample_history h = {.bias = bias, .bias_count = 2};
+    logits[9] = 5;
+    assert_true(ek_sample_token(&s, h, logits, VOCAB, 0, -1, 1, scratch, &out));
+    assert_int_equal(out.id, 7);
+    assert_int_equal(out.top[0].id, 9); /* logprobs are the model's own */
+    h.barred = barred;
+    h.barred_count = 1;
+    assert_true(ek_sample_token(&s, h, logits, VOCAB, 0, -1, 0, scratch, &out));
+    assert_int_equal(out.id, 0);
+    h.allowed = allowed;
+    assert_false(ek_sample_token(&s, h, logits, VOCAB, 0, -1, 0, scratch, &out));
+    assert_false(ek_sample_token(&any, h, logits, VOCAB, 0, -1, 0, scratch, &out));
+    allowed[0] = 1u << 9 | 1u << 30;
+    allowed[(VOCAB - 1) / 64] |= UINT64_C(1) << (VOCAB - 1) % 64;
+    for (uint32_t i = 0; i < 50; i++) {
+        assert_true(ek_sample_token(&any, h, logits, VOCAB, i, -1, 0, scratch, &out));
+        assert_true(out.id == 30 || out.id == VOCAB - 1);
+    }
+    assert_true(ek_sample_token(&any, h, logits, VOCAB, 0, 3, 0, scratch, &out)); /* forced: whatever is allowed */
+    assert_int_equal(out.id, 3);
 }
 
 static void logprobs_are_of_the_model_itself(void **state)
@@ -220,6 +251,7 @@ int main(void)
         cmocka_unit_test(greedy_takes_the_first_of_equals),
         cmocka_unit_test(bad_logits_are_never_chosen),
         cmocka_unit_test(penalties_move_what_was_said),
+        cmocka_unit_test(bias_and_what_may_come),
         cmocka_unit_test(logprobs_are_of_the_model_itself),
         cmocka_unit_test(says_what_is_out_of_range),
     };
