@@ -198,7 +198,7 @@ static void bias_and_what_may_come(void **state)
         assert_true(ek_sample_token(&any, h, logits, VOCAB, i, -1, 0, scratch, &out));
         assert_true(out.id == 30 || out.id == VOCAB - 1);
     }
-    assert_true(ek_sample_token(&any, h, logits, VOCAB, 0, 3, 0, scratch, &out)); /* forced: whatever is allowed */
+    assert_true(ek_sample_token(&any, h, logits, VOCAB, 0, 3, 0, scratch, &out));
     assert_int_equal(out.id, 3);
 }
 
