@@ -21,6 +21,7 @@ LONGEST = 1400                # tokens of a sample; a longer one is thrown away
 MIX = {"add": 5, "sub": 9, "mul": 15, "cmp": 6, "sort": 12, "count": 13,
        "day": 10, "story": 13, "again": 9, "talk": 14}
 SKILLS = tuple(MIX)
+COPY = 4                      # how often, beside those, random tokens are said again and again
 PROBLEM = {"mul": products.problem, "count": words.problem, "day": days.problem, "story": stories.problem}
 SYSTEM = ["You are a helpful assistant.", "You are a helpful assistant.",
 "You are a friendly assistant. Answer briefly.",
@@ -83,7 +84,7 @@ class Maker:
     """Samples for training: lists of token ids, each with a mask of the tokens to learn."""
 
     def __init__(self, tokenizer, mix_path=None):
-        self.tok, self.mix_path, self.weights = tokenizer, mix_path, list(MIX.values())
+        self.tok, self.mix_path, self.weights, self.copy = tokenizer, mix_path, list(MIX.values()), 0
 
     def reply(self, rng, thought, answer, thinking):
         tok = self.tok
@@ -97,8 +98,21 @@ class Maker:
         written = ids + [tok.special[END_THINK]] + written
         return written, [1] * len(written)
 
+    def parrot(self, rng):
+        """Random tokens, then the same again, and again: no other lesson teaches copying as fast, and names,
+        letters and numbers of a question all have to be copied."""
+        low = len(self.tok.special)
+        letters = [self.tok.id[c] for c in "abcdefghijklmnopqrstuvwxyz"]
+        said = [rng.choice(letters) if rng.random() < 0.5 else rng.randrange(low, len(self.tok.tokens))
+                for _ in range(rng.randint(4, 40))]
+        times = rng.randint(1, 3)
+        ids = [self.tok.special[BOS]] + said * (1 + times)
+        return ids, [0] * (1 + len(said)) + [1] * (len(said) * times)
+
     def sample(self, rng):
         """One conversation. Each earlier turn was written in the direct mode, and is learned as such."""
+        if rng.random() * (self.copy + sum(self.weights)) < self.copy:
+            return self.parrot(rng)
         tok, system = self.tok, system_prompt(rng)
         lang, said = rng.choice(("en", "zh")), []
         for _ in range(rng.choices((1, 2, 3), (86, 11, 3))[0]):
@@ -123,26 +137,33 @@ class Maker:
 
     def mix(self):
         """DIR/mix.json can be changed while training goes on: it is read for each pool."""
-        mix = dict(MIX)
+        mix = dict(MIX, copy=COPY)
         if self.mix_path and os.path.exists(self.mix_path):
             with open(self.mix_path) as f:
                 mix.update(json.load(f))
-        self.weights = [mix[skill] for skill in SKILLS]
+        self.weights, self.copy = [mix[skill] for skill in SKILLS], mix["copy"]
 
-    def batches(self, seed, tokens, first=0, done=0):
-        """Endless batches of about so many tokens, each of samples of like length -> (pool, number in the
+    def batches(self, seed, tokens, first=0, done=0, alike=True):
+        """Endless batches of about so many tokens -> (pool, number in the
         pool, batch), beginning behind the first `done` batches of the pool `first`.
 
-        Samples are made a pool at a time. Batches come in few different shapes, because the matrix
-        library prepares itself anew for each.
+        Samples are made a pool at a time. Batches of samples alike in length come in few different
+        shapes, because the matrix library prepares itself anew for each; else all lengths mix.
         """
         for number in itertools.count(first):
             rng = random.Random("evenkeel demo %d %d" % (seed, number))
             self.mix()
             pool = [s for s in (self.sample(rng) for _ in range(POOL)) if len(s[0]) <= LONGEST]
-            pool.sort(key=lambda s: len(s[0]))
-            out, i = [], 0
-            while i < len(pool):
+            out, i, size = [], 0, 0
+            if alike:
+                pool.sort(key=lambda s: len(s[0]))
+            else:
+                for sample in pool:
+                    if not out or size + len(sample[0]) > tokens:
+                        out, size = out + [[]], 0
+                    out[-1].append(sample)
+                    size += len(sample[0])
+            while alike and i < len(pool):
                 rows = max(8, tokens // len(pool[i][0]))
                 rows = max(8, tokens // len(pool[min(i + rows, len(pool)) - 1][0]) // 4 * 4)
                 if len(pool[i:i + rows][-1][0]) > LONGEST // 4:      # attention needs rows times length squared

@@ -16,10 +16,12 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
+import fast
 from bpe import SIZE, Tokenizer
 from data import Maker
 from net import Experts, Net, Shape
@@ -39,8 +41,9 @@ def orthogonal(g):
 class Muon(torch.optim.Optimizer):
     """Momentum whose every step is made orthogonal: all directions of a matrix learn equally fast."""
 
-    def __init__(self, params, lr, momentum=0.95):
+    def __init__(self, params, lr, momentum=0.95, lib=None):
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.orthogonal = (lambda g: fast.orthogonal(lib, g)) if lib else orthogonal
 
     @torch.no_grad()
     def step(self):
@@ -50,7 +53,7 @@ class Muon(torch.optim.Optimizer):
                 v.mul_(group["momentum"]).add_(p.grad)
                 rows, cols = p.shape[-2:]
                 size = max(1.0, rows / cols) ** 0.5
-                p.add_(orthogonal(p.grad + group["momentum"] * v), alpha=-group["lr"] * size)
+                p.add_(self.orthogonal(p.grad + group["momentum"] * v), alpha=-group["lr"] * size)
 
 
 def rate(progress, step):
@@ -75,14 +78,16 @@ def cross_entropy(hidden, head, y):
     return F.cross_entropy(logits, y.flatten()[wanted])
 
 
-def losses_of(net, batch, ahead):
+def losses_of(net, batch, ahead, only_ahead=False):
     """-> the loss of the next token, and of the one after it (0 when that is not trained)"""
     x, y = tensors(batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = net(x)
-        loss = cross_entropy(hidden, net.output, y)
+        with torch.set_grad_enabled(not only_ahead):
+            hidden = net(x)
+        zero = torch.zeros(())
+        loss = zero if only_ahead else cross_entropy(hidden, net.output, y)
         if not ahead:
-            return loss, loss.new_zeros(())
+            return loss, zero
         return loss, cross_entropy(net.guess(hidden[:, :-1], x[:, 1:]), net.output.detach(), y[:, 1:])
 
 
@@ -92,23 +97,30 @@ def arguments():
     ap.add_argument("--minutes", type=float, default=75)
     ap.add_argument("--steps", type=int, help="end after so many steps, whatever the clock says")
     ap.add_argument("--lr", type=float, default=0.012)
-    ap.add_argument("--tokens", type=int, default=3072, help="per step and process")
+    ap.add_argument("--tokens", default="3072", help="per step and process; or one number for each")
     ap.add_argument("--processes", type=int, default=2)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--save", type=float, default=4, help="minutes between checkpoints")
     ap.add_argument("--ahead", action="store_true", help="train the multi-token prediction block, too")
-    return ap.parse_args()
+    ap.add_argument("--only-ahead", action="store_true", help="train that block and nothing else")
+    ap.add_argument("--plain", action="store_true", help="do without fast.c")
+    o = ap.parse_args()
+    o.ahead |= o.only_ahead
+    o.tokens = [int(t) for t in o.tokens.split(",")]
+    o.tokens = (o.tokens * o.processes)[:o.processes]
+    return o
 
 
 def trained(net, o):
     """The parameters this run changes, by name."""
-    return [(n, p) for n, p in net.named_parameters() if o.ahead or not n.startswith("nextn")]
+    wanted = {True: o.ahead, False: not o.only_ahead}
+    return [(n, p) for n, p in net.named_parameters() if wanted[n.startswith("nextn")]]
 
 
 def busy(net, o):
     """The layers of experts this run uses."""
     return [m for n, m in net.named_modules()
-            if isinstance(m, Experts) and (o.ahead or not n.startswith("nextn"))]
+            if isinstance(m, Experts) and (o.ahead if n.startswith("nextn") else not o.only_ahead)]
 
 
 class Crew:
@@ -140,7 +152,7 @@ class Crew:
         return shares[rank]
 
 
-def optimizers(net, indices, o):
+def optimizers(net, indices, o, lib):
     hidden, other = [], []
     for i, (name, p) in enumerate(trained(net, o)):
         if i in indices:
@@ -149,7 +161,8 @@ def optimizers(net, indices, o):
             (hidden if matrix else other).append(torch.nn.Parameter(p.data))
             p = (hidden if matrix else other)[-1]
             p.index, p.called = i, name
-    return [Muon(hidden, o.lr), torch.optim.AdamW(other, lr=o.lr / 4, betas=(0.9, 0.98), weight_decay=0.0)]
+    return [Muon(hidden, o.lr, lib=lib),
+            torch.optim.AdamW(other, lr=o.lr / 4, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
 def update(crew, opts, factor):
@@ -158,7 +171,7 @@ def update(crew, opts, factor):
         for group in opt.param_groups:
             group["lr"] = base * factor
             for p in group["params"]:
-                p.grad = sum(g[p.index] for g in crew.grads) / len(crew.grads)
+                p.grad = sum(g[p.index] * (n / sum(crew.o.tokens)) for g, n in zip(crew.grads, crew.o.tokens))
         opt.step()
 
 
@@ -234,7 +247,9 @@ def work(rank, crew, maker):
     torch.set_num_threads(1)
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)    # PR_SET_PDEATHSIG: who stops the first stops all
     o, net = crew.o, crew.net
-    opts = optimizers(net, crew.mine(rank), o)
+    lib = None if o.plain else fast.compiled()
+    forward = partial(fast.losses_of, fast.fasts_of(lib, net.shape)) if lib else losses_of
+    opts = optimizers(net, crew.mine(rank), o, lib)
     at, mean = restore(crew, opts, rank), None
     if rank == 0:
         path = os.path.join(o.dir, "mean.pt")
@@ -242,9 +257,9 @@ def work(rank, crew, maker):
     crew.barrier.wait()
     saved, losses, tokens, told = float(crew.clock[0]), [], 0, time.time()
     before = time.time()
-    for pool, number, batch in maker.batches(o.seed * 1000 + rank, o.tokens, *at):
+    for pool, number, batch in maker.batches(o.seed * 1000 + rank, o.tokens[rank], *at, alike=not lib):
         progress, step = done(crew), int(crew.clock[1])
-        loss, ahead = losses_of(net, batch, o.ahead)
+        loss, ahead = forward(net, batch, o.ahead, o.only_ahead)
         net.zero_grad(set_to_none=True)
         (loss + ahead).backward()
         for mine, p in zip(crew.grads[rank], crew.params):
@@ -260,7 +275,7 @@ def work(rank, crew, maker):
             crew.clock += torch.tensor([time.time() - before, 1.0], dtype=torch.double)
             before = time.time()
             losses.append(crew.losses.mean(0).tolist())
-            tokens += o.processes * sum(len(ids) for ids, _ in batch)
+            tokens += sum(o.tokens)
             if step % 50 == 49:
                 report(crew, losses, tokens, time.time() - told)
                 losses, tokens, told = [], 0, time.time()
