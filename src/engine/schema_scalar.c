@@ -154,7 +154,7 @@ static uint32_t counted(struct ek_schema *c, uint32_t least, uint32_t most, uint
 {
     struct ek_nfa n = {0};
     struct ek_dfa content, whole;
-    uint32_t loop = ek_nfa_state(&n), rule;
+    uint32_t loop = ek_nfa_state(&n), rule = EK_NO_RULE;
     ek_spell_any(&n, loop, loop);
     bool fits = ek_nfa_determinize(&n, loop, loop, EK_DFA_STATES_MAX, &content);
     MUST(fits);
@@ -322,7 +322,7 @@ static bool read_bound(struct ek_schema *c, json_t *schema, const char *keyword,
 
 static bool read_limits(struct ek_schema *c, json_t *schema, struct limits *l)
 {
-    double x;
+    double x = 0;
     const char *format = json_string_value(ek_schema_get(schema, "format"));
     *l = (struct limits){.least = -INFINITY, .most = INFINITY};
     bool narrow32 = format && strcmp(format, "int32") == 0;
