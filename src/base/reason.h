@@ -75,6 +75,8 @@
     X(BALANCE_END, "balance_end", 0, "", "The answer ends here because the balance is used up.") \
     X(LEDGER_AWAY, "ledger_away", 503, "server_error", \
       "The books cannot be reached, and what may be spent without them is used up; try again shortly.") \
+    X(LEASE_LOST, "lease_lost", 503, "server_error", \
+      "This server was away for too long to go on spending for your account; send the request again.") \
     X(RATE_REQUESTS, "rate_requests", 429, "rate_limit_error", \
       "Too many requests a minute; come back when Retry-After says.") \
     X(RATE_TOKENS, "rate_tokens", 429, "rate_limit_error", \

@@ -135,7 +135,7 @@ struct ek_door_running {
     uint32_t finished;        /* choices that have */
     bool holding;             /* what comes now belongs to the end */
     bool resting;             /* the relay is paused: for money */
-    bool ended;               /* with the balance */
+    enum ek_reason ended;     /* its money did, and why; NONE: it did not */
     bool ids_whole;             /* ids[] holds exactly what was generated */
     bool text_whole;            /* said_... hold exactly what was delivered */
     bool carried;               /* this attempt goes on from the text */
@@ -463,8 +463,8 @@ void ek_door_rest(struct ek_door_request *r, bool rest);
 /* The answer is whole: counted, charged, and its end sent, at once or when it is paid for. */
 void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending);
 int64_t ek_door_cost_shown(const struct ek_door_request *r, const struct ek_usage *u);
-/* The answer ends here, whole as far as it goes: there is no more money for it. */
-void ek_door_balance_end(struct ek_door_request *r);
+/* The answer ends here, whole as far as it goes: there is no more money for it (ek_door_money_spent). */
+void ek_door_money_end(struct ek_door_request *r, enum ek_reason why);
 /* What a running one has used up to now. */
 void ek_door_bill_so_far(const struct ek_door_request *r, struct ek_door_bill *out);
 /* Of before a restart, and all of its answer had been said: its stream ends, and r is freed. */

@@ -8,7 +8,9 @@
 #include "http/sse.h"
 #include "policy/cost.h"
 
-#define BALANCE_END_MEMBER ",\"end_reason\":\"balance_end\""
+#include <stdio.h>
+
+#define END_REASON_BYTES 64u
 
 /* What was used, as exactly as it is known: the upstream's word, else our own count. */
 static struct ek_usage usage_of(const struct ek_door_request *r)
@@ -125,6 +127,15 @@ static void finish_stream(struct ek_door_request *r)
     ek_door_forget_out(r);
 }
 
+/* A member beside `choices`, behind a comma; "": its money did not end. */
+static const char *end_reason(const struct ek_door_request *r, char out[END_REASON_BYTES])
+{
+    *out = '\0';
+    if (r->running->ended != EK_REASON_NONE)
+        snprintf(out, END_REASON_BYTES, ",\"end_reason\":\"%s\"", ek_reason_code(r->running->ended));
+    return out;
+}
+
 static void finish_whole(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
@@ -135,7 +146,7 @@ static void finish_whole(struct ek_door_request *r)
     ek_door_claim_out(r);
     ek_door_answer_id(r, id);
     struct ek_chunk_head head = ek_door_chunk_head(r, id);
-    char cost[EK_DOOR_AMOUNT_BYTES];
+    char cost[EK_DOOR_AMOUNT_BYTES], why[END_REASON_BYTES];
     size_t n = ek_door_headers(r, false, hex, header);
     if (w->usage.priced)
         header[n++] = (struct ek_http_header){EK_STR("X-Cost"),
@@ -143,7 +154,7 @@ static void finish_whole(struct ek_door_request *r)
     MUST(n <= EK_DOOR_HEADERS_MAX);
     bool theirs = w->saw_usage && !w->shortened && !w->usage.priced;
     ek_collect_write(w->collect, &d->out, &head, theirs ? NULL : &w->usage,
-                     w->ended ? EK_STR(BALANCE_END_MEMBER) : EK_STR(""));
+                     ek_str_of(end_reason(r, why)));
     struct ek_http_req *http = r->http;
     bool committed = r->committed;
     ek_door_let_go(r, true);
@@ -206,23 +217,25 @@ void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending)
 static void put_end(const struct ek_door_request *r, struct ek_buf *out)
 {
     bool chat = r->api == EK_API_CHAT;
+    char why[END_REASON_BYTES];
     ek_buf_printf(out, "{\"id\":\"\",\"object\":\"%s\",\"created\":%llu,\"model\":\"\",\"choices\":[",
                   chat ? "chat.completion.chunk" : "text_completion",
                   (unsigned long long)(ek_door_now(r->door).unix_ns / EK_S_NS));
     for (uint32_t i = 0; i < (uint32_t)r->running->request.n; i++)
         ek_buf_printf(out, "%s{\"index\":%u,%s,\"logprobs\":null,\"finish_reason\":\"length\"}",
                       i ? "," : "", i, chat ? "\"delta\":{}" : "\"text\":\"\"");
-    ek_buf_lit(out, "]" BALANCE_END_MEMBER "}");
+    ek_buf_printf(out, "]%s}", end_reason(r, why));
 }
 
-void ek_door_balance_end(struct ek_door_request *r)
+void ek_door_money_end(struct ek_door_request *r, enum ek_reason why)
 {
     struct ek_door_running *w = r->running;
     struct ek_buf text = ek_buf_make(65536);
     struct ek_up_chunk c;
     MUST(r->state == EK_DOOR_STREAMING && w->relay);
     ek_relay_cancel(&w->relay);
-    w->holding = w->ended = true;
+    w->holding = true;
+    w->ended = why;
     w->saw_usage = false; /* what was told in mid-stream is older than the last token */
     put_end(r, &text);
     bool read = ek_up_chunk_read(ek_buf_view(&text), &c, NULL);
@@ -232,5 +245,5 @@ void ek_door_balance_end(struct ek_door_request *r)
     else s = ek_collect_add(w->collect, &c);
     ek_buf_free(&text);
     if (s != EK_OK) ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
-    else ek_door_conclude(r, EK_REASON_BALANCE_END);
+    else ek_door_conclude(r, why);
 }

@@ -330,7 +330,7 @@ static void put_requests(const struct ek_door_money *m, struct ek_buf *b)
         uint64_t value;
     } row[] = {{"reserved", c->reserved}, {"waited", c->waited}, {"extended", c->extended},
                {"settled", c->settled}, {"partial", c->partial}, {"released", c->released},
-               {"balance_end", c->ended}, {"overtime", c->overtime}, {"late", c->late},
+               {"balance_end", c->ended}, {"ledger_away", c->cut_away}, {"overtime", c->overtime}, {"late", c->late},
                {"undurable", c->undurable}};
     ek_metric_help(b, "evenkeel_ledger_requests_total", "counter", "What became of requests' reserves.");
     for (size_t i = 0; i < EK_COUNT(row); i++) {

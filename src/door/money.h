@@ -76,9 +76,10 @@ enum ek_door_paid ek_door_money_start(struct ek_door_request *r, const struct ek
 uint64_t ek_door_money_tokens(const struct ek_door_request *r);
 /* So many tokens its prompt has in fact. The same answer. */
 uint64_t ek_door_money_prompt(struct ek_door_request *r, uint64_t prompt_tokens, uint64_t cached_tokens);
-/* They were made. False: the answer ends here (balance_end). It may pause the upstream until a lease comes.
- * */
-bool ek_door_money_spent(struct ek_door_request *r, uint64_t made_tokens);
+/* They were made. NONE: it goes on, perhaps with the upstream paused until a lease comes. Else the answer ends
+ * here: the money did (balance_end, budget_day, budget_month), or what may be spent without the books, which
+ * cannot be asked (ledger_away). */
+enum ek_reason ek_door_money_spent(struct ek_door_request *r, uint64_t made_tokens);
 /* When one waiting for money is to be refused at the latest (monotonic); UINT64_MAX: never, or it has some.
  * */
 uint64_t ek_door_money_due_ns(const struct ek_door_request *r);

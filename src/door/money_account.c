@@ -397,7 +397,7 @@ void ek_door_account_lose(struct money_account *a, uint64_t fence)
         struct ek_door_request *r = p->r;
         it = ek_list_next(&a->held, it);
         if (!r || !ek_door_is_running(r)) continue;
-        ek_door_refuse_reason(r, EK_REASON_LEDGER_AWAY, NULL);
+        ek_door_refuse_reason(r, EK_REASON_LEASE_LOST, NULL);
         it = ek_list_first(&a->held);
     }
     ek_door_account_serve(a);

@@ -114,6 +114,7 @@ struct money_counters {
     uint64_t leases, leases_empty, given, renewed, lost, late;
     uint64_t reserved, waited, extended, settled, partial, released;
     uint64_t ended;     /* answers that ended with the balance */
+    uint64_t cut_away;  /* ... with what the door could spend while the database was away */
     uint64_t overtime;  /* refused after waiting for money */
     uint64_t undurable; /* settlements that neither database nor spool took: tried again */
     int64_t charged_nano, forgiven_nano;

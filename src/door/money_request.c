@@ -296,7 +296,7 @@ enum ek_door_paid ek_door_money_start(struct ek_door_request *r, const struct ek
     struct ek_door_purse *p = ek_door_purse_of(r);
     p->thirsty = p->paused = false;
     if (p->state == PURSE_HELD && !p->late) return EK_DOOR_PAID;
-    if (p->late && r->running) return refuse(p, EK_REASON_LEDGER_AWAY); /* it has spent of that lease */
+    if (p->late && r->running) return refuse(p, EK_REASON_LEASE_LOST); /* it has spent of that lease */
     if (p->late) { /* its reserve went with the lease, before it had begun */
         struct ek_settlement s = ek_book_settle(p->of->room->book, p->name, 0, ek_door_now(r->door));
         MUST(s.verdict == EK_SETTLED);
@@ -392,8 +392,20 @@ static bool others_go_on(const struct ek_door_purse *p)
     return false;
 }
 
-/* False: it has made all it can pay for, and there is nothing to wait for. */
-static bool drink(struct ek_door_purse *p)
+/* Why a stream without money ends: there is none, its owner has set a limit, or there is some that cannot be
+ * had now. */
+static enum ek_reason end_of(enum ek_hold_verdict short_of)
+{
+    switch (short_of) {
+    case EK_HOLD_DAY: return EK_REASON_BUDGET_DAY;
+    case EK_HOLD_MONTH: return EK_REASON_BUDGET_MONTH;
+    case EK_HOLD_LEASE: return EK_REASON_LEDGER_AWAY;
+    default: return EK_REASON_BALANCE_END;
+    }
+}
+
+/* Not NONE: it has made all it can pay for, and there is nothing to wait for. */
+static enum ek_reason drink(struct ek_door_purse *p)
 {
     struct ek_door_request *r = p->r;
     struct ek_door_money *m = p->of->room;
@@ -411,29 +423,29 @@ static bool drink(struct ek_door_purse *p)
         if (end > made) {
             p->thirsty = false;
             r->running->money_at = soon(end) > made ? soon(end) : end;
-            return true;
+            return EK_REASON_NONE;
         }
     }
     bool asked = h.verdict == EK_HOLD_LEASE && ek_door_account_lease(p->of);
     r->running->money_at = end;
-    if (made < end) return true;
-    if (ek_ns_since(now.mono_ns, p->since_ns) > m->door->config->ledger.lease_ns) return false;
+    if (made < end) return EK_REASON_NONE;
+    if (ek_ns_since(now.mono_ns, p->since_ns) > m->door->config->ledger.lease_ns) return end_of(h.verdict);
     bool may_come = asked || p->of->busy || (h.verdict == EK_HOLD_WAIT && others_go_on(p));
-    if (!may_come) return false;
+    if (!may_come) return end_of(h.verdict);
     p->paused = true;
     r->running->money_at = UINT64_MAX;
-    return true;
+    return EK_REASON_NONE;
 }
 
-bool ek_door_money_spent(struct ek_door_request *r, uint64_t made_tokens)
+enum ek_reason ek_door_money_spent(struct ek_door_request *r, uint64_t made_tokens)
 {
     struct ek_door_purse *p = ek_door_purse_of(r);
     MUST(p->state == PURSE_HELD && p->pays && r->running);
     MUST(made_tokens == ek_door_made_by(r));
-    if (p->late) return false;
-    bool goes_on = drink(p);
+    if (p->late) return EK_REASON_LEASE_LOST;
+    enum ek_reason end = drink(p);
     if (p->paused) ek_door_rest(r, true);
-    return goes_on;
+    return end;
 }
 
 void ek_door_purse_drink(struct ek_door_purse *p)
@@ -442,10 +454,10 @@ void ek_door_purse_drink(struct ek_door_purse *p)
     if (!p->thirsty || p->late || !r || !ek_door_is_running(r) || !r->running->relay) return;
     bool rested = p->paused;
     p->paused = false;
-    bool goes_on = drink(p);
-    if (!goes_on) {
+    enum ek_reason end = drink(p);
+    if (end != EK_REASON_NONE) {
         p->paused = rested;
-        if (rested) ek_door_balance_end(r);
+        if (rested) ek_door_money_end(r, end);
     } else if (rested && !p->paused) {
         ek_door_rest(r, false);
     }

@@ -130,6 +130,7 @@ bool ek_door_money_settle(struct ek_door_request *r, const struct ek_door_bill *
     p->ending = ending;
     p->of->room->count.settled++;
     p->of->room->count.ended += ending == EK_REASON_BALANCE_END;
+    p->of->room->count.cut_away += ending == EK_REASON_LEDGER_AWAY;
     settle(p, bill);
     return true;
 }

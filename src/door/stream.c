@@ -191,7 +191,12 @@ static void look_at_money(struct ek_door_request *r)
     struct ek_door_running *w = r->running;
     uint64_t made = w->thought_tokens + w->answer_tokens;
     if (made < w->money_at || w->holding || !w->relay) return;
-    if (!ek_door_money_spent(r, made)) ek_door_balance_end(r);
+    if (w->request.max_tokens > 0 && made / (uint64_t)w->request.n == (uint64_t)w->request.max_tokens) {
+        w->money_at = made + 1; /* that was its last, and its end is on the way */
+        return;
+    }
+    enum ek_reason why = ek_door_money_spent(r, made);
+    if (why != EK_REASON_NONE) ek_door_money_end(r, why);
 }
 
 static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk *c)

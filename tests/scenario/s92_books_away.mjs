@@ -149,7 +149,7 @@ test('two doors, one of them frozen past its lease', { skip }, async (t) => {
   assert.equal(r.status, 200, r.text);
   a.killNow('SIGCONT');
   const end = await frozen;
-  assert.match(end.text, /"code":"ledger_away"/);
+  assert.match(end.text, /"code":"lease_lost"/);
   assert.ok(end.text.includes('[DONE]'));
   await a.stop();
   await b.stop();

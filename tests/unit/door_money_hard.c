@@ -37,9 +37,9 @@ static void a_lost_lease_ends_what_runs_under_it(void **state)
     play(the_call(b.w, 0), ROLE SAY("a") SAY("b"));
     assert_int_equal(taken_over(&b), 1000000);
     world_pass(b.w, 21000); /* a third of the lease: it is to be renewed, and is gone */
-    expect_has(runs, "\"code\":\"ledger_away\"");
+    expect_has(runs, "\"code\":\"lease_lost\"");
     assert_true(the_call(b.w, 0)->cancelled && the_call(b.w, 1)->cancelled);
-    expect_has(other, "ledger_away");
+    expect_has(other, "lease_lost");
     assert_int_equal(b.w->calls, 3); /* who had not begun reserves anew, and is served */
     play_all(the_call(b.w, 2));
     world_pass(b.w, 1);
@@ -73,6 +73,76 @@ static void a_late_settlement_is_charged_what_was_reserved_at_most(void **state)
     expect_has(c, "HTTP/1.1 200");
     client_free(b.w, c);
     assert_int_equal(bank_end(&b, 2), 1000000 - 2 * COST);
+}
+
+/* There is money, and the books that have it are away: not the balance has ended. */
+static void an_answer_cut_while_the_books_are_away_says_so(void **state)
+{
+    (void)state;
+    struct bank b;
+    char away[128];
+    bank_new(&b, 1000000, SLOTS_8);
+    snprintf(away, sizeof away, "%s.away", b.url);
+    struct client *c = ask(&b, "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\","
+                           "\"content\":\"hi\"}]}");
+    struct client *whole = ask(&b, "{\"model\":\"m\",\"max_tokens\":2000,\"messages\":[{\"role\":\"user\","
+                               "\"content\":\"hi\"}]}");
+    assert_int_equal(b.w->calls, 2);
+    assert_int_equal(rename(b.url, away), 0);
+    for (size_t i = 0; i < 2; i++) {
+        play_head(the_call(b.w, i), 200);
+        play(the_call(b.w, i), ROLE);
+    }
+    for (int i = 0; i < 200000 && !(the_call(b.w, 0)->over && the_call(b.w, 1)->over); i++) {
+        for (size_t k = 0; k < 2; k++)
+            if (!the_call(b.w, k)->over && !the_call(b.w, k)->paused) play(the_call(b.w, k), SAY("x"));
+        if (i % 64 == 0) world_pass(b.w, 1);
+    }
+    world_pass(b.w, 1);
+    struct client *of[] = {c, whole};
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(the_call(b.w, i)->cancelled);
+        expect_has(of[i], "\"finish_reason\":\"length\"");
+        expect_has(of[i], "\"end_reason\":\"ledger_away\"");
+        expect_not(of[i], "balance_end");
+        client_free(b.w, of[i]);
+    }
+    world_free(b.w);
+    assert_int_equal(rename(away, b.url), 0);
+    b.w = world_new(b.yaml, 8); /* the next life has the spool */
+    int64_t left = bank_end(&b, 2);
+    assert_true(left > 0 && left < 1000000);
+}
+
+/* The last token that was asked for is no reason to speak of money: with any balance that pays for eight. */
+static void the_last_token_asked_for_is_not_cut(void **state)
+{
+    (void)state;
+    int whole = 0;
+    for (int64_t nano = 80; nano < 100; nano++) {
+        struct bank b;
+        bank_new(&b, nano, SLOTS_8);
+        struct client *c = ask(&b, "{\"model\":\"m\",\"stream\":true,\"max_tokens\":8,\"messages\":[{\"role\":"
+                               "\"user\",\"content\":\"hi\"}]}");
+        assert_int_equal(b.w->calls, 1);
+        play_head(the_call(b.w, 0), 200);
+        play(the_call(b.w, 0), ROLE);
+        int said = 0;
+        for (; said < 8 && !the_call(b.w, 0)->over; said++) play(the_call(b.w, 0), SAY("x"));
+        bool cut = the_call(b.w, 0)->over;
+        assert_true(!cut || said < 8);
+        if (!cut) {
+            play(the_call(b.w, 0), FINISH DONE);
+            play_end(the_call(b.w, 0));
+        }
+        world_pass(b.w, 1);
+        expect_has(c, cut ? "\"end_reason\":\"balance_end\"" : "\"finish_reason\":\"stop\"");
+        if (!cut) expect_not(c, "end_reason");
+        whole += !cut;
+        client_free(b.w, c);
+        assert_true(bank_end(&b, 1) >= -10);
+    }
+    assert_true(whole > 0 && whole < 20); /* the border was crossed */
 }
 
 /* ---- two doors ---------------------------------------------------------------------------------- */
@@ -290,6 +360,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lost_lease_ends_what_runs_under_it),
         cmocka_unit_test(a_late_settlement_is_charged_what_was_reserved_at_most),
+        cmocka_unit_test(an_answer_cut_while_the_books_are_away_says_so),
+        cmocka_unit_test(the_last_token_asked_for_is_not_cut),
         cmocka_unit_test(money_at_another_door_comes_when_that_rests),
         cmocka_unit_test(a_stream_rests_while_another_may_give_back),
         cmocka_unit_test(the_last_one_ends_and_so_do_all),
