@@ -31,7 +31,7 @@ static const char usage[] =
     "  --expires 30d|never; 0 and \"\" are no limit. Amounts are in units of the currency: 12.5\n"
     "A running door: --admin http://127.0.0.1:8081 or EVENKEEL_ADMIN, its key from --admin-key FILE or\n"
     "EVENKEEL_ADMIN_KEY. Without one, the database: --ledger FILE|postgres://... or EVENKEEL_LEDGER;\n"
-    "--secret FILE or EVENKEEL_SECRET for codes.\n";
+    "--secret FILE or EVENKEEL_SECRET for codes. --config FILE is the door's: its ledger, and its tiers.\n";
 
 static const char *const flags[] = {"--tier", "--grant", "--topup", "--name", "--note", "--uses", "--expires",
                                     "--budget-day", "--budget-month", "--running", "--minute-requests",
@@ -501,7 +501,8 @@ int ek_cli_account(int argc, char **argv)
                    b.word[0]) == 0 && b.words >= verbs[i].words && b.words <= verbs[i].words_max)
             v = i;
     if (v == EK_COUNT(verbs)) {
-        fputs(usage, asked ? stdout : stderr);
+        if (!asked) ek_books_puzzled("account", usage, &b);
+        else fputs(usage, stdout);
         return asked ? 0 : EK_EXIT_USAGE;
     }
     ek_cli_keep_private();

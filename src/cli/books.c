@@ -3,6 +3,7 @@
 #include "cli/books.h"
 
 #include "cli/cli.h"
+#include "config/config.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const common[] = {"--ledger", "--secret", "--admin", "--admin-key", NULL};
+static const char *const common[] = {"--ledger", "--secret", "--admin", "--admin-key", "--config", NULL};
 
 static bool among(const char *const *list, const char *flag)
 {
@@ -57,10 +58,9 @@ const char *ek_books_flag(const struct ek_books *b, const char *flag)
 
 /* ---- whom to ask ------------------------------------------------------------------------------ */
 
-static bool open_secret(struct ek_books *b, const char *url)
+static bool open_secret(struct ek_books *b, const char *url, const char *path)
 {
     char beside[4096], why[256];
-    const char *path = ek_books_flag(b, "--secret");
     struct ek_str u = ek_str_of(url);
     if (!path && !getenv("EVENKEEL_SECRET") && !strstr(url, "://")) {
         if (ek_str_starts(u, EK_STR("sqlite:"))) u = ek_str_skip(u, 7);
@@ -108,18 +108,35 @@ static void name_myself(struct ek_books *b)
     snprintf(b->who, sizeof b->who, "command line, %s", login);
 }
 
-bool ek_books_open(struct ek_books *b, bool need_secret, bool may_make)
+/* The configuration of --config: what tiers it has, and where its ledger is. */
+static bool read_config(struct ek_books *b, struct ek_config **config)
+{
+    struct ek_config_source source = {.path = ek_books_flag(b, "--config")};
+    struct ek_buf why = ek_buf_make(65536);
+    if (!source.path) return true;
+    bool good = ek_config_load(&source, config, &why) == EK_OK;
+    if (!good) fprintf(stderr, "%.*s", (int)why.len, why.data);
+    ek_buf_free(&why);
+    b->tiers = ek_buf_make(65536);
+    for (size_t i = 0; good && i < (*config)->tiers.count; i++)
+        ek_buf_printf(&b->tiers, "%s\n", (*config)->tiers.item[i].name);
+    return good;
+}
+
+static bool open_books(struct ek_books *b, const struct ek_config *config, bool need_secret, bool may_make)
 {
     char why[256];
-    const char *url = ek_books_flag(b, "--ledger");
+    const char *url = ek_books_flag(b, "--ledger"), *secret = ek_books_flag(b, "--secret");
     name_myself(b);
     b->door = ek_books_flag(b, "--admin");
     if (!b->door && !url) b->door = getenv("EVENKEEL_ADMIN");
     if (b->door) return open_door_key(b);
     if (!url) url = getenv("EVENKEEL_LEDGER");
+    if (!url && config) url = config->ledger.url;
+    if (!secret && config) secret = config->ledger.secret;
     if (!url) {
         fprintf(stderr,
-                "evenkeel: which ledger? --ledger FILE or postgres://... or EVENKEEL_LEDGER; or a door's "
+                "evenkeel: which ledger? --ledger FILE or postgres://..., EVENKEEL_LEDGER or --config; or a door's "
                         "admin API, --admin URL or EVENKEEL_ADMIN\n");
         return false;
     }
@@ -129,13 +146,26 @@ bool ek_books_open(struct ek_books *b, bool need_secret, bool may_make)
         fprintf(stderr, "evenkeel: %s\n", why);
         return false;
     }
-    return !need_secret || open_secret(b, url);
+    return !need_secret || open_secret(b, url, secret);
+}
+
+bool ek_books_open(struct ek_books *b, bool need_secret, bool may_make)
+{
+    struct ek_config *config = NULL;
+    bool good = read_config(b, &config) && open_books(b, config, need_secret, may_make);
+    const char *tier = ek_books_flag(b, "--tier");
+    if (good && tier && !b->door && !config && strcmp(tier, "default") != 0)
+        fprintf(stderr, "evenkeel: whether the door has a tier \"%.64s\" was not asked: --config FILE would say\n",
+                tier);
+    ek_config_unref(&config);
+    return good;
 }
 
 void ek_books_close(struct ek_books *b)
 {
     ek_ledger_close(&b->ledger);
     ek_secret_wipe(&b->secret);
+    ek_buf_free(&b->tiers);
     sodium_memzero(b->door_key, sizeof b->door_key);
 }
 
@@ -179,7 +209,8 @@ static bool exchange(struct ek_books *b, const char *method, const char *path, c
     struct ek_admin_ask ask = {.method = ek_str_of(method), .path = ek_str_make(whole, len),
                                .query = ek_str_of(whole[len] ? whole + len + 1 : NULL),
                                .name = ek_str_of(name), .body = body, .who = b->who};
-    struct ek_admin_books books = {b->ledger, &b->secret, "n/a"}; /* not shown */
+    struct ek_admin_books books = {b->ledger, &b->secret, "n/a" /* not shown */,
+                                   b->tiers.len ? ek_buf_cstr(&b->tiers) : NULL};
     *code = 1;
     if (b->ledger) ek_admin_do(&books, &ask, a);
     else if (!ek_books_remote(b, &ask, a)) return false;
@@ -226,6 +257,25 @@ int ek_books_refused(const char *flag, const char *value)
 {
     fprintf(stderr, "evenkeel: %s: what is \"%.100s\"?\n", flag, value);
     return EK_EXIT_USAGE;
+}
+
+void ek_books_puzzled(const char *command, const char *usage, const struct ek_books *b)
+{
+    char begin[128];
+    bool any = false;
+    int len = snprintf(begin, sizeof begin, "evenkeel %s %.64s ", command, b->words ? b->word[0] : "");
+    MUST(len > 0 && (size_t)len < sizeof begin);
+    for (const char *line = usage; b->words && line && *line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *verb = strstr(line, begin), *end = strchr(line, '\n');
+        if (verb != line || !end) continue;
+        if (!any) fprintf(stderr, "evenkeel: that is not how `%.*s` is used:\n", len - 1, begin);
+        fprintf(stderr, "%.*s\n", (int)(end - line), line);
+        any = true;
+    }
+    if (any) return;
+    if (b->words) fprintf(stderr, "evenkeel: `%.*s` is not understood\n", len - 1, begin);
+    fputs(usage, stderr);
 }
 
 bool ek_span_parse(const char *text, uint64_t *ns)

@@ -10,7 +10,7 @@
 
 #include <jansson.h>
 
-/* Flags that both commands take, and their words. A word is what is no flag. */
+/* Flags that both commands take (--ledger, --secret, --admin, --admin-key, --config), and their words. A word is what is no flag. */
 #define EK_BOOKS_WORDS_MAX 4u
 #define EK_BOOKS_FLAGS_MAX 24u
 #define EK_BOOKS_PATH_BYTES 1024u
@@ -25,14 +25,16 @@ struct ek_books {
     size_t words;
     const char *flag[EK_BOOKS_FLAGS_MAX], *value[EK_BOOKS_FLAGS_MAX];
     size_t flags;
+    struct ek_buf tiers; /* of --config; empty: not known */
     bool again; /* the last answer had been given before */
 };
 
 /* Read words and `--flag VALUE` pairs; allowed is a NULL-terminated list of flags beside --ledger, --secret,
- * --admin and --admin-key. false: said why on standard error. */
+ * --admin, --admin-key and --config. false: said why on standard error. */
 bool ek_books_read(struct ek_books *b, const char *const *allowed, int argc, char **argv);
 /* A door: --admin or EVENKEEL_ADMIN, its key from the file of --admin-key or from EVENKEEL_ADMIN_KEY.
- * Else the ledger of --ledger or EVENKEEL_LEDGER, and with need_secret the secret: of --secret, of
+ * Else the ledger of --ledger, of EVENKEEL_LEDGER, or of the door's configuration (--config FILE, whose
+ * tiers are then known, too), and with need_secret the secret: of --secret, of
  * EVENKEEL_SECRET, or beside a SQLite ledger, PATH.secret. No secret is ever taken from the command line.
  * may_make: a SQLite ledger that is not there is made. */
 bool ek_books_open(struct ek_books *b, bool need_secret, bool may_make);
@@ -54,6 +56,9 @@ bool ek_books_remote(struct ek_books *b, const struct ek_admin_ask *ask, struct 
 
 /* Says that the value of a flag was not understood. EK_EXIT_USAGE. */
 int ek_books_refused(const char *flag, const char *value);
+
+/* Words that are no command: says so, with the lines of `usage` that begin like them, or all of it. */
+void ek_books_puzzled(const char *command, const char *usage, const struct ek_books *b);
 
 /* "30d", "12h", "10min", "5s". */
 bool ek_span_parse(const char *text, uint64_t *ns);

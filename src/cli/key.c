@@ -115,7 +115,7 @@ static int key_revoke(struct ek_books *b)
 {
     char path[EK_BOOKS_PATH_BYTES];
     int code;
-    if (!key_path(b, "", path)) return ek_books_refused("the key's id", b->word[2]);
+    if (!key_path(b, "", path)) return ek_books_refused("the key's id, as `evenkeel key list` shows it,", b->word[2]);
     json_decref(ek_books_ask(b, "DELETE", path, NULL, NULL, &code));
     return code;
 }
@@ -125,7 +125,7 @@ static int key_rotate(struct ek_books *b)
     char path[EK_BOOKS_PATH_BYTES];
     uint64_t overlap = 24 * 3600 * EK_S_NS;
     const char *span = ek_books_flag(b, "--overlap");
-    if (!key_path(b, "/rotate", path)) return ek_books_refused("the key's id", b->word[2]);
+    if (!key_path(b, "/rotate", path)) return ek_books_refused("the key's id, as `evenkeel key list` shows it,", b->word[2]);
     if (span && (!ek_span_parse(span, &overlap) || overlap / EK_S_NS > INT32_MAX))
         return ek_books_refused("--overlap", span);
     return print_new(b, path, json_pack("{s:I}", "overlap_s", (json_int_t)(overlap / EK_S_NS)));
@@ -151,7 +151,7 @@ int ek_cli_key(int argc, char **argv)
     size_t v = 0;
     while (v < EK_COUNT(verbs) && !(b.words == verbs[v].words && strcmp(verbs[v].verb, b.word[0]) == 0)) v++;
     if (v == EK_COUNT(verbs)) {
-        fputs(usage, stderr);
+        ek_books_puzzled("key", usage, &b);
         return EK_EXIT_USAGE;
     }
     ek_cli_keep_private();

@@ -29,11 +29,13 @@ struct ek_admin_books {
     struct ek_ledger *ledger;
     const struct ek_secret *secret;
     const char *currency; /* three letters */
+    const char *tiers;    /* names of the configuration's, a newline behind each; NULL: not known, all are taken */
 };
 
 struct ek_admin_ask {
     struct ek_str method, path, query; /* "GET", "/admin/v1/accounts/ann", "limit=3"; not decoded */
     struct ek_str name;                /* Idempotency-Key; empty: none */
+    const char *name_is;               /* how whoever sent it calls that, where it came otherwise; NULL */
     struct ek_str body;
     const char *who; /* for the list of acts: "api 127.0.0.1", "command line ann" */
 };

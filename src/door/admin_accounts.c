@@ -162,7 +162,8 @@ bool ek_admin_accounts_add(struct ek_admin_call *c)
         {.name = "topup", .kind = EK_ADMIN_AMOUNT, .out = &a.first.topped_nano},
     };
     a.change = text;
-    bool good = read_limits(c, &a.row) && ek_admin_read(c, c->body, "", fields, EK_COUNT(fields));
+    bool good = read_limits(c, &a.row) && ek_admin_read(c, c->body, "", fields, EK_COUNT(fields)) &&
+                ek_admin_tier(c, a.row.tier);
     enum ek_status s = good ? ek_ledger_together(c->books->ledger, account_body, &a) : EK_OK;
     free(text);
     if (!good) return false;
@@ -177,13 +178,16 @@ bool ek_admin_accounts_change(struct ek_admin_call *c)
     struct account_ask a = {.c = c};
     if (!ek_admin_account(c, &a.row)) return false;
     unsigned state = a.row.state == EK_ACCOUNT_SUSPENDED;
+    char tier[sizeof a.row.tier] = ""; /* the one it has may be gone: that is no reason to refuse other changes */
     char *text = body_text(c);
     const struct ek_admin_field fields[] = {
-        {.name = "tier", .kind = EK_ADMIN_NAME, .out = a.row.tier},
+        {.name = "tier", .kind = EK_ADMIN_NAME, .out = tier},
         {.name = "state", .kind = EK_ADMIN_CHOICE, .out = &state, .words = states},
     };
     a.change = text;
-    bool good = read_limits(c, &a.row) && ek_admin_read(c, c->body, "", fields, EK_COUNT(fields));
+    bool good = read_limits(c, &a.row) && ek_admin_read(c, c->body, "", fields, EK_COUNT(fields)) &&
+                ek_admin_tier(c, tier);
+    if (*tier) memcpy(a.row.tier, tier, sizeof tier);
     a.row.state = state ? EK_ACCOUNT_SUSPENDED : EK_ACCOUNT_ACTIVE;
     enum ek_status s = good ? ek_ledger_together(c->books->ledger, account_body, &a) : EK_OK;
     free(text);

@@ -192,11 +192,23 @@ struct import_ask {
     char why[160];
 };
 
+/* A good line, so it is an object with a tier. Its account shall not fall into another tier unnoticed. */
+static bool import_tier(struct import_ask *a)
+{
+    json_t *j = json_loadb(a->line.data, a->line.len, 0, NULL);
+    const char *tier = json_string_value(json_object_get(j, "tier"));
+    bool good = ek_admin_tier(a->c, tier ? tier : "");
+    if (!good) snprintf(a->why, sizeof a->why, "%.159s", a->c->why);
+    json_decref(j);
+    return good;
+}
+
 static enum ek_status import_body(struct ek_ledger *l, void *arg)
 {
     struct import_ask *a = arg;
     enum ek_status s = ek_transfer_in(l, a->line, &a->before, a->why, sizeof a->why);
     if (s != EK_OK || a->before) return s;
+    if (!import_tier(a)) return EK_INVALID;
     return ek_admin_act(l, a->c, 0, "import of an account, %zu bytes", a->line.len);
 }
 

@@ -309,6 +309,23 @@ bool ek_admin_account(struct ek_admin_call *c, struct ek_account_row *out)
     return s == EK_OK || ek_admin_failed(c, s, "There is no account of this name.", NULL);
 }
 
+bool ek_admin_tier(struct ek_admin_call *c, const char *tier)
+{
+    char there[160];
+    const char *all = c->books->tiers;
+    size_t len = strlen(tier), n = 0;
+    if (len == 0 || !all) return true;
+    for (const char *at = all; *at;) {
+        size_t name = strcspn(at, "\n");
+        if (name == len && memcmp(at, tier, len) == 0) return true;
+        at += name + 1;
+    }
+    for (; all[n + 1] && n + 4 < sizeof there; n++) there[n] = all[n] == '\n' ? ' ' : all[n];
+    snprintf(there + n, sizeof there - n, "%s", all[n] && all[n + 1] ? " ..." : "");
+    return ek_admin_refuse(c, EK_REASON_BAD_VALUE, "tier",
+                           "The configuration has no tier '%.64s'; it has: %s.", tier, there);
+}
+
 enum ek_status ek_admin_act(struct ek_ledger *l, const struct ek_admin_call *c, uint64_t account,
                             const char *fmt, ...)
 {

@@ -85,6 +85,8 @@ json_t *ek_admin_words(const char *list);
 
 /* The account named by the first parameter. */
 bool ek_admin_account(struct ek_admin_call *c, struct ek_account_row *out);
+/* Is there a tier of this name ("": none is asked for)? Otherwise refused, with those there are. */
+bool ek_admin_tier(struct ek_admin_call *c, const char *tier);
 /* An act, in the transaction of `l`; what it says is cut at 255 bytes. */
 enum ek_status ek_admin_act(struct ek_ledger *l, const struct ek_admin_call *c, uint64_t account,
                             const char *fmt, ...) EK_PRINTF(4, 5);

@@ -144,11 +144,14 @@ bool ek_admin_topups_add(struct ek_admin_call *c)
     }
     if (s == EK_OK) return ek_admin_answer(c, 201, t.said);
     json_decref(t.said);
-    if (t.other) return ek_admin_refuse(c, EK_REASON_IDEMPOTENCY, "Idempotency-Key", NULL);
+    const char *called = c->ask->name_is ? c->ask->name_is : "Idempotency-Key";
+    if (t.other)
+        return ek_admin_refuse(c, EK_REASON_IDEMPOTENCY, called,
+                               "This '%s' came with another payment before, and paid that.", called);
     if (t.too_much)
         return ek_admin_refuse(c, EK_REASON_CONFLICT, "amount",
                                "The account cannot hold so much, has not so much free to be taken back, or "
-                               "this Idempotency-Key paid something else long ago.");
+                               "this '%s' paid something else long ago.", called);
     return ek_admin_failed(c, s, "There is no account of this name.", "That cannot be stored.");
 }
 
@@ -210,6 +213,7 @@ static bool make_code(struct ek_admin_call *c, struct code_ask *a)
         return ek_admin_refuse(c, EK_REASON_BAD_VALUE, "tier", "A voucher has no tier: the account has one.");
     if (a->code.kind == EK_CODE_VOUCHER && ek_money_is_zero(a->code.amount))
         return ek_admin_refuse(c, EK_REASON_BAD_VALUE, "amount", "A voucher must be worth something.");
+    if (!ek_admin_tier(c, a->code.tier)) return false;
     if (a->code.kind == EK_CODE_INVITATION && !*a->code.tier)
         snprintf(a->code.tier, sizeof a->code.tier, "default");
     if (a->code.uses == 0) return ek_admin_refuse(c, EK_REASON_BAD_VALUE, "uses",

@@ -542,6 +542,7 @@ void ek_door_reply_json(struct ek_door *d, struct ek_http_req *http, int status)
 /* office_door.c */
 /* The office, where there is a ledger (d->office stays NULL without). False, and a sentence. */
 bool ek_door_office_start(struct ek_door *d, char *why, size_t cap);
+void ek_door_office_known(struct ek_door *d, uint64_t refreshed); /* ek_door_money_refresh */
 void ek_door_office_metrics(struct ek_door *d, struct ek_buf *out);
 bool ek_door_office_has(const struct ek_door *d, struct ek_str path); /* is it one of the office's? */
 /* Then it is answered, by the office or with a refusal. */

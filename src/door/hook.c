@@ -211,10 +211,19 @@ static enum ek_reason read_session(const json_t *session, const char *currency, 
     return EK_REASON_NONE;
 }
 
-static json_t *parse(struct ek_str body)
+/* NULL, and a sentence. What it was is said, for it is somebody's payment that does not arrive. */
+static json_t *parse(struct ek_str body, char *why, size_t cap)
 {
-    json_t *j = json_loadb(body.data ? body.data : "", body.len, JSON_REJECT_DUPLICATES, NULL);
+    json_error_t error = {.line = 0};
+    json_t *j = json_loadb(body.data ? body.data : "", body.len, JSON_REJECT_DUPLICATES, &error);
     if (json_is_object(j)) return j;
+    const char *what = "is not valid JSON";
+    if (j) what = "is no JSON object";
+    else if (json_error_code(&error) == json_error_duplicate_key) what = "has a member twice";
+    else if (json_error_code(&error) == json_error_null_character) what = "has a text with a zero byte";
+    else if (json_error_code(&error) == json_error_numeric_overflow) what = "has a number that is too large";
+    if (j) snprintf(why, cap, "The body %s.", what);
+    else snprintf(why, cap, "The body %s (line %d, column %d).", what, error.line, error.column);
     json_decref(j);
     return NULL;
 }
@@ -228,8 +237,8 @@ enum ek_reason ek_hook_stripe(struct ek_str body, const char *currency, struct e
                               char *why, size_t cap)
 {
     begin(out);
-    json_t *event = parse(body);
-    if (!event) return wrong(EK_REASON_BAD_JSON, why, cap, "The body is no JSON object.");
+    json_t *event = parse(body, why, cap);
+    if (!event) return EK_REASON_BAD_JSON;
     const json_t *session = paid_session(event);
     enum ek_reason reason = session ? read_session(session, currency, out, why, cap) : EK_REASON_NONE;
     json_decref(event);
@@ -240,8 +249,8 @@ enum ek_reason ek_hook_topup(struct ek_str body, struct ek_hook_payment *out, ch
 {
     char id[EK_HOOK_NAME_BYTES - 8];
     begin(out);
-    json_t *event = parse(body);
-    if (!event) return wrong(EK_REASON_BAD_JSON, why, cap, "The body is no JSON object.");
+    json_t *event = parse(body, why, cap);
+    if (!event) return EK_REASON_BAD_JSON;
     enum ek_reason reason = EK_REASON_NONE;
     if (!text_into(event, "id", id, sizeof id))
         reason = wrong(EK_REASON_MISSING_PARAM, why, cap,

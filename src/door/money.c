@@ -82,11 +82,12 @@ static void rows_came(struct ek_store_op *op)
     struct ek_door_money *m = EK_CONTAINER(op, struct money_rows, op)->room;
     MUST_OBJ(m, EK_DOOR_MONEY_MAGIC);
     m->refreshing = false;
-    bool more = op->status == EK_OK && feed(m);
-    if ((more || m->again) && !m->closing) {
-        m->again = false;
-        ask_for_rows(m);
-    }
+    bool more = op->status == EK_OK && feed(m), again = !more && m->again;
+    if (again) m->again = false;
+    if ((more || again) && !m->closing) ask_for_rows(m);
+    if (more) return;
+    m->refreshed++;
+    ek_door_office_known(m->door, m->refreshed);
 }
 
 static void ask_for_rows(struct ek_door_money *m)
@@ -102,12 +103,13 @@ const struct ek_secret *ek_door_money_secret(const struct ek_door *d)
     return d->money ? &d->money->secret : NULL;
 }
 
-void ek_door_money_refresh(struct ek_door *d)
+uint64_t ek_door_money_refresh(struct ek_door *d)
 {
     struct ek_door_money *m = d->money;
-    if (!m || m->closing) return;
+    if (!m || m->closing) return 0;
     m->again = m->refreshing; /* what is being read now may be older than the change */
     ask_for_rows(m);
+    return m->refreshing ? m->refreshed + 1 + m->again : 0;
 }
 
 static void refresh_due(struct ek_timer *t)

@@ -53,8 +53,9 @@ struct ek_book *ek_door_money_book(const struct ek_door *d);
 struct ek_keyring *ek_door_money_keyring(const struct ek_door *d);
 bool ek_door_money_loaded(const struct ek_door *d); /* the keys are known */
 const struct ek_secret *ek_door_money_secret(const struct ek_door *d);
-/* Accounts or keys were changed: ask for them now, not at the next second. */
-void ek_door_money_refresh(struct ek_door *d);
+/* Accounts or keys were changed: ask for them now, not at the next second. When ek_door_office_known is told this
+ * number or a higher one they are known here; 0: there is nothing to wait for. */
+uint64_t ek_door_money_refresh(struct ek_door *d);
 
 /* ---- one request (money_request.c) -------------------------------------------------------------- */
 

@@ -144,6 +144,7 @@ struct ek_door_money {
     bool several;                 /* the database is one that other doors may use */
     bool refreshing, renewing, closing;
     bool again;                   /* refresh once more when this one has come */
+    uint64_t refreshed;           /* times everything new was read, or could not be */
 };
 
 

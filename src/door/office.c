@@ -55,7 +55,8 @@ static void lane_work(void *arg)
         answer_refusal(&c->answer, EK_REASON_LEDGER_AWAY, text);
         return;
     }
-    struct ek_admin_books books = {l->ledger, &l->secrets->keys, l->currency};
+    struct ek_admin_books books = {l->ledger, &l->secrets->keys, l->currency,
+                                   l->running->tiers.len ? ek_buf_cstr(&l->running->tiers) : NULL};
     if (c->what != EK_OFFICE_NONE) {
         ek_office_run_public(c, l->secrets, &books, l->tolerance_ns);
         return;
@@ -92,6 +93,8 @@ static void lane_next(struct ek_office_lane *l)
     ek_list_remove(&l->queue, &c->wait);
     c->state = EK_OFFICE_RUNNING;
     c->now = ek_loop_now(l->office->o.loop);
+    c->tiers = ek_buf_make(EK_OFFICE_TIERS_BYTES);
+    if (l->office->o.tiers) l->office->o.tiers(l->office->o.arg, &c->tiers);
     l->running = c;
     if (ek_work_submit(l->office->o.loop, lane_work, lane_done, l) == EK_OK) return;
     l->running = NULL; /* all helpers have their hands full: this one is told so, the next tries again */
@@ -115,6 +118,7 @@ static void call_free(struct ek_office_call *c)
     if (c->http) ek_http_set_user(c->http, NULL);
     if (c->body.data) sodium_memzero(c->body.data, c->body.cap);
     ek_buf_free(&c->body);
+    ek_buf_free(&c->tiers);
     ek_admin_answer_free(&c->answer);
     sodium_memzero(c, sizeof *c); /* its texts may be secrets */
     free(c);
@@ -223,7 +227,12 @@ static void call_finish(struct ek_office_call *c)
     }
     o->counters.replayed += a->again;
     if (a->live_account) add_live(o, a);
-    if (a->changed && o->o.changed) o->o.changed(o->o.arg);
+    c->known_at = a->changed && o->o.changed ? o->o.changed(o->o.arg) : 0;
+    bool payment = c->what == EK_OFFICE_STRIPE || c->what == EK_OFFICE_TOPUP; /* money is not in the index */
+    if (c->known_at && !payment) {
+        c->state = EK_OFFICE_LEARNT;
+        return;
+    }
     if (c->what != EK_OFFICE_REDEEM || a->reason == EK_REASON_NONE) {
         call_answer(c);
         return;
@@ -232,6 +241,15 @@ static void call_finish(struct ek_office_call *c)
                                                                        c->arrived_ns) / EK_OFFICE_BEAT_NS;
     c->state = EK_OFFICE_HELD;
     ek_timer_set(o->o.loop, &c->hold, c->arrived_ns + (beats + 1) * EK_OFFICE_BEAT_NS);
+}
+
+void ek_office_known(struct ek_office *o, uint64_t number)
+{
+    MUST_OBJ(o, EK_OFFICE_MAGIC);
+    EK_LIST_EACH(&o->calls, it) {
+        struct ek_office_call *c = EK_CONTAINER(it, struct ek_office_call, link);
+        if (c->state == EK_OFFICE_LEARNT && c->known_at <= number) call_answer(c);
+    }
 }
 
 struct ek_office_call *ek_office_call_new(struct ek_office *o, struct ek_http_req *http,

@@ -46,8 +46,11 @@ struct ek_office_options {
     const struct ek_http_options *limits;
     struct ek_http_budget *budget;
     uint64_t *reasons;              /* [EK_REASON_COUNT], counted up */
-    /* Accounts or keys have changed: feed the keyring. NULL: nobody wants to know. */
-    void (*changed)(void *arg);
+    /* Accounts or keys have changed: feed the keyring. The answer is sent when ek_office_known is told the number
+     * that this returns, or a higher one; 0: at once. NULL: nobody wants to know. */
+    uint64_t (*changed)(void *arg);
+    /* Writes the names of the configuration's tiers, a newline behind each. NULL: they are not known. */
+    void (*tiers)(void *arg, struct ek_buf *out);
     /* Writes what the door has in memory of an account, as members of an object, each behind a comma. */
     void (*live)(void *arg, uint64_t account, const struct ek_account_limits *limits, struct ek_buf *out);
     /* Adds header fields of every public answer (CORS). Returns n + added. NULL: none. */
@@ -60,6 +63,8 @@ struct ek_office *ek_office_new(const struct ek_office_options *o, char *why, si
 /* The admin listener serves until then, also while the door drains. Connections are cut; what runs on a
  * helper ends by itself and is forgotten. */
 void ek_office_free(struct ek_office **o);
+/* A key that is shown works: answers wait until what they say is in the door's index. */
+void ek_office_known(struct ek_office *o, uint64_t number);
 bool ek_office_address(const struct ek_office *o, char *out, size_t cap); /* false: no listener */
 
 enum ek_office_public { EK_OFFICE_NONE, EK_OFFICE_REDEEM, EK_OFFICE_TOPUP, EK_OFFICE_STRIPE };

@@ -43,9 +43,22 @@ static void live(void *arg, uint64_t account, const struct ek_account_limits *li
                   ek_amount_text(s.spent_day_nano, text[2]), ek_amount_text(s.spent_month_nano, text[3]));
 }
 
-static void changed(void *arg)
+static uint64_t changed(void *arg)
 {
-    ek_door_money_refresh(arg);
+    return ek_door_money_refresh(arg);
+}
+
+void ek_door_office_known(struct ek_door *d, uint64_t refreshed)
+{
+    if (d->office) ek_office_known(d->office, refreshed);
+}
+
+static void tiers(void *arg, struct ek_buf *out)
+{
+    const struct ek_door *d = arg;
+    for (size_t i = 0; i < d->config->tiers.count; i++)
+        ek_buf_printf(out, "%s\n", d->config->tiers.item[i].name);
+    if (out->failed) ek_buf_clear(out);
 }
 
 static size_t headers(void *arg, struct ek_http_header *out, size_t n)
@@ -71,7 +84,7 @@ bool ek_door_office_start(struct ek_door *d, char *why, size_t cap)
         .remote = a->remote, .codes = a->codes, .topup_secrets = a->topup_hook,
         .stripe_secrets = a->stripe_hook, .tolerance_ns = a->hook_tolerance_ns,
         .limits = &d->config->limits, .budget = &d->budget, .reasons = d->counters.reasons,
-        .changed = changed, .live = live, .headers = headers, .arg = d};
+        .changed = changed, .tiers = tiers, .live = live, .headers = headers, .arg = d};
     d->office = ek_office_new(&o, why, cap);
     if (d->office && ek_office_address(d->office, at, sizeof at))
         ek_info(d->log, "the admin API listens on %s; its key is in %s", at, o.key_path);

@@ -11,9 +11,11 @@
 
 #define EK_OFFICE_MAGIC 0x0ff1ce00u
 #define EK_OFFICE_TARGET_BYTES 1024u
+#define EK_OFFICE_TIERS_BYTES 65536u /* of all names; beyond that they are not known */
 #define EK_OFFICE_SLOTS 4096u /* of counted tries; addresses that share one share its tries */
 
-enum ek_office_state { EK_OFFICE_READING, EK_OFFICE_QUEUED, EK_OFFICE_RUNNING, EK_OFFICE_HELD };
+enum ek_office_state { EK_OFFICE_READING, EK_OFFICE_QUEUED, EK_OFFICE_RUNNING, EK_OFFICE_LEARNT,
+                       EK_OFFICE_HELD };
 enum ek_office_lane_of { EK_OFFICE_LANE_ADMIN, EK_OFFICE_LANE_PUBLIC, EK_OFFICE_LANES };
 
 /* Secrets in memory that is locked, guarded and in no core (sodium_malloc). */
@@ -33,6 +35,7 @@ struct ek_office_call {
     enum ek_office_public what; /* NONE: the admin API */
     struct ek_timer hold;
     uint64_t arrived_ns;
+    uint64_t known_at;        /* LEARNT: waits for ek_office_known of this */
     struct ek_now now;        /* when it began to run */
     size_t body_max;
     struct ek_buf body;
@@ -43,6 +46,7 @@ struct ek_office_call {
     char signature[EK_HOOK_HEADER_BYTES_MAX + 1];
     char account[EK_LEDGER_NAME_MAX + 1];
     char who[EK_ADMIN_WHO_BYTES];
+    struct ek_buf tiers;      /* of the configuration when it began to run */
     struct ek_admin_answer answer;
 };
 

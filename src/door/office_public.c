@@ -93,6 +93,7 @@ static void do_post(struct ek_office_call *c, const struct ek_admin_books *books
                     const char *name, struct ek_str body)
 {
     struct ek_admin_ask ask = {.method = EK_STR("POST"), .path = ek_str_of(path), .name = ek_str_of(name),
+                               .name_is = c->what == EK_OFFICE_STRIPE ? "data.object.id" : "id",
                                .body = body, .who = c->who};
     ek_admin_do(books, &ask, &c->answer);
 }

@@ -10,6 +10,7 @@
 bool ek_name_is_good(struct ek_str name)
 {
     bool good = name.len >= 1 && name.len <= EK_LEDGER_NAME_MAX && name.data[0] != '-';
+    good = good && !ek_str_eq(name, EK_STR(".")) && !ek_str_eq(name, EK_STR("..")); /* paths lose them */
     for (size_t i = 0; i < name.len; i++) {
         unsigned char c = (unsigned char)name.data[i];
         good = good && c > 0x20 && c < 0x7f && !strchr("\"'\\#,", c);

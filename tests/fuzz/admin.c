@@ -47,7 +47,7 @@ static void ask(struct ek_ledger *l, const char *method, struct ek_str target, s
                 struct ek_str body)
 {
     static const struct ek_secret secret;
-    struct ek_admin_books books = {l, &secret, "USD"};
+    struct ek_admin_books books = {l, &secret, "USD", "default\nfree\n"};
     struct ek_admin_answer a;
     const char *query = target.len ? memchr(target.data, '?', target.len) : NULL;
     size_t path = query ? (size_t)(query - target.data) : target.len;

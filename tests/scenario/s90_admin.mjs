@@ -179,7 +179,7 @@ async function administering(o) {
 
   await o.ok('POST', '/accounts', { name: 'ann', topup: '5', limits: { running: 4, models: ['*'] } });
   const made = await o.ok('POST', '/accounts/ann/keys', { name: 'laptop' });
-  await waitFor('the door to know the key', async () => (await o.ask(made.key)).status === 200);
+  assert.equal((await o.ask(made.key)).status, 200, 'a key that is shown works');
   await waitFor('usage', async () => (await o.ok('GET', '/usage?by=day,account,model,key')).rows.length === 1);
   const { rows: [row] } = await o.ok('GET', '/usage?by=day,account,model,key&account=ann');
   assert.equal(row.account, 'ann');
@@ -193,17 +193,29 @@ async function administering(o) {
   assert.equal(live.left.minute_tokens, null);
 
   const fresh = await o.ok('POST', `/accounts/ann/keys/${made.id}/rotate`, { overlap_s: 3600 });
-  await waitFor('the new key', async () => (await o.ask(fresh.key)).status === 200);
+  assert.equal((await o.ask(fresh.key)).status, 200);
   assert.equal((await o.ask(made.key)).status, 200); // both, for an hour
   await o.ok('DELETE', `/accounts/ann/keys/${made.id}`);
-  await waitFor('the old key to end', async () => (await o.ask(made.key)).status === 401);
+  assert.equal((await o.ask(made.key)).status, 401);
   await o.ok('PATCH', '/accounts/ann', { state: 'suspended' });
-  await waitFor('the account to be suspended', async () => (await o.ask(fresh.key)).status === 403);
+  assert.equal((await o.ask(fresh.key)).status, 403);
   await o.ok('PATCH', '/accounts/ann', { state: 'active' });
-  await waitFor('the account to be back', async () => (await o.ask(fresh.key)).status === 200);
+  assert.equal((await o.ask(fresh.key)).status, 200);
+  const tier = await o.api('PATCH', '/accounts/ann', { tier: 'gold' });
+  assert.equal(tier.status, 400);
+  assert.match(tier.body.error.message, /no tier 'gold'; it has: default/);
+
+  await Promise.all(Array.from({ length: 24 }, async (_, i) => { // beside each other, and each at once
+    const { key, id } = await o.ok('POST', '/accounts/ann/keys', { name: `k${i}` });
+    const balance = () => fetch(`${o.door.url}/user/balance`, { headers: { authorization: `Bearer ${key}` } });
+    assert.equal((await balance()).status, 200);
+    if (i % 3) return;
+    await o.ok('DELETE', `/accounts/ann/keys/${id}`);
+    assert.equal((await balance()).status, 401);
+  }));
 
   const acts = (await o.ok('GET', '/acts?account=ann')).acts;
-  assert.deepEqual(acts.map((a) => a.what.split(' ').slice(0, 2).join(' ')).reverse(),
+  assert.deepEqual(acts.map((a) => a.what.split(' ').slice(0, 2).join(' ')).reverse().slice(0, 6),
     ['account add', 'key add', 'key rotate', 'key revoke', 'account change', 'account change']);
   assert.ok(acts.every((a) => a.who === 'admin API, 127.0.0.1'));
 }
@@ -230,7 +242,7 @@ async function redeeming(o) {
   const joined = await o.post('/v1/redeem', { code: invitation.code, name: 'dan' });
   assert.equal(joined.status, 201);
   assert.equal(joined.body.gift, '0.5');
-  await waitFor("dan's key", async () => (await o.ask(joined.body.key)).status === 200);
+  assert.equal((await o.ask(joined.body.key)).status, 200);
   const voucher = await o.ok('POST', '/codes', { kind: 'voucher', amount: '3', uses: 9 });
   const bearer = { authorization: `Bearer ${joined.body.key}` };
   const before = Number(await o.balance('dan'));
@@ -304,7 +316,10 @@ async function hooks(o) {
   };
   assert.equal((await topup({ id: 'pay-1', account: 'cleo/1', amount: '0.25', note: 'by hand' })).status, 201);
   assert.equal((await topup({ id: 'pay-1', account: 'cleo/1', amount: '0.25', note: 'by hand' }, OLD_SECRET)).status, 201);
-  assert.equal(code(await topup({ id: 'pay-1', account: 'cleo/1', amount: '0.26', note: 'by hand' })), 'idempotency_key_reused');
+  const other = await topup({ id: 'pay-1', account: 'cleo/1', amount: '0.26', note: 'by hand' });
+  assert.equal(code(other), 'idempotency_key_reused');
+  assert.equal(other.body.error.param, 'id');
+  assert.match(other.body.error.message, /This 'id' came with another payment/);
   assert.equal(code(await topup({ id: 'pay-2', account: 'cleo/1', amount: '1', colour: 1 })), 'unknown_parameter');
   assert.equal(code(await topup({ account: 'cleo/1', amount: '1' })), 'missing_parameter');
   assert.equal(await cleo(), '37.75');
@@ -380,7 +395,10 @@ function commanding(o) {
   assert.match(run(['account', 'show', 'gil/2']), /balance 2 \(granted 0, topped up 2\)[^]*models: a b\*;/);
   run(['account', 'topup', 'gil/2', '0.5', '--name', 'inv 1']);
   assert.match(run(['account', 'topup', 'gil/2', '0.5', '--name', 'inv 1']), /paid before/);
-  assert.match(run(['account', 'topup', 'gil/2', '0.6', '--name', 'inv 1'], { code: 1 }), /another request/);
+  assert.match(run(['account', 'topup', 'gil/2', '0.6', '--name', 'inv 1'], { code: 1 }), /another payment/);
+  assert.match(run(['account', 'limit', 'gil/2', '--tier', 'gold'], { code: 1 }), /no tier 'gold'; it has: default/);
+  assert.match(run(['account', 'add', '..'], { code: 1 }), /name/);
+  assert.match(run(['account', 'topup', 'gil/2'], { code: 64 }), /not how.*account topup. is used:\nevenkeel account topup NAME AMOUNT/);
   const key = run(['key', 'add', 'gil/2', 'laptop']).trim();
   assert.match(key, /^sk-ek-[\w-]{32}$/);
   const [, id] = /^(\d+) /.exec(run(['key', 'list', 'gil/2']));
@@ -439,5 +457,17 @@ test('the admin API is not for everybody by accident', { skip: needDoor }, async
   const door = await startDoor({ upstream: pacer.url, config: o.config, wait: false });
   assert.equal((await door.exited).code, 1);
   assert.match(door.err, /admin\.remote/);
+  await pacer.stop();
+});
+
+test('a ledger that is no database is no ledger', { skip: needDoor }, async () => {
+  const pacer = await startPacer(['--tokens', '5']);
+  const text = path.join(tmp, 'not-books.conf');
+  fs.writeFileSync(text, 'listen: 127.0.0.1:8080\n'.repeat(100));
+  for (const [url, why] of [[text, /not-books\.conf is a file, but no database/], [path.join(tmp, 'no', 'where.db'), /cannot/]]) {
+    const door = await startDoor({ upstream: pacer.url, wait: false, config: { ledger: { url, secret: path.join(tmp, 'x.secret'), spool: path.join(tmp, 'x.spool') } } });
+    assert.equal((await door.exited).code, 1);
+    assert.match(door.err, why);
+  }
   await pacer.stop();
 });

@@ -458,6 +458,38 @@ static void description(void **state)
     json_decref(doc);
 }
 
+/* A tier that the configuration lacks would serve nobody as was meant: refused, with those there are. */
+static void tiers(bool postgres)
+{
+    open_books(postgres);
+    books.tiers = "default\nfree\n";
+    ok("POST", "/accounts", "{\"name\":\"ann\",\"tier\":\"free\"}", 201);
+    ok("POST", "/accounts", "{\"name\":\"ben\"}", 201);
+    refused("POST", "/accounts", "{\"name\":\"cid\",\"tier\":\"gold\"}", "invalid_value", "tier");
+    refused("PATCH", "/accounts/ann", "{\"tier\":\"fre\"}", "invalid_value", "tier");
+    refused("POST", "/codes", "{\"kind\":\"invitation\",\"tier\":\"gold\"}", "invalid_value", "tier");
+    refused("POST", "/invitations", "{\"tier\":\"gold\",\"expires\":4000000000}", "invalid_value", "tier");
+    struct ek_admin_answer a = ask_raw("PATCH", EK_ADMIN_PREFIX "/accounts/ann", NULL,
+                                       EK_STR("{\"tier\":\"gold\"}"));
+    assert_non_null(strstr(ek_buf_cstr(&a.body), "no tier 'gold'; it has: default free"));
+    ek_admin_answer_free(&a);
+    a = ask_raw("GET", EK_ADMIN_PREFIX "/export", NULL, EK_STR(""));
+    struct ek_buf lines = a.body;
+    ek_ledger_close(&books.ledger);
+    open_books(postgres);
+    books.tiers = "default\n"; /* the other ledger's door has no tier "free" */
+    a = ask_raw("POST", EK_ADMIN_PREFIX "/import", NULL, ek_buf_view(&lines));
+    assert_non_null(strstr(ek_buf_cstr(&a.body), "\"imported\":1"));
+    assert_non_null(strstr(a.body.data, "no tier 'free'"));
+    ek_admin_answer_free(&a);
+    ek_buf_free(&lines);
+    json_decref(ask("GET", "/accounts/ann", NULL, NULL, 404));
+    books.tiers = "free\n"; /* the tier of an account is gone: its other limits can be changed */
+    ok("PATCH", "/accounts/ben", "{\"limits\":{\"running\":2}}", 200);
+    books.tiers = NULL;
+    close_exact();
+}
+
 #define BOTH(f) \
     static void f##_sqlite(void **state) \
     { \
@@ -478,13 +510,14 @@ BOTH(codes)
 BOTH(moving)
 BOTH(strictness)
 BOTH(attacks)
+BOTH(tiers)
 
 #define TWO(f) cmocka_unit_test(f##_sqlite), cmocka_unit_test(f##_postgres)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {TWO(accounts), TWO(keys), TWO(topups), TWO(codes), TWO(moving),
-                                       TWO(strictness), TWO(attacks), cmocka_unit_test(description)};
+                                       TWO(strictness), TWO(attacks), TWO(tiers), cmocka_unit_test(description)};
     MUST(sodium_init() >= 0);
     randombytes_buf(&secret, sizeof secret);
     no_postgres = !pg_start(&cluster);

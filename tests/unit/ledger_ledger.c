@@ -238,7 +238,10 @@ static void versions(void **state)
     o.url = "mysql://somewhere";
     assert_int_equal(ek_ledger_open(&o, &l, why, sizeof why), EK_INVALID);
     o.url = "/nowhere/at/all.db";
+    assert_int_equal(ek_ledger_open(&o, &l, why, sizeof why), EK_INVALID);
+    o.must_exist = true; /* it was there: it may come back */
     assert_int_equal(ek_ledger_open(&o, &l, why, sizeof why), EK_IO);
+    o.must_exist = false;
     o.url = "postgresql://nobody@/x?host=/nowhere";
     assert_int_equal(ek_ledger_open(&o, &l, why, sizeof why), EK_IO);
     clear(p);
@@ -405,11 +408,37 @@ static void a_file_that_was_taken_away_is_missed(void **state)
     clear(p);
 }
 
+/* A mistyped path must not become a door without books: nothing that waiting would mend. */
+static void what_is_no_database_is_refused_for_good(void **state)
+{
+    (void)state;
+    struct place here = {.postgres = false}, *p = &here;
+    char why[256], path[300];
+    fresh(p);
+    struct ek_ledger *l = NULL;
+    struct ek_ledger_options o = {.url = p->url, .door = "a", .lease_ns = 1};
+    FILE *f = fopen(p->url, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 200; i++) fputs("listen: 127.0.0.1:8080\n", f);
+    fclose(f);
+    assert_int_equal(ek_ledger_open(&o, &l, why, sizeof why), EK_INVALID);
+    assert_non_null(strstr(why, "no database"));
+    assert_int_equal(unlink(p->url), 0);
+    snprintf(path, sizeof path, "%s.d/books.db", p->url);
+    o.url = path;
+    assert_int_equal(ek_ledger_open(&o, &l, why, sizeof why), EK_INVALID);
+    assert_non_null(strstr(why, "cannot make"));
+    o.url = "/";
+    assert_int_equal(ek_ledger_open(&o, &l, why, sizeof why), EK_INVALID);
+    clear(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_second_connection_leaves_the_first_its_locks),
         cmocka_unit_test(a_file_that_was_taken_away_is_missed),
+        cmocka_unit_test(what_is_no_database_is_refused_for_good),
         BOTH(a_life), BOTH(payments_are_idempotent), BOTH(a_whole_batch), BOTH(two_doors),
         BOTH(living_leases_are_left_alone), BOTH(versions), BOTH(random_steps),
         BOTH(an_audit_waits_for_nobody),
