@@ -136,7 +136,8 @@ static bool open_books(struct ek_books *b, const struct ek_config *config, bool 
     if (!secret && config) secret = config->ledger.secret;
     if (!url) {
         fprintf(stderr,
-                "evenkeel: which ledger? --ledger FILE or postgres://..., EVENKEEL_LEDGER or --config; or a door's "
+                "evenkeel: which ledger? --ledger FILE or postgres://..., EVENKEEL_LEDGER or --config FILE; "
+                        "or a door's "
                         "admin API, --admin URL or EVENKEEL_ADMIN\n");
         return false;
     }
@@ -155,8 +156,8 @@ bool ek_books_open(struct ek_books *b, bool need_secret, bool may_make)
     bool good = read_config(b, &config) && open_books(b, config, need_secret, may_make);
     const char *tier = ek_books_flag(b, "--tier");
     if (good && tier && !b->door && !config && strcmp(tier, "default") != 0)
-        fprintf(stderr, "evenkeel: whether the door has a tier \"%.64s\" was not asked: --config FILE would say\n",
-                tier);
+        fprintf(stderr, "evenkeel: whether the door has a tier \"%.64s\" was not asked: "
+                "--config FILE would say\n", tier);
     ek_config_unref(&config);
     return good;
 }

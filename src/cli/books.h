@@ -10,7 +10,8 @@
 
 #include <jansson.h>
 
-/* Flags that both commands take (--ledger, --secret, --admin, --admin-key, --config), and their words. A word is what is no flag. */
+/* Flags that both commands take (--ledger, --secret, --admin, --admin-key, --config), and their words. A word
+ * is what is no flag. */
 #define EK_BOOKS_WORDS_MAX 4u
 #define EK_BOOKS_FLAGS_MAX 24u
 #define EK_BOOKS_PATH_BYTES 1024u

@@ -101,6 +101,8 @@ static int key_list(struct ek_books *b)
     return 0;
 }
 
+static const char the_id[] = "the key's id, as `evenkeel key list` shows it,";
+
 static bool key_path(const struct ek_books *b, const char *rest, char path[EK_BOOKS_PATH_BYTES])
 {
     char part[64];
@@ -115,7 +117,7 @@ static int key_revoke(struct ek_books *b)
 {
     char path[EK_BOOKS_PATH_BYTES];
     int code;
-    if (!key_path(b, "", path)) return ek_books_refused("the key's id, as `evenkeel key list` shows it,", b->word[2]);
+    if (!key_path(b, "", path)) return ek_books_refused(the_id, b->word[2]);
     json_decref(ek_books_ask(b, "DELETE", path, NULL, NULL, &code));
     return code;
 }
@@ -125,7 +127,7 @@ static int key_rotate(struct ek_books *b)
     char path[EK_BOOKS_PATH_BYTES];
     uint64_t overlap = 24 * 3600 * EK_S_NS;
     const char *span = ek_books_flag(b, "--overlap");
-    if (!key_path(b, "/rotate", path)) return ek_books_refused("the key's id, as `evenkeel key list` shows it,", b->word[2]);
+    if (!key_path(b, "/rotate", path)) return ek_books_refused(the_id, b->word[2]);
     if (span && (!ek_span_parse(span, &overlap) || overlap / EK_S_NS > INT32_MAX))
         return ek_books_refused("--overlap", span);
     return print_new(b, path, json_pack("{s:I}", "overlap_s", (json_int_t)(overlap / EK_S_NS)));

@@ -95,8 +95,19 @@ static void check_oidc(struct ek_load *l, size_t index, struct ek_oidc_options *
     }
 }
 
+static void check_proxies(struct ek_load *l)
+{
+    const struct ek_strlist *list = &l->config->access.trusted_proxies;
+    for (size_t i = 0; i < list->count; i++) {
+        if (is_network(list->item[i]) || strcmp(list->item[i], "unix") == 0) continue;
+        ek_load_complain(l, ek_load_place_of(l, "access", 0, "trusted_proxies"), "access.trusted_proxies: "
+                         "\"%.60s\" is no network, such as 127.0.0.1 or 10.0.0.0/8", list->item[i]);
+    }
+}
+
 void ek_load_check_callers(struct ek_load *l)
 {
+    check_proxies(l);
     size_t oidc = ek_load_group(l, EK_STR("oidc"));
     MUST(oidc < l->group_count);
     for (size_t i = 0; i < l->config->anonymous.count; i++) check_anonymous(l, i);

@@ -281,11 +281,14 @@ static const struct ek_option drain_options[] = {
 
 static const struct ek_option access_options[] = {
     {"open_on_loopback", NULL, EK_OPTION_BOOL, FIELD(ek_access_options, open_on_loopback), 0, 0,
-     "true", .text = "Callers of this machine need no key."},
+     "true", .text = "Callers of this machine need no key, unless they come through a proxy."},
     {"open_to_all", "open", EK_OPTION_BOOL, FIELD(ek_access_options, open_to_all), 0, 0, "false",
      .text = "Nobody needs a key."},
     {"open_tier", NULL, EK_OPTION_STRING, FIELD(ek_access_options, open_tier), 1, 64, "default",
      .text = "The tier of callers without a key."},
+    {"trusted_proxies", NULL, EK_OPTION_LIST, FIELD(ek_access_options, trusted_proxies), 0, 64, NULL,
+     .text = "Networks of proxies whose X-Forwarded-For is believed: 127.0.0.1, 10.0.0.0/8; "
+             "unix is a Unix socket."},
     {"cors_origin", NULL, EK_OPTION_STRING, FIELD(ek_access_options, cors_origin), 1, 255, NULL,
      .text = "Web pages of this origin may ask from a browser; * is any; unset: none."},
 };

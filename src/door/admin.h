@@ -29,7 +29,7 @@ struct ek_admin_books {
     struct ek_ledger *ledger;
     const struct ek_secret *secret;
     const char *currency; /* three letters */
-    const char *tiers;    /* names of the configuration's, a newline behind each; NULL: not known, all are taken */
+    const char *tiers;    /* of the configuration, a newline behind each; NULL: not known, all are taken */
 };
 
 struct ek_admin_ask {

@@ -178,7 +178,7 @@ bool ek_admin_accounts_change(struct ek_admin_call *c)
     struct account_ask a = {.c = c};
     if (!ek_admin_account(c, &a.row)) return false;
     unsigned state = a.row.state == EK_ACCOUNT_SUSPENDED;
-    char tier[sizeof a.row.tier] = ""; /* the one it has may be gone: that is no reason to refuse other changes */
+    char tier[sizeof a.row.tier] = ""; /* the one it has may be gone, which is no reason to refuse the rest */
     char *text = body_text(c);
     const struct ek_admin_field fields[] = {
         {.name = "tier", .kind = EK_ADMIN_NAME, .out = tier},

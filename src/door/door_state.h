@@ -271,6 +271,8 @@ struct ek_door {
     struct ek_oidc *oidc;    /* NULL: no identity provider is configured */
     struct ek_records *records;
     struct ek_ratelimit ratelimit; /* headers, until those are copied */
+    char caller[64];         /* the address of a caller behind a proxy, until the next head */
+    bool told_of_proxy;      /* that one is there, and not trusted */
     char neighbourhood[120]; /* the account of an anonymous caller, until that is copied */
     uint32_t id;             /* of this door, in its tickets */
     uint8_t ticket_key[16];
@@ -329,6 +331,8 @@ bool ek_door_make_running(struct ek_door_request *r);
 bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING */
 
 /* who.c */
+/* The caller's address; behind a trusted proxy, as that says it (proxy.h). Valid until the next call. */
+struct ek_str ek_door_caller(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head);
 /* EK_REASON_NONE and *out, or why not (out->why may say more). Strings are valid until the next call. */
 enum ek_reason ek_door_identify(struct ek_door *d, const struct ek_http_head *head, struct ek_str peer,
                                 struct ek_identity *out);

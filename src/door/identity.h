@@ -21,6 +21,7 @@ struct ek_identity {
     bool listed;      /* a key of the static list */
     uint64_t ledger_account, ledger_key; /* numbers in the ledger; 0: of none, nobody is charged */
     uint64_t window;  /* whose rates are counted: the account's number, or a hash with the top bit set */
+    struct ek_str peer; /* the caller's address, as long as the head is there; "proxy": not known */
     const char *why;  /* TOKEN_INVALID: the end of a sentence; a constant */
 };
 

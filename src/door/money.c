@@ -280,8 +280,8 @@ bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap)
     ek_timer_set(d->loop, &m->renew, now_ns + o->lease_ns / 3);
     if (d->config->access.open_on_loopback || d->config->access.open_to_all)
         ek_warn(d->log, "%s needs no key and pays nothing: access.%s is true",
-                d->config->access.open_to_all ? "anybody" : "whoever comes from this machine, through a "
-                "proxy on it too,", d->config->access.open_to_all ? "open_to_all" : "open_on_loopback");
+                d->config->access.open_to_all ? "anybody" : "whoever comes from this machine "
+                "itself", d->config->access.open_to_all ? "open_to_all" : "open_on_loopback");
     ek_info(d->log, "the ledger has %llu keys", (unsigned long long)ek_keyring_keys(m->keyring));
     return true;
 }
@@ -332,7 +332,8 @@ static void put_requests(const struct ek_door_money *m, struct ek_buf *b)
         uint64_t value;
     } row[] = {{"reserved", c->reserved}, {"waited", c->waited}, {"extended", c->extended},
                {"settled", c->settled}, {"partial", c->partial}, {"released", c->released},
-               {"balance_end", c->ended}, {"ledger_away", c->cut_away}, {"overtime", c->overtime}, {"late", c->late},
+               {"balance_end", c->ended}, {"ledger_away", c->cut_away}, {"overtime", c->overtime},
+               {"late", c->late},
                {"undurable", c->undurable}};
     ek_metric_help(b, "evenkeel_ledger_requests_total", "counter", "What became of requests' reserves.");
     for (size_t i = 0; i < EK_COUNT(row); i++) {

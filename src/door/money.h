@@ -53,8 +53,8 @@ struct ek_book *ek_door_money_book(const struct ek_door *d);
 struct ek_keyring *ek_door_money_keyring(const struct ek_door *d);
 bool ek_door_money_loaded(const struct ek_door *d); /* the keys are known */
 const struct ek_secret *ek_door_money_secret(const struct ek_door *d);
-/* Accounts or keys were changed: ask for them now, not at the next second. When ek_door_office_known is told this
- * number or a higher one they are known here; 0: there is nothing to wait for. */
+/* Accounts or keys were changed: ask for them now, not at the next second. When ek_door_office_known is told
+ * this number or a higher one they are known here; 0: there is nothing to wait for. */
 uint64_t ek_door_money_refresh(struct ek_door *d);
 
 /* ---- one request (money_request.c) -------------------------------------------------------------- */
@@ -77,9 +77,9 @@ enum ek_door_paid ek_door_money_start(struct ek_door_request *r, const struct ek
 uint64_t ek_door_money_tokens(const struct ek_door_request *r);
 /* So many tokens its prompt has in fact. The same answer. */
 uint64_t ek_door_money_prompt(struct ek_door_request *r, uint64_t prompt_tokens, uint64_t cached_tokens);
-/* They were made. NONE: it goes on, perhaps with the upstream paused until a lease comes. Else the answer ends
- * here: the money did (balance_end, budget_day, budget_month), or what may be spent without the books, which
- * cannot be asked (ledger_away). */
+/* They were made. NONE: it goes on, perhaps with the upstream paused until a lease comes. Else the answer
+ * ends here: the money did (balance_end, budget_day, budget_month), or what may be spent without the books,
+ * which cannot be asked (ledger_away). */
 enum ek_reason ek_door_money_spent(struct ek_door_request *r, uint64_t made_tokens);
 /* When one waiting for money is to be refused at the latest (monotonic); UINT64_MAX: never, or it has some.
  * */

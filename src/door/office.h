@@ -46,8 +46,8 @@ struct ek_office_options {
     const struct ek_http_options *limits;
     struct ek_http_budget *budget;
     uint64_t *reasons;              /* [EK_REASON_COUNT], counted up */
-    /* Accounts or keys have changed: feed the keyring. The answer is sent when ek_office_known is told the number
-     * that this returns, or a higher one; 0: at once. NULL: nobody wants to know. */
+    /* Accounts or keys have changed: feed the keyring. The answer is sent when ek_office_known is told the
+     * number that this returns, or a higher one; 0: at once. NULL: nobody wants to know. */
     uint64_t (*changed)(void *arg);
     /* Writes the names of the configuration's tiers, a newline behind each. NULL: they are not known. */
     void (*tiers)(void *arg, struct ek_buf *out);
@@ -72,9 +72,9 @@ enum ek_office_public { EK_OFFICE_NONE, EK_OFFICE_REDEEM, EK_OFFICE_TOPUP, EK_OF
 /* Which of the public paths is this, and is it open here? */
 enum ek_office_public ek_office_find(const struct ek_office *o, struct ek_str path);
 /* A POST for one of them, from the door's listener; afterwards the request's user is a call of ours.
- * account: whose key was shown with a code; "": none, an invitation. */
+ * peer: the caller's address. account: whose key was shown with a code; "": none, an invitation. */
 void ek_office_head(struct ek_office *o, enum ek_office_public what, struct ek_http_req *http,
-                    const struct ek_http_head *head, const char *account);
+                    const struct ek_http_head *head, struct ek_str peer, const char *account);
 /* The rest of its life, forwarded by the door's handler. user: ek_http_user(). */
 bool ek_office_is_call(const void *user);
 void ek_office_body(void *user, const char *data, size_t len);

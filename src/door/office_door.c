@@ -94,14 +94,14 @@ bool ek_door_office_start(struct ek_door *d, char *why, size_t cap)
 /* ---- the public paths ---------------------------------------------------------------------------- */
 
 /* Whose key comes with a code: "" for none. */
-static enum ek_reason who_redeems(struct ek_door *d, struct ek_http_req *http,
-                                  const struct ek_http_head *head, const char **account)
+static enum ek_reason who_redeems(struct ek_door *d, struct ek_str peer, const struct ek_http_head *head,
+                                  const char **account)
 {
     struct ek_str value;
     struct ek_identity who;
     *account = "";
     if (ek_http_head_find(head, EK_STR("authorization"), &value) == 0) return EK_REASON_NONE;
-    enum ek_reason reason = ek_door_identify(d, head, ek_http_peer(http), &who);
+    enum ek_reason reason = ek_door_identify(d, head, peer, &who);
     if (reason == EK_REASON_NONE && !who.ledger_account) reason = EK_REASON_FORBIDDEN;
     if (reason == EK_REASON_NONE) *account = who.account;
     return reason;
@@ -116,13 +116,14 @@ void ek_door_office_head(struct ek_door *d, struct ek_http_req *http, const stru
 {
     enum ek_office_public what = ek_office_find(d->office, head->path);
     const char *account = "";
+    struct ek_str peer = ek_door_caller(d, http, head);
     enum ek_reason reason = EK_REASON_NONE;
     MUST(what != EK_OFFICE_NONE);
     if (!ek_str_eq(head->method, EK_STR("POST"))) reason = EK_REASON_METHOD;
     else if (d->draining) reason = EK_REASON_DRAINING;
-    else if (what == EK_OFFICE_REDEEM) reason = who_redeems(d, http, head, &account);
+    else if (what == EK_OFFICE_REDEEM) reason = who_redeems(d, peer, head, &account);
     if (reason != EK_REASON_NONE) ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
-    else ek_office_head(d->office, what, http, head, account);
+    else ek_office_head(d->office, what, http, head, peer, account);
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------- */

@@ -47,9 +47,9 @@ static uint64_t count_try(struct ek_office *o, struct ek_str peer)
 }
 
 void ek_office_head(struct ek_office *o, enum ek_office_public what, struct ek_http_req *http,
-                    const struct ek_http_head *head, const char *account)
+                    const struct ek_http_head *head, struct ek_str peer, const char *account)
 {
-    struct ek_str value, peer = ek_http_peer(http);
+    struct ek_str value;
     enum ek_reason reason = EK_REASON_NONE;
     size_t max = what == EK_OFFICE_REDEEM ? REDEEM_BODY_BYTES_MAX : EK_HOOK_BODY_BYTES_MAX;
     struct ek_str field = what == EK_OFFICE_STRIPE ? EK_STR("stripe-signature")

@@ -33,6 +33,7 @@ struct ek_access_options {
     bool open_on_loopback; /* no key needed from 127.0.0.0/8, ::1 and Unix sockets */
     bool open_to_all;      /* no key needed from anywhere */
     const char *open_tier; /* tier of a caller without a key; never NULL */
+    struct ek_strlist trusted_proxies; /* networks, or "unix": door/proxy.h */
     const char *cors_origin; /* Access-Control-Allow-Origin of every answer; NULL: none */
 };
 

@@ -104,7 +104,7 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     kept->user = who->user ? ek_hash(ek_str_of(who->user), d->hash_seed) : 0;
     kept->ledger_account = who->ledger_account;
     kept->ledger_key = who->ledger_key;
-    kept->owner = who->proven ? 0 : ek_address_owner(ek_http_peer(http), d->hash_seed);
+    kept->owner = who->proven ? 0 : ek_address_owner(who->peer, d->hash_seed);
     r->wishes = kept;
     r->tier = (uint8_t)who->tier;
     r->api = api & 3u;

@@ -289,7 +289,7 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
         return;
     }
     if (!open) {
-        enum ek_reason reason = ek_door_identify(d, head, ek_http_peer(http), &who);
+        enum ek_reason reason = ek_door_identify(d, head, ek_door_caller(d, http, head), &who);
         if (reason != EK_REASON_NONE) {
             refuse_caller(d, http, reason, who.why);
             return;

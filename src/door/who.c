@@ -14,6 +14,7 @@
 
 #include "base/map.h"
 #include "door/money.h"
+#include "door/proxy.h"
 #include "guard/jwt.h"
 
 #include <stdio.h>
@@ -121,6 +122,24 @@ enum ek_reason ek_door_identify(struct ek_door *d, const struct ek_http_head *he
     size_t count = ek_http_head_find(head, EK_STR("authorization"), &authorization);
     *out = (struct ek_identity){0};
     enum ek_reason why = identify(d, authorization, count, peer, out);
+    out->peer = peer;
     if (why == EK_REASON_NONE) out->window = window_of(out);
     return why;
+}
+
+struct ek_str ek_door_caller(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head)
+{
+    struct ek_str caller;
+    const struct ek_access_options *o = &d->config->access;
+    _Static_assert(sizeof d->caller >= EK_PROXY_TEXT_BYTES, "an address");
+    bool open = o->open_on_loopback && !o->open_to_all;
+    if (ek_proxy_caller(&o->trusted_proxies, ek_http_peer(http), head, d->caller, &caller) ==
+        EK_PROXY_STRANGER && !d->told_of_proxy) {
+        d->told_of_proxy = true;
+        ek_warn(d->log, "requests come through a proxy on this machine (X-Forwarded-For), and "
+                "access.trusted_proxies names none: whose they are is not known%s. "
+                "Say access.trusted_proxies: [127.0.0.1]",
+                open ? ", so they need a key although access.open_on_loopback is true" : "");
+    }
+    return caller;
 }

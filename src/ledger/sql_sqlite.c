@@ -136,7 +136,7 @@ static void patience(struct ek_sql *db)
 
 static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script, patience};
 
-/* Of what no waiting will mend: a file that is something else, or (of one that was never open) none at all. */
+/* No waiting will mend a file that is something else, or (of one that was never open) none at all. */
 static enum ek_status cannot(struct ek_sql *db, int code, const char *path, bool was_there)
 {
     enum ek_status s = failed(db, code);

@@ -95,6 +95,37 @@ test('SDKs on 401, 402 and 429', { skip: needDoor }, async (t) => {
   await door.stop();
 });
 
+test('behind a proxy: whose address counts, and who needs a key', { skip: needDoor }, async (t) => {
+  const up = await startFaulty();
+  t.after(() => up.close());
+  const b = bank('ann', '1');
+  b.run('account', 'limit', 'ann', '--addresses', '8.8.8.0/24');
+  const config = (access) => ({ ledger: { url: b.file, door: 'a' }, prices: [{ model: '*', output: '1' }], access,
+    anonymous: [{ addresses: ['9.9.9.0/24'], tier: 'default' }] });
+  const status = async (door, forwarded, key) => {
+    const r = await fetch(`${door.url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify(question),
+      headers: { 'Content-Type': 'application/json', ...(forwarded && { 'X-Forwarded-For': forwarded }), ...(key && as(key)) } });
+    await r.text();
+    return r.status;
+  };
+  const bare = await startDoor({ upstream: upstream(up), config: config({}) });
+  assert.match(bare.err, /needs no key and pays nothing/, 'said at the start');
+  assert.equal(await status(bare, null), 200);
+  assert.equal(await status(bare, '9.9.9.9'), 401, 'what comes through a proxy does not come from this machine');
+  assert.equal(await status(bare, '8.8.8.8', b.key), 403, 'and nobody has said that the proxy is to be believed');
+  assert.equal(bare.err.match(/come through a proxy on this machine/g).length, 1, 'told once');
+  await bare.stop();
+  const door = await startDoor({ upstream: upstream(up), config: config({ trusted_proxies: ['127.0.0.1'] }) });
+  assert.equal(await status(door, '8.8.8.8', b.key), 200);
+  assert.equal(await status(door, '7.7.7.7', b.key), 403);
+  assert.equal(await status(door, '8.8.8.8, 7.7.7.7', b.key), 403, 'what the caller says itself is hearsay');
+  assert.equal(await status(door, '9.9.9.9'), 200, 'anonymous by the address of the caller');
+  assert.equal(await status(door, '127.0.0.1'), 401);
+  assert.equal(await status(door, null), 401);
+  assert.doesNotMatch(door.err, /come through a proxy on this machine/);
+  await door.stop();
+});
+
 test('a limit on what runs at once: the SDK waits as it is told, and is served', { skip: needDoor }, async (t) => {
   const up = await startFaulty();
   t.after(() => up.close());

@@ -232,6 +232,8 @@ static const char *const cases[][2] = {
      "t.yaml:3:3: upstreams[1].name \"a\" is already that of upstreams[0]\n"},
     {"tiers:\n- name: pro\nkeys:\n- {name: k, key: 12345678, tier: prp}\n",
      "t.yaml:4:34: keys[0].tier: there is no tier \"prp\", did you mean pro?\n"},
+    {"access:\n  trusted_proxies: [unix, 127.0.0.1, 10.0.0.0/40]\n",
+     "t.yaml:2:38: access.trusted_proxies: \"10.0.0.0/40\" is no network, such as 127.0.0.1 or 10.0.0.0/8\n"},
     {"access:\n  open_tier: none\n",
      "t.yaml:2:14: access.open_tier: there is no tier \"none\"\n"},
     {"keys:\n- name: k\n", "t.yaml:2:3: keys[0] needs either key or sha256\n"},

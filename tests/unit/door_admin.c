@@ -517,7 +517,8 @@ BOTH(tiers)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TWO(accounts), TWO(keys), TWO(topups), TWO(codes), TWO(moving),
-                                       TWO(strictness), TWO(attacks), TWO(tiers), cmocka_unit_test(description)};
+                                       TWO(strictness), TWO(attacks), TWO(tiers),
+                                       cmocka_unit_test(description)};
     MUST(sodium_init() >= 0);
     randombytes_buf(&secret, sizeof secret);
     no_postgres = !pg_start(&cluster);

@@ -133,7 +133,8 @@ static void own_messages(void **state)
     assert_int_equal(ek_hook_topup(EK_STR("{\"id\":\"7\"}"), &p, why, sizeof why), EK_REASON_MISSING_PARAM);
     static const struct {
         const char *body, *said;
-    } bad[] = {{"[7]", "no JSON object"}, {"{\"id\":", "not valid JSON"}, {"{\"id\":\"1\",\"id\":\"2\"}", "twice"},
+    } bad[] = {{"[7]", "no JSON object"}, {"{\"id\":", "not valid JSON"},
+               {"{\"id\":\"1\",\"id\":\"2\"}", "twice"},
                {"{\"id\":\"a\\u0000\"}", "zero byte"}, {"{\"id\":99999999999999999999}", "too large"}};
     for (size_t i = 0; i < EK_COUNT(bad); i++) {
         assert_int_equal(ek_hook_topup(ek_str_of(bad[i].body), &p, why, sizeof why), EK_REASON_BAD_JSON);

@@ -85,8 +85,8 @@ static void an_answer_cut_while_the_books_are_away_says_so(void **state)
     snprintf(away, sizeof away, "%s.away", b.url);
     struct client *c = ask(&b, "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\","
                            "\"content\":\"hi\"}]}");
-    struct client *whole = ask(&b, "{\"model\":\"m\",\"max_tokens\":2000,\"messages\":[{\"role\":\"user\","
-                               "\"content\":\"hi\"}]}");
+    struct client *whole = ask(&b, "{\"model\":\"m\",\"max_tokens\":2000,\"messages\":[{\"role\":"
+                               "\"user\",\"content\":\"hi\"}]}");
     assert_int_equal(b.w->calls, 2);
     assert_int_equal(rename(b.url, away), 0);
     for (size_t i = 0; i < 2; i++) {
@@ -122,8 +122,8 @@ static void the_last_token_asked_for_is_not_cut(void **state)
     for (int64_t nano = 80; nano < 100; nano++) {
         struct bank b;
         bank_new(&b, nano, SLOTS_8);
-        struct client *c = ask(&b, "{\"model\":\"m\",\"stream\":true,\"max_tokens\":8,\"messages\":[{\"role\":"
-                               "\"user\",\"content\":\"hi\"}]}");
+        struct client *c = ask(&b, "{\"model\":\"m\",\"stream\":true,\"max_tokens\":8,\"messages\":["
+                               "{\"role\":\"user\",\"content\":\"hi\"}]}");
         assert_int_equal(b.w->calls, 1);
         play_head(the_call(b.w, 0), 200);
         play(the_call(b.w, 0), ROLE);
