@@ -136,14 +136,13 @@ static void patience(struct ek_sql *db)
 
 static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script, patience};
 
-/* No waiting will mend a file that is something else, or (of one that was never open) none at all. */
-static enum ek_status cannot(struct ek_sql *db, int code, const char *path, bool was_there)
+/* A folder that is missing may be mounted yet; no waiting will mend a file that is something else. */
+static enum ek_status cannot_open(struct ek_sql *db, int code, const char *path)
 {
     enum ek_status s = failed(db, code);
-    code &= 0xff;
-    if (code == SQLITE_NOTADB)
-        snprintf(db->why, sizeof db->why, "%.180s is a file, but no database", path);
-    return code == SQLITE_NOTADB || (code == SQLITE_CANTOPEN && !was_there) ? EK_INVALID : s;
+    if ((code & 0xff) != SQLITE_NOTADB) return s;
+    snprintf(db->why, sizeof db->why, "%.180s is a file, but no database", path);
+    return EK_INVALID;
 }
 
 enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path, bool must_exist)
@@ -154,9 +153,8 @@ enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path, bool must
          * would take itself for the last one, and remove the log that we go on writing. */
         int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0 && errno != EEXIST) {
-            bool passes = errno == ENOSPC || errno == EDQUOT || errno == EMFILE || errno == ENFILE;
-            snprintf(db->why, sizeof db->why, "cannot make %.180s: %m", path);
-            return passes ? EK_IO : EK_INVALID;
+            snprintf(db->why, sizeof db->why, "cannot open %.180s: %m", path);
+            return EK_IO;
         }
         if (fd >= 0) close(fd);
     }
@@ -169,9 +167,9 @@ enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path, bool must
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (must_exist ? 0 : SQLITE_OPEN_CREATE);
     int code = sqlite3_open_v2(path, &h, flags, NULL);
     db->handle = h;
-    if (code != SQLITE_OK) return cannot(db, code, path, must_exist);
+    if (code != SQLITE_OK) return cannot_open(db, code, path);
     patience(db);
     code = sqlite3_exec(h, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
                         "PRAGMA wal_autocheckpoint=4000;", NULL, NULL, NULL);
-    return code == SQLITE_OK ? EK_OK : cannot(db, code, path, must_exist);
+    return code == SQLITE_OK ? EK_OK : cannot_open(db, code, path);
 }

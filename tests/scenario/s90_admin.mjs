@@ -464,10 +464,9 @@ test('a ledger that is no database is no ledger', { skip: needDoor }, async () =
   const pacer = await startPacer(['--tokens', '5']);
   const text = path.join(tmp, 'not-books.conf');
   fs.writeFileSync(text, 'listen: 127.0.0.1:8080\n'.repeat(100));
-  for (const [url, why] of [[text, /not-books\.conf is a file, but no database/], [path.join(tmp, 'no', 'where.db'), /cannot/]]) {
-    const door = await startDoor({ upstream: pacer.url, wait: false, config: { ledger: { url, secret: path.join(tmp, 'x.secret'), spool: path.join(tmp, 'x.spool') } } });
-    assert.equal((await door.exited).code, 1);
-    assert.match(door.err, why);
-  }
+  const door = await startDoor({ upstream: pacer.url, wait: false,
+    config: { ledger: { url: text, secret: path.join(tmp, 'x.secret'), spool: path.join(tmp, 'x.spool') } } });
+  assert.equal((await door.exited).code, 1);
+  assert.match(door.err, /not-books\.conf is a file, but no database/);
   await pacer.stop();
 });
