@@ -37,6 +37,7 @@ static const char *settle_options(struct ek_engine_options *o, const struct ek_m
     if (o->step_tokens < o->slots || o->step_tokens > EK_FORWARD_ROWS_MAX) {
         return "step_tokens must be between slots and 4096";
     }
+    if (o->kv_disk_limit_bytes == 0) o->kv_disk_limit_bytes = UINT64_C(10) << 30;
     if (o->threads > EK_TEAM_MAX) return "threads must be 1 to 64";
     return NULL;
 }
@@ -57,6 +58,10 @@ static enum ek_status build(struct ek_engine *e, char *why, size_t why_cap)
     if (status == EK_OK) {
         status = ek_forward_new(e->model, e->kernels, e->kv, e->team, o->activation, o->step_tokens,
                                 o->slots, &e->forward);
+    }
+    if (status == EK_OK && o->kv_disk) {
+        status = ek_engine_open_disk(e, why, why_cap);
+        if (status != EK_OK) return status;
     }
     e->ring = calloc(RING_EVENTS, sizeof *e->ring);
     size_t words = (size_t)ek_team_size(e->team) * 2 * s->vocab;
@@ -130,6 +135,7 @@ static void stop_thread(struct ek_engine *e)
 {
     pthread_mutex_lock(&e->lock);
     e->quit = true;
+    e->kicks++;
     pthread_cond_broadcast(&e->work);
     pthread_mutex_unlock(&e->lock);
     pthread_mutex_lock(&e->ring_lock);
@@ -154,6 +160,8 @@ void ek_engine_close(struct ek_engine **ep)
         ek_list_remove(&e->waiting, &job->link);
         ek_job_free(&job);
     }
+    ek_kv_restore_drop(&e->restore);
+    ek_kv_disk_close(&e->disk); /* it may still wake us: before the lock goes */
     ek_forward_free(&e->forward);
     ek_team_free(&e->team);
     ek_kv_free(&e->kv);
@@ -182,6 +190,7 @@ enum ek_status ek_engine_submit(struct ek_engine *e, const struct ek_engine_job 
     } else {
         *job_id = job->id = ++e->last_id;
         ek_engine_enqueue(e, job);
+        e->kicks++;
         pthread_cond_signal(&e->work);
     }
     pthread_mutex_unlock(&e->lock);
@@ -203,6 +212,8 @@ void ek_engine_cancel(struct ek_engine *e, uint64_t job_id)
     for (size_t i = 0; i < EK_ENGINE_SLOTS_MAX; i++) {
         if (e->live[i] && e->live[i]->id == job_id) e->live[i]->cancelled = true;
     }
+    e->kicks++;
+    pthread_cond_signal(&e->work);
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -219,6 +230,20 @@ size_t ek_engine_take(struct ek_engine *e, struct ek_engine_event *out, size_t c
     return n;
 }
 
+static void put_disk(struct ek_engine *e, struct ek_engine_load *out)
+{
+    struct ek_kv_disk_counters c;
+    ek_kv_disk_counters(e->disk, &c);
+    out->disk = true;
+    out->disk_pages = c.pages;
+    out->disk_bytes = c.bytes;
+    out->disk_written_pages = c.written;
+    out->disk_evicted_pages = c.evicted;
+    out->disk_damaged = c.damaged;
+    out->disk_errors = c.errors;
+    out->disk_skipped_pages = c.skipped;
+}
+
 void ek_engine_load(struct ek_engine *e, struct ek_engine_load *out)
 {
     MUST_OBJ(e, ENGINE_MAGIC);
@@ -227,6 +252,7 @@ void ek_engine_load(struct ek_engine *e, struct ek_engine_load *out)
     out->running = e->n_running;
     out->waiting = (uint32_t)e->waiting.count;
     pthread_mutex_unlock(&e->lock);
+    if (e->disk) put_disk(e, out);
     pthread_mutex_lock(&e->ring_lock);
     out->ring_full = e->ring_full;
     pthread_mutex_unlock(&e->ring_lock);

@@ -107,6 +107,12 @@ struct ek_engine_load {
     uint64_t cached_tokens;                        /* found in the cache instead, since start */
     uint64_t cache_asked_tokens;                   /* that could have been found: whole pages */
     uint64_t cache_evicted_tokens;
+    bool disk;                                     /* there is a disk tier: the rest of this is about it */
+    uint64_t disk_restored_tokens;                 /* brought back from there */
+    uint64_t disk_lost_tokens;                     /* evicted before they could be handed over */
+    uint64_t disk_stuck;                           /* times it did not answer and nobody waited any longer */
+    uint64_t disk_pages, disk_bytes;               /* there now */
+    uint64_t disk_written_pages, disk_evicted_pages, disk_damaged, disk_errors, disk_skipped_pages;
     uint64_t steps, jobs_done, jobs_cancelled, jobs_preempted, ring_full;
 };
 

@@ -5,8 +5,11 @@
  * again in the same roles: its tokens are the same bits either way, and nobody else notices.
  *
  * The most urgent and oldest is never stopped, and the pool holds at least one context, so there is always
- * one that gets to its end. Copying pages out to memory instead was left: they lie in memory already. */
+ * one that gets to its end. Copying pages out to memory instead was left: they lie in memory already. With a
+ * disk tier (engine_disk.c) pages that made room come back from there instead of being computed again. */
 #include "engine/engine_priv.h"
+
+enum { LOOKED_AT_MAX = 16 }; /* of those that wait for the disk, in one turn */
 
 void ek_engine_publish_load(struct ek_engine *e)
 {
@@ -18,6 +21,8 @@ void ek_engine_publish_load(struct ek_engine *e)
     e->load.cached_tokens = c.hit_pages * EK_KV_PAGE;
     e->load.cache_asked_tokens = c.asked_pages * EK_KV_PAGE;
     e->load.cache_evicted_tokens = c.evicted_pages * EK_KV_PAGE;
+    e->load.disk_restored_tokens = c.restored_pages * EK_KV_PAGE;
+    e->load.disk_lost_tokens = c.lost_pages * EK_KV_PAGE;
 }
 
 void ek_engine_enqueue(struct ek_engine *e, struct ek_job *job)
@@ -37,6 +42,7 @@ struct ek_job *ek_engine_pop_cancelled(struct ek_engine *e)
     EK_LIST_EACH(&e->waiting, it) {
         struct ek_job *job = EK_CONTAINER(it, struct ek_job, link);
         if (!job->cancelled) continue;
+        if (job == e->restoring) ek_engine_forget_restore(e);
         ek_list_remove(&e->waiting, it);
         e->load.jobs_done++;
         e->load.jobs_cancelled++;
@@ -58,22 +64,38 @@ static bool get_pages(struct ek_engine *e, struct ek_job *job)
     return true;
 }
 
+/* The first of those that wait, but for those whose beginning is on its way from the disk: they keep their
+ * place and hold nobody up. */
+static struct ek_job *next_job(struct ek_engine *e)
+{
+    unsigned looked_at = 0;
+    EK_LIST_EACH(&e->waiting, it) {
+        struct ek_job *job = EK_CONTAINER(it, struct ek_job, link);
+        if (!ek_engine_from_disk(e, job)) return job;
+        if (++looked_at == LOOKED_AT_MAX) break;
+    }
+    return NULL;
+}
+
 /* Fill free slots from the list: a job that does not get its pages holds up those behind it, so that a large
  * one is never overtaken for ever. */
 void ek_engine_admit(struct ek_engine *e)
 {
     for (size_t slot = 0; slot < e->options.slots && e->waiting.count > 0; slot++) {
         if (e->running[slot]) continue;
-        struct ek_job *job = EK_CONTAINER(ek_list_first(&e->waiting), struct ek_job, link);
+        struct ek_job *job = next_job(e);
+        if (!job) break;
         if (!get_pages(e, job)) {
             MUST(e->n_running > 0); /* alone there is room for any */
-            return;
+            break;
         }
         ek_list_remove(&e->waiting, &job->link);
         ek_job_set_state(job, EK_JOB_RUNNING);
         e->running[slot] = e->live[slot] = job;
         e->n_running++;
     }
+    e->stalled = e->n_running == 0 && e->waiting.count > 0;
+    MUST(!e->stalled || e->restoring);
 }
 
 void ek_engine_leave(struct ek_engine *e, size_t slot)
@@ -92,6 +114,7 @@ static void preempt(struct ek_engine *e, size_t slot)
     pthread_mutex_lock(&e->lock);
     ek_engine_leave(e, slot);
     ek_job_set_state(job, EK_JOB_WAITING);
+    job->disk_asked = false; /* what it had to give up may be there when its turn comes */
     ek_engine_enqueue(e, job);
     e->load.jobs_preempted++;
     pthread_mutex_unlock(&e->lock);

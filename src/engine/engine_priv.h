@@ -7,9 +7,11 @@
 #include "engine/engine.h"
 #include "engine/forward.h"
 #include "engine/job.h"
+#include "engine/kv_tier.h"
 #include "engine/step.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #define ENGINE_MAGIC 0xe4618e01u
 
@@ -32,10 +34,17 @@ struct ek_engine {
     struct ek_forward *forward;
     struct ek_job *running[EK_ENGINE_SLOTS_MAX];
     float *sample_scratch; /* [team size][2 * vocab] */
+    struct ek_kv_disk *disk;       /* NULL: no disk tier */
+    struct ek_kv_restore restore;  /* for `restoring`, which waits for it */
+    uint64_t restore_moved_ns;     /* when something last came */
+    bool disk_stuck;               /* it did not answer; nobody waits for it until it does */
 
     /* Guarded by lock. Order: lock before ring_lock, never the other way. */
     pthread_mutex_t lock;
-    pthread_cond_t work; /* a job or quit arrived */
+    pthread_cond_t work; /* a job, a cancellation, something from the disk or quit arrived */
+    unsigned kicks;      /* so many of them */
+    bool stalled;        /* all that wait, wait for the disk, and nobody runs */
+    struct ek_job *restoring; /* one of the waiting; NULL: none */
     bool quit;
     uint64_t last_id;
     struct ek_list waiting; /* by ek_job_before */
@@ -63,5 +72,19 @@ void ek_engine_leave(struct ek_engine *e, size_t slot);            /* step threa
  * ek_job_before goes back to those who wait. grant[] of whom that stops becomes 0. */
 void ek_engine_make_room(struct ek_engine *e, uint32_t grant[EK_ENGINE_SLOTS_MAX]);
 void ek_engine_publish_load(struct ek_engine *e);                  /* L; step thread */
+
+/* engine_disk.c: the step thread and the disk tier. */
+EK_CHECKED enum ek_status ek_engine_open_disk(struct ek_engine *e, char *why, size_t why_cap);
+bool ek_engine_from_disk(struct ek_engine *e, struct ek_job *job); /* L: it waits for pages from there */
+void ek_engine_forget_restore(struct ek_engine *e);                /* L */
+/* Offer pages, take what came. True: there is something on its way for somebody. */
+bool ek_engine_tend_disk(struct ek_engine *e);
+
+static inline uint64_t ek_engine_clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 #endif

@@ -3,17 +3,10 @@
  * deliver. It alone touches weights, KV and running jobs; it never calls out except for `wake`. */
 #include "engine/engine_priv.h"
 
+#include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define MASK_48 ((UINT64_C(1) << 48) - 1)
-
-static uint64_t clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Put events into the ring, waiting for room as long as nobody takes any. */
 static void deliver(struct ek_engine *e, const struct ek_engine_event *events, size_t n)
@@ -57,13 +50,36 @@ static struct ek_engine_event final_event(const struct ek_job *job, enum ek_job_
     };
 }
 
+/* Until somebody kicks, or for a second when the disk owes us an answer. The lock is held. */
+static void wait_for_kick(struct ek_engine *e, unsigned seen, bool disk_owes)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    while (e->kicks == seen) {
+        if (!disk_owes) {
+            pthread_cond_wait(&e->work, &e->lock);
+        } else if (pthread_cond_timedwait(&e->work, &e->lock, &until) == ETIMEDOUT) {
+            return;
+        }
+    }
+}
+
 /* Wait for work, then apply what other threads asked for. False: quit. */
 static bool take_orders(struct ek_engine *e)
 {
     bool cancelled[EK_ENGINE_SLOTS_MAX];
     pthread_mutex_lock(&e->lock);
-    ek_engine_publish_load(e);
-    while (!e->quit && e->n_running == 0 && e->waiting.count == 0) pthread_cond_wait(&e->work, &e->lock);
+    for (;;) {
+        unsigned seen = e->kicks;
+        pthread_mutex_unlock(&e->lock);
+        bool owes = e->disk && ek_engine_tend_disk(e);
+        pthread_mutex_lock(&e->lock);
+        ek_engine_publish_load(e);
+        if (e->quit || e->n_running > 0 || (e->waiting.count > 0 && !e->stalled)) break;
+        wait_for_kick(e, seen, owes);
+        e->stalled = false; /* whoever waits is looked at again */
+    }
     bool quit = e->quit;
     for (size_t slot = 0; slot < e->options.slots; slot++) {
         cancelled[slot] = e->running[slot] && e->running[slot]->cancelled;
@@ -209,7 +225,7 @@ static void run_step(struct ek_engine *e)
 {
     struct step s = {.e = e};
     struct ek_engine_event events[EK_ENGINE_SLOTS_MAX];
-    uint64_t begin_ns = clock_ns();
+    uint64_t begin_ns = ek_engine_clock_ns();
     plan(&s);
     if (s.n_segments == 0) return;
     s.logits = ek_forward_run(e->forward, s.segments, s.n_segments);
@@ -224,7 +240,7 @@ static void run_step(struct ek_engine *e)
         events[i] = conclude(&s, i);
         if (events[i].finish != EK_JOB_GOES_ON) retire(e, s.sampled[i], events[i].finish);
     }
-    measure(&s, clock_ns() - begin_ns);
+    measure(&s, ek_engine_clock_ns() - begin_ns);
     deliver(e, events, s.n_sampled);
 }
 

@@ -50,6 +50,7 @@ struct ek_job {
     struct ek_kv_seq seq;
     uint32_t priority;
     bool begun; /* it has run before */
+    bool disk_asked; /* since it came to wait: nothing more is coming from the disk tier for it */
     struct ek_link link; /* in the waiting list */
 };
 

@@ -2,7 +2,7 @@
 /* The pool of KV pages: one reservation of address space, a stack of free page numbers, a record for each
  * page, the index of names and the list of idle pages. A page is in exactly one of the three states of
  * kv.h; only give, hit, let_go and evict move it. */
-#include "engine/kv.h"
+#include "engine/kv_priv.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,34 +10,7 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
-#define KV_MAGIC 0x4b76c0deu
-#define NONE UINT32_MAX
-
-struct page {
-    struct ek_kv_name name, before; /* when named */
-    uint64_t generated;             /* bit t set = token t of the page was computed as generated */
-    uint32_t refs;                  /* sequences that hold it */
-    uint32_t next;                  /* in its bucket of the index, when named */
-    uint32_t older, newer;          /* among the idle */
-    bool named;
-};
-
-struct ek_kv {
-    uint32_t magic;
-    enum ek_kv_type type;
-    uint32_t layers;
-    uint32_t pages;
-    size_t row_bytes, page_bytes, layer_bytes, bytes;
-    uint8_t *data;        /* [layers][pages][EK_KV_PAGE] rows */
-    uint32_t *free_pages; /* [pages], the first n_free are free */
-    uint32_t n_free, n_idle;
-    uint32_t oldest, newest; /* idle */
-    struct page *page;    /* [pages] */
-    uint32_t (*ids)[EK_KV_PAGE]; /* [pages]: the tokens of named ones */
-    uint32_t *bucket;     /* [mask + 1]: first page of each chain */
-    uint32_t mask;
-    struct ek_kv_counters count;
-};
+#define NONE EK_KV_NONE
 
 enum ek_status ek_kv_new(uint32_t layers, uint32_t row_elems, enum ek_kv_type type, uint64_t tokens,
                          struct ek_kv **out)
@@ -55,7 +28,7 @@ enum ek_status ek_kv_new(uint32_t layers, uint32_t row_elems, enum ek_kv_type ty
     struct ek_kv *kv = calloc(1, sizeof *kv);
     MUST(kv);
     *kv = (struct ek_kv){
-        .magic = KV_MAGIC, .type = type, .layers = layers, .pages = (uint32_t)pages,
+        .magic = EK_KV_MAGIC, .type = type, .layers = layers, .pages = (uint32_t)pages,
         .row_bytes = row_bytes, .page_bytes = row_bytes * EK_KV_PAGE, .layer_bytes = layer_bytes,
         .bytes = bytes, .n_free = (uint32_t)pages, .oldest = NONE, .newest = NONE,
         .mask = (uint32_t)(buckets - 1),
@@ -80,13 +53,14 @@ void ek_kv_free(struct ek_kv **kvp)
 {
     struct ek_kv *kv = *kvp;
     if (!kv) return;
-    MUST_OBJ(kv, KV_MAGIC);
+    MUST_OBJ(kv, EK_KV_MAGIC);
     MUST(kv->n_free + kv->n_idle == kv->pages);
     if (kv->data) munmap(kv->data, kv->bytes);
     free(kv->free_pages);
     free(kv->page);
     free(kv->ids);
     free(kv->bucket);
+    ek_kv_tier_free(kv);
     kv->magic = 0;
     free(kv);
     *kvp = NULL;
@@ -102,9 +76,9 @@ void ek_kv_counters(const struct ek_kv *kv, struct ek_kv_counters *out) { *out =
 
 static bool same_name(struct ek_kv_name a, struct ek_kv_name b) { return a.lo == b.lo && a.hi == b.hi; }
 
-static struct ek_kv_name root_of(uint64_t salt) { return (struct ek_kv_name){.lo = salt, .hi = 0}; }
+struct ek_kv_name ek_kv_root_of(uint64_t salt) { return (struct ek_kv_name){.lo = salt, .hi = 0}; }
 
-static struct ek_kv_name name_of(struct ek_kv_name before, uint64_t generated, const uint32_t *ids)
+struct ek_kv_name ek_kv_name_of(struct ek_kv_name before, uint64_t generated, const uint32_t *ids)
 {
     struct {
         struct ek_kv_name before;
@@ -122,10 +96,10 @@ static uint32_t *bucket_of(const struct ek_kv *kv, struct ek_kv_name name)
 }
 
 /* The page behind `before` with exactly these tokens in these roles, or NONE. */
-static uint32_t find(const struct ek_kv *kv, struct ek_kv_name before, uint64_t generated,
+uint32_t ek_kv_find(const struct ek_kv *kv, struct ek_kv_name before, uint64_t generated,
                      const uint32_t *ids)
 {
-    struct ek_kv_name name = name_of(before, generated, ids);
+    struct ek_kv_name name = ek_kv_name_of(before, generated, ids);
     uint32_t at = *bucket_of(kv, name);
     for (; at != NONE; at = kv->page[at].next) {
         const struct page *p = &kv->page[at];
@@ -135,6 +109,19 @@ static uint32_t find(const struct ek_kv *kv, struct ek_kv_name before, uint64_t 
             return at;
     }
     return NONE;
+}
+
+void ek_kv_put_name(struct ek_kv *kv, uint32_t number, struct ek_kv_name name, struct ek_kv_name before,
+                    const uint32_t *ids)
+{
+    struct page *p = &kv->page[number];
+    MUST(!p->named);
+    p->named = true;
+    p->name = name;
+    p->before = before;
+    memcpy(kv->ids[number], ids, sizeof kv->ids[number]);
+    p->next = *bucket_of(kv, name);
+    *bucket_of(kv, name) = number;
 }
 
 static void unname(struct ek_kv *kv, uint32_t number)
@@ -152,7 +139,7 @@ static void unname(struct ek_kv *kv, uint32_t number)
 
 /* ---- the states of a page ---------------------------------------------------------------------- */
 
-static void idle_remove(struct ek_kv *kv, uint32_t number)
+void ek_kv_idle_remove(struct ek_kv *kv, uint32_t number)
 {
     struct page *p = &kv->page[number];
     MUST(p->refs == 0 && p->named && kv->n_idle > 0);
@@ -161,7 +148,7 @@ static void idle_remove(struct ek_kv *kv, uint32_t number)
     kv->n_idle--;
 }
 
-static void idle_append(struct ek_kv *kv, uint32_t number)
+void ek_kv_idle_append(struct ek_kv *kv, uint32_t number)
 {
     struct page *p = &kv->page[number];
     p->older = kv->newest;
@@ -175,13 +162,14 @@ static void evict(struct ek_kv *kv)
 {
     uint32_t number = kv->oldest;
     MUST(number != NONE);
-    idle_remove(kv, number);
+    ek_kv_tier_evicted(kv, number);
+    ek_kv_idle_remove(kv, number);
     unname(kv, number);
     kv->free_pages[kv->n_free++] = number;
     kv->count.evicted_pages++;
 }
 
-static uint32_t give(struct ek_kv *kv)
+uint32_t ek_kv_give(struct ek_kv *kv)
 {
     if (kv->n_free == 0) evict(kv);
     MUST(kv->n_free > 0);
@@ -195,7 +183,7 @@ static uint32_t give(struct ek_kv *kv)
 
 static void hit(struct ek_kv *kv, uint32_t number)
 {
-    if (kv->page[number].refs == 0) idle_remove(kv, number);
+    if (kv->page[number].refs == 0) ek_kv_idle_remove(kv, number);
     kv->page[number].refs++;
 }
 
@@ -204,7 +192,7 @@ static void let_go(struct ek_kv *kv, uint32_t number)
     struct page *p = &kv->page[number];
     MUST(p->refs > 0);
     if (--p->refs > 0) return;
-    if (p->named) idle_append(kv, number);
+    if (p->named) ek_kv_idle_append(kv, number);
     else kv->free_pages[kv->n_free++] = number;
     MUST(kv->n_free + kv->n_idle <= kv->pages);
 }
@@ -214,7 +202,7 @@ static void let_go(struct ek_kv *kv, uint32_t number)
 static uint32_t pages_for(uint32_t tokens) { return tokens / EK_KV_PAGE + (tokens % EK_KV_PAGE != 0); }
 
 /* The roles that tokens [first, first + 64) of a text will have, as bits. */
-static uint64_t roles_of(const struct ek_kv_text *text, uint32_t first)
+uint64_t ek_kv_roles_of(const struct ek_kv_text *text, uint32_t first)
 {
     if (text->prompt >= first + EK_KV_PAGE) return 0;
     return text->prompt <= first ? UINT64_MAX : UINT64_MAX << (text->prompt - first);
@@ -223,7 +211,7 @@ static uint64_t roles_of(const struct ek_kv_text *text, uint32_t first)
 enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct ek_kv_text *text,
                            uint32_t tokens, uint32_t spare)
 {
-    MUST_OBJ(kv, KV_MAGIC);
+    MUST_OBJ(kv, EK_KV_MAGIC);
     MUST(seq->page_count == 0 && tokens > 0);
     MUST(!text || (text->count > 0 && text->count <= tokens && text->prompt <= text->count));
     uint32_t count = pages_for(tokens);
@@ -231,10 +219,10 @@ enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct
     if (count > kv->pages) return EK_FULL;
     uint32_t *pages = malloc(count * sizeof *pages);
     MUST(pages);
-    struct ek_kv_name name = root_of(text ? text->salt : 0);
+    struct ek_kv_name name = ek_kv_root_of(text ? text->salt : 0);
     for (; hits < whole; hits++) {
         const uint32_t *ids = text->ids + hits * EK_KV_PAGE;
-        uint32_t found = find(kv, name, roles_of(text, hits * EK_KV_PAGE), ids);
+        uint32_t found = ek_kv_find(kv, name, ek_kv_roles_of(text, hits * EK_KV_PAGE), ids);
         if (found == NONE) break;
         hit(kv, pages[hits] = found);
         name = kv->page[found].name;
@@ -244,7 +232,7 @@ enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct
         free(pages);
         return EK_FULL;
     }
-    for (uint32_t i = hits; i < count; i++) pages[i] = give(kv);
+    for (uint32_t i = hits; i < count; i++) pages[i] = ek_kv_give(kv);
     kv->count.asked_pages += whole;
     kv->count.hit_pages += hits;
     *seq = (struct ek_kv_seq){.pages = pages, .page_count = count, .tokens = hits * EK_KV_PAGE,
@@ -254,35 +242,31 @@ enum ek_status ek_kv_begin(struct ek_kv *kv, struct ek_kv_seq *seq, const struct
 
 enum ek_status ek_kv_grow(struct ek_kv *kv, struct ek_kv_seq *seq, uint32_t tokens)
 {
-    MUST_OBJ(kv, KV_MAGIC);
+    MUST_OBJ(kv, EK_KV_MAGIC);
     MUST(seq->page_count > 0);
     uint32_t count = pages_for(tokens);
     if (count <= seq->page_count) return EK_OK;
     if (count - seq->page_count > kv->n_free + kv->n_idle) return EK_FULL;
     seq->pages = realloc(seq->pages, count * sizeof *seq->pages);
     MUST(seq->pages);
-    while (seq->page_count < count) seq->pages[seq->page_count++] = give(kv);
+    while (seq->page_count < count) seq->pages[seq->page_count++] = ek_kv_give(kv);
     return EK_OK;
 }
 
 void ek_kv_name_pages(struct ek_kv *kv, struct ek_kv_seq *seq, const uint32_t *ids)
 {
-    MUST_OBJ(kv, KV_MAGIC);
+    MUST_OBJ(kv, EK_KV_MAGIC);
     MUST(seq->tokens <= seq->page_count * EK_KV_PAGE);
     for (; (seq->named + 1) * EK_KV_PAGE <= seq->tokens; seq->named++) {
         uint32_t number = seq->pages[seq->named];
         const uint32_t *its = ids + seq->named * EK_KV_PAGE;
         struct page *p = &kv->page[number];
         MUST(p->refs == 1 && !p->named);
-        struct ek_kv_name name = name_of(seq->name, p->generated, its);
+        struct ek_kv_name name = ek_kv_name_of(seq->name, p->generated, its);
         /* Computed twice side by side: the first keeps the name, this one goes when its sequence goes. */
-        if (find(kv, seq->name, p->generated, its) == NONE) {
-            p->named = true;
-            p->name = name;
-            p->before = seq->name;
-            memcpy(kv->ids[number], its, sizeof kv->ids[number]);
-            p->next = *bucket_of(kv, name);
-            *bucket_of(kv, name) = number;
+        if (ek_kv_find(kv, seq->name, p->generated, its) == NONE) {
+            ek_kv_put_name(kv, number, name, seq->name, its);
+            ek_kv_tier_named(kv, number);
         }
         seq->name = name;
     }
@@ -290,7 +274,7 @@ void ek_kv_name_pages(struct ek_kv *kv, struct ek_kv_seq *seq, const uint32_t *i
 
 void ek_kv_release(struct ek_kv *kv, struct ek_kv_seq *seq)
 {
-    MUST_OBJ(kv, KV_MAGIC);
+    MUST_OBJ(kv, EK_KV_MAGIC);
     MUST(seq->page_count == 0 || seq->pages);
     for (uint32_t i = seq->page_count; i > 0; i--) let_go(kv, seq->pages[i - 1]);
     free(seq->pages);
@@ -324,7 +308,7 @@ enum ek_role ek_kv_role(const struct ek_kv *kv, const struct ek_kv_seq *seq, uin
 void ek_kv_check(const struct ek_kv *kv, uint64_t held)
 {
     uint64_t refs = 0, idle = 0, used = 0, indexed = 0, named = 0;
-    MUST_OBJ(kv, KV_MAGIC);
+    MUST_OBJ(kv, EK_KV_MAGIC);
     for (uint32_t i = 0; i < kv->pages; i++) {
         const struct page *p = &kv->page[i];
         refs += p->refs;
@@ -338,8 +322,8 @@ void ek_kv_check(const struct ek_kv *kv, uint64_t held)
     for (uint32_t b = 0; b <= kv->mask; b++)
         for (uint32_t at = kv->bucket[b]; at != NONE; at = kv->page[at].next) {
             const struct page *p = &kv->page[at];
-            MUST(p->named && same_name(p->name, name_of(p->before, p->generated, kv->ids[at])));
-            MUST(find(kv, p->before, p->generated, kv->ids[at]) == at);
+            MUST(p->named && same_name(p->name, ek_kv_name_of(p->before, p->generated, kv->ids[at])));
+            MUST(ek_kv_find(kv, p->before, p->generated, kv->ids[at]) == at);
             indexed++;
         }
     for (uint32_t i = 0; i < kv->n_free; i++)

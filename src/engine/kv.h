@@ -58,6 +58,8 @@ struct ek_kv_counters {
     uint64_t asked_pages; /* whole pages that sequences began with */
     uint64_t hit_pages;   /* of them, found */
     uint64_t evicted_pages;
+    uint64_t restored_pages; /* brought back from the disk tier (kv_tier.h) */
+    uint64_t lost_pages;     /* evicted before the disk tier could take them */
 };
 
 /* rows of row_elems numbers in each of `layers` layers, for `tokens` tokens (rounded up to pages).

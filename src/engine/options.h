@@ -30,6 +30,8 @@ struct ek_engine_options {
     uint32_t threads;       /* workers of a step, 1..64; default: the CPUs we may run on, at most 8 */
     enum ek_kv_type kv_type;
     enum ek_activation activation;
+    const char *kv_disk;          /* folder of the KV cache's disk tier (kv_disk.h); NULL: none */
+    uint64_t kv_disk_limit_bytes; /* of this model's files there; default 10 GiB */
     const char *isa; /* "generic", "avx2", "avx512"; NULL: the best this machine has */
 };
 

@@ -111,6 +111,29 @@ static void put_engine(struct ek_buf *b, const struct ek_engine_load *l)
     ek_metric_double(b, "evenkeel_engine_prefill_tokens_per_second", NULL, l->prefill_tps);
 }
 
+static void put_disk(struct ek_buf *b, const struct ek_engine_load *l)
+{
+    uint64_t page = l->page_tokens;
+    if (!l->disk) return;
+    put_value(b, "evenkeel_kv_disk_bytes", "gauge", "Files of the KV cache's disk tier.", l->disk_bytes);
+    put_value(b, "evenkeel_kv_disk_tokens", "gauge", "Tokens in them.", l->disk_pages * page);
+    put_value(b, "evenkeel_kv_disk_written_tokens_total", "counter", "Tokens written there.",
+              l->disk_written_pages * page);
+    put_value(b, "evenkeel_kv_disk_restored_tokens_total", "counter",
+              "Tokens brought back instead of computed.", l->disk_restored_tokens);
+    put_value(b, "evenkeel_kv_disk_evicted_tokens_total", "counter", "Tokens removed to keep the limit.",
+              l->disk_evicted_pages * page);
+    put_value(b, "evenkeel_kv_disk_skipped_tokens_total", "counter",
+              "Tokens not written: no room on the way, or the disk refused.",
+              l->disk_skipped_pages * page + l->disk_lost_tokens);
+    put_value(b, "evenkeel_kv_disk_damaged_total", "counter", "Files that were not whole, removed.",
+              l->disk_damaged);
+    put_value(b, "evenkeel_kv_disk_errors_total", "counter", "Times the system refused to read or write.",
+              l->disk_errors);
+    put_value(b, "evenkeel_kv_disk_stuck_total", "counter", "Times it did not answer and was not waited for.",
+              l->disk_stuck);
+}
+
 static void put_calls(struct ek_buf *b, const struct ek_serve *s)
 {
     char label[80];
@@ -149,6 +172,7 @@ static void metrics_page(struct ek_serve *s, struct ek_http_req *req)
     ek_engine_load(s->engine, &load);
     ek_buf_clear(&s->out);
     put_engine(&s->out, &load);
+    put_disk(&s->out, &load);
     put_calls(&s->out, s);
     for (size_t i = 0; i < s->http_count; i++) {
         const struct ek_http_counters *c = ek_http_server_counters(s->http[i]);

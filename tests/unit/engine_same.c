@@ -29,6 +29,7 @@ struct entry {
 
 struct tally {
     uint64_t schedules, jobs, tokens, preempted, cancelled, seconds, resumed, hits, hit_schedules, refused;
+    uint64_t restored; /* pages, from disk */
 };
 
 struct schedule {
@@ -71,6 +72,11 @@ static void make_options(struct schedule *s)
     if (o->step_tokens < o->slots) o->step_tokens = o->slots;
     o->threads = 1 + cast_below(&s->seed, 4);
     o->waiting_max = cast_below(&s->seed, 4) ? ENTRIES_MAX : 1 + cast_below(&s->seed, 3);
+    if (cast_below(&s->seed, 2)) { /* what one schedule left there the next may find, or find damaged */
+        o->kv_disk = s->cast->disk;
+        o->kv_disk_limit_bytes = UINT64_C(1) << (cast_below(&s->seed, 3) ? 33 : 20 + cast_below(&s->seed, 4));
+        if (cast_below(&s->seed, 6) == 0) cast_damage(s->cast, &s->seed);
+    }
     s->crowd = cast_below(&s->seed, 3) == 0;
     if (!s->crowd) return;
     /* Then there is so little room that somebody has to give way. */
@@ -227,6 +233,7 @@ static void run_schedule(struct schedule *s)
     assert_int_equal(load.kv_free_tokens, load.kv_total_tokens);
     assert_int_equal(load.running + load.waiting, 0);
     s->tally.preempted = load.jobs_preempted;
+    s->tally.restored = load.disk_restored_tokens / load.page_tokens;
     s->tally.hit_schedules = s->tally.hits > 0;
     ek_engine_close(&s->bench.engine);
 }
@@ -268,27 +275,28 @@ static void add(struct tally *sum, const struct tally *t)
     sum->hits += t->hits;
     sum->hit_schedules += t->hit_schedules;
     sum->refused += t->refused;
+    sum->restored += t->restored;
 }
 
 /* A row of the table, the same for writing and reading: its numbers after the name of the engine. */
-enum { NUMBERS = 8 };
-#define NUMBERS_OUT "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n"
-#define NUMBERS_IN "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu"
+enum { NUMBERS = 9 };
+#define NUMBERS_OUT "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n"
+#define NUMBERS_IN "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu"
 static const char heading[] = "schedule,model,isa,kv_type,activation,slots,step,threads,kv_tokens,"
-                              "jobs,tokens,hits,preempted,cancelled,seconds,resumed,refused\n";
+                              "jobs,tokens,hits,preempted,cancelled,seconds,resumed,refused,restored\n";
 
 static void note_row(FILE *csv, const struct schedule *s)
 {
     const struct ek_engine_options *o = &s->options;
     const struct tally *t = &s->tally;
     const uint64_t from[NUMBERS] = {t->jobs, t->tokens, t->hits, t->preempted,
-                                    t->cancelled, t->seconds, t->resumed, t->refused};
+                                    t->cancelled, t->seconds, t->resumed, t->refused, t->restored};
     unsigned long long v[NUMBERS];
     if (!csv) return;
     for (size_t i = 0; i < NUMBERS; i++) v[i] = from[i];
     fprintf(csv, "%llu,%s,%s,%d,%d,%u,%u,%u,%u,", (unsigned long long)s->number, s->cast->model, o->isa,
             (int)o->kv_type, (int)o->activation, o->slots, o->step_tokens, o->threads, o->kv_tokens);
-    fprintf(csv, NUMBERS_OUT, v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]);
+    fprintf(csv, NUMBERS_OUT, v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8]);
     fflush(csv);
 }
 
@@ -300,11 +308,11 @@ static uint64_t read_rows(FILE *csv, struct tally *sum)
     while (fgets(line, sizeof line, csv)) {
         unsigned long long n, v[NUMBERS];
         if (sscanf(line, "%llu,%*[^,],%*[^,],%*d,%*d,%*u,%*u,%*u,%*u," NUMBERS_IN, &n, &v[0], &v[1], &v[2],
-                   &v[3], &v[4], &v[5], &v[6], &v[7]) != NUMBERS + 1)
+                   &v[3], &v[4], &v[5], &v[6], &v[7], &v[8]) != NUMBERS + 1)
             continue;
         struct tally t = {.schedules = 1, .jobs = v[0], .tokens = v[1], .hits = v[2],
                           .hit_schedules = v[2] > 0, .preempted = v[3], .cancelled = v[4],
-                          .seconds = v[5], .resumed = v[6], .refused = v[7]};
+                          .seconds = v[5], .resumed = v[6], .refused = v[7], .restored = v[8]};
         add(sum, &t);
         next = n + 1;
     }
@@ -338,11 +346,12 @@ static void say_tally(const struct tally *t)
                   (unsigned long long)t->schedules, (unsigned long long)t->jobs,
                   (unsigned long long)t->tokens);
     print_message("%llu schedules with hits of a page or more (%llu requests), %llu times preempted, "
-                  "%llu cancelled, %llu second turns, %llu resumed, %llu refused by a full queue\n",
+                  "%llu cancelled, %llu second turns, %llu resumed, %llu refused by a full queue, "
+                  "%llu pages brought back from disk\n",
                   (unsigned long long)t->hit_schedules, (unsigned long long)t->hits,
                   (unsigned long long)t->preempted, (unsigned long long)t->cancelled,
                   (unsigned long long)t->seconds, (unsigned long long)t->resumed,
-                  (unsigned long long)t->refused);
+                  (unsigned long long)t->refused, (unsigned long long)t->restored);
 }
 
 static void same_tokens_whatever_else_happens(void **state)
@@ -379,6 +388,7 @@ static void same_tokens_whatever_else_happens(void **state)
     /* What a schedule meets depends on how the threads run: certain only of many of them. */
     assert_true(count < SAMPLED || (sum.hits > 0 && sum.cancelled > 0 && sum.resumed > 0));
     assert_true(count < MANY || (sum.hit_schedules * 2 >= sum.schedules && sum.preempted > 0));
+    assert_true(count < MANY || sum.restored > 0);
 }
 
 int main(void)

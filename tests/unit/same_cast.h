@@ -11,8 +11,10 @@
 #include "engine/engine.h"
 #include "model_maker.h"
 
+#include <fts.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum {
     CAST_FIRSTS = 10,              /* first turns */
@@ -54,7 +56,7 @@ struct bench {
     struct bell bell;
 };
 
-static void ring(void *arg)
+static inline void ring(void *arg)
 {
     struct bell *b = arg;
     pthread_mutex_lock(&b->lock);
@@ -63,7 +65,7 @@ static void ring(void *arg)
     pthread_mutex_unlock(&b->lock);
 }
 
-static void bench_open(struct bench *b, const struct ek_engine_options *o)
+static inline void bench_open(struct bench *b, const struct ek_engine_options *o)
 {
     char why[256] = "";
     *b = (struct bench){.bell = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}};
@@ -71,7 +73,7 @@ static void bench_open(struct bench *b, const struct ek_engine_options *o)
 }
 
 /* The next event, waiting for it as long as it takes. */
-static struct ek_engine_event next_event(struct bench *b)
+static inline struct ek_engine_event next_event(struct bench *b)
 {
     struct ek_engine_event event;
     for (;;) {
@@ -106,16 +108,16 @@ struct cast_request {
 };
 
 struct cast {
-    char path[64];
+    char path[64], disk[64];
     struct ek_engine_options alone; /* what bits may depend on, and nobody else */
     const char *model;
     uint32_t brief; /* divides lengths: the plain C kernels take ten times as long */
     struct cast_request request[CAST_SIZE];
 };
 
-static uint32_t cast_below(uint64_t *seed, uint64_t n) { return (uint32_t)(maker_random(seed) % n); }
+static inline uint32_t cast_below(uint64_t *seed, uint64_t n) { return (uint32_t)(maker_random(seed) % n); }
 
-static void cast_sampling(struct ek_engine_job *job, uint64_t *seed, uint32_t vocab)
+static inline void cast_sampling(struct ek_engine_job *job, uint64_t *seed, uint32_t vocab)
 {
     uint32_t kind = cast_below(seed, 8);
     job->sampling = kind < 3 ? ek_sampling_greedy() : ek_sampling_default();
@@ -139,7 +141,7 @@ static void cast_sampling(struct ek_engine_job *job, uint64_t *seed, uint32_t vo
 }
 
 /* The request alone: a fresh engine with one slot that has computed nothing yet. */
-static void cast_answer_alone(struct cast *c, struct cast_request *r)
+static inline void cast_answer_alone(struct cast *c, struct cast_request *r)
 {
     struct bench b;
     char why[256] = "";
@@ -161,7 +163,7 @@ static void cast_answer_alone(struct cast *c, struct cast_request *r)
 }
 
 /* A first turn: a beginning in common with others, and words of its own. */
-static uint32_t cast_first(struct cast_request *r, uint64_t *seed, uint32_t vocab,
+static inline uint32_t cast_first(struct cast_request *r, uint64_t *seed, uint32_t vocab,
                            const uint32_t *common, uint32_t brief)
 {
     uint32_t shared = brief < 8 && cast_below(seed, 3) ? 64 + cast_below(seed, 240 / brief) : 0;
@@ -172,7 +174,7 @@ static uint32_t cast_first(struct cast_request *r, uint64_t *seed, uint32_t voca
 }
 
 /* A second turn: what was asked, what was answered, and a question more; all of it prompt now. */
-static uint32_t cast_second(struct cast_request *r, const struct cast_request *before,
+static inline uint32_t cast_second(struct cast_request *r, const struct cast_request *before,
                             uint64_t *seed, uint32_t vocab)
 {
     uint32_t n = before->job.prompt_tokens, more = 1 + cast_below(seed, 70);
@@ -183,12 +185,14 @@ static uint32_t cast_second(struct cast_request *r, const struct cast_request *b
     return n;
 }
 
-static struct cast *cast_new(const struct recipe *recipe, const char *isa, uint64_t seed)
+static inline struct cast *cast_new(const struct recipe *recipe, const char *isa, uint64_t seed)
 {
     struct cast *c = calloc(1, sizeof *c);
     uint32_t common[2][CAST_PROMPT_MAX];
     assert_non_null(c);
     maker_save(recipe, c->path);
+    snprintf(c->disk, sizeof c->disk, "/tmp/ek-same-XXXXXX");
+    assert_non_null(mkdtemp(c->disk));
     c->model = recipe->name;
     c->brief = strcmp(isa, "generic") == 0 ? 4 : 1;
     c->alone = (struct ek_engine_options){
@@ -216,10 +220,34 @@ static struct cast *cast_new(const struct recipe *recipe, const char *isa, uint6
     return c;
 }
 
-static void cast_free(struct cast **cp)
+/* Every file under a cast's folder: without a seed it goes, with one some get another bit somewhere. */
+static inline void cast_each_file(const char *top, uint64_t *seed)
+{
+    char *dirs[] = {(char *)(uintptr_t)top, NULL};
+    FTS *walk = fts_open(dirs, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    assert_non_null(walk);
+    for (FTSENT *f; (f = fts_read(walk)) != NULL;) {
+        if (!seed && f->fts_info == FTS_F) assert_int_equal(unlink(f->fts_accpath), 0);
+        if (!seed && f->fts_info == FTS_DP) assert_int_equal(rmdir(f->fts_accpath), 0);
+        if (!seed || f->fts_info != FTS_F || f->fts_statp->st_size == 0 || cast_below(seed, 3)) continue;
+        FILE *file = fopen(f->fts_accpath, "r+");
+        assert_non_null(file);
+        assert_int_equal(fseek(file, (long)cast_below(seed, (uint64_t)f->fts_statp->st_size), SEEK_SET), 0);
+        int byte = fgetc(file);
+        assert_int_equal(fseek(file, -1, SEEK_CUR), 0);
+        assert_true(fputc(byte ^ (1 << cast_below(seed, 8)), file) != EOF);
+        fclose(file);
+    }
+    fts_close(walk);
+}
+
+static inline void cast_damage(const struct cast *c, uint64_t *seed) { cast_each_file(c->disk, seed); }
+
+static inline void cast_free(struct cast **cp)
 {
     if (!*cp) return;
     unlink((*cp)->path);
+    cast_each_file((*cp)->disk, NULL);
     free(*cp);
     *cp = NULL;
 }
