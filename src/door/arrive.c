@@ -187,7 +187,8 @@ static bool rejoin(struct ek_door_request *r, const struct ek_arrival *a)
     struct ek_door_request *old = (struct ek_door_request *)(uintptr_t)ek_desk_repeat(d->desk, a->repeat);
     if (!old) return false;
     MUST_OBJ(old, EK_DOOR_REQUEST_MAGIC);
-    if (old->running || old->detached || (old->http && old->retries >= a->retries)) return false;
+    if (r->asked || old->asked || old->running || old->detached) return false;
+    if (old->http && old->retries >= a->retries) return false;
     uint32_t ticket = ek_desk_rejoin(d->desk, ek_door_now(d), a->repeat, a->id, &old_id);
     MUST(ticket && old_id == (uint64_t)(uintptr_t)old);
     d->counters.rejoins++;
@@ -247,6 +248,7 @@ static void into_line(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     ek_door_move(r, EK_DOOR_WAITING);
+    if (r->asked && !ek_door_asked_admit(r)) return;
     ek_door_watch_silence(r);
     /* One that can start does so a moment later: if its client has left by then, no engine hears of it. */
     struct ek_desk_counts n = ek_desk_counts(d->desk);
@@ -264,7 +266,7 @@ void ek_door_enter(struct ek_door_request *r, const struct ek_arrival *a)
         return;
     }
     d->counters.entered++;
-    ek_door_keep_prepare(r, a);
+    if (!r->asked) ek_door_keep_prepare(r, a); /* those have a tape */
     into_line(r);
 }
 

@@ -15,6 +15,7 @@
  *   waiting.c   words to those who wait: comments, newlines, the first status
  *   stream.c    what the relay reports: chunks to the client
  *   stream_*.c  streams that outlive their connection: kept events, readers, who has left (streams.h)
+ *               stream_asked.c, stream_responses.c: what is asked for and read apart
  *   onward.c    an attempt that failed: again, elsewhere, on from what was said, or an end
  *   borrow.c    upstreams that are not ours: terms, numbers; spend.c: what they have cost, across restarts
  *   finish.c    the end of an answer, and what it cost
@@ -76,6 +77,9 @@ enum ek_door_state {
     EK_DOOR_STATES
 };
 
+/* How it is asked, and answered. */
+enum ek_door_form { EK_DOOR_PLAIN, EK_DOOR_ASYNC, EK_DOOR_RESPONSE };
+
 /* Lives from the first byte of the body until the request starts or has to wait: a waiting request
  * keeps only its body, and is read again when it starts (about 50 us for 20 kB). */
 struct ek_door_reading {
@@ -98,6 +102,7 @@ struct ek_door_wishes {
     uint64_t owner;       /* of its address, when the account is unproven; 0: it is proven */
     uint64_t deadline_ns; /* X-Deadline-Ms: not started by then, it is refused; UINT64_MAX: none */
     uint8_t retries;      /* the SDK's count of attempts before this one */
+    uint8_t form;         /* enum ek_door_form */
     bool keep_thinking;   /* X-Keep-Thinking: rather wait than think less */
     uint32_t body_bytes;  /* announced, when small; else 0 */
     struct ek_door_shown_ticket shown; /* X-Queue-Ticket: it has a place already */
@@ -184,6 +189,7 @@ struct ek_door_request {
     bool paying : 1;
     bool counted : 1;                /* in the windows */
     bool modelled : 1;               /* `model` is known */
+    bool asked : 1;                  /* to be read apart: it is a stream from the line on (stream_asked.c) */
     bool detached : 1;               /* it goes on though its connection is gone: its stream is read again */
     bool may_borrow : 1;             /* its prompt may go to borrowed upstreams; known at its arrival */
     uint8_t attempts;
@@ -354,7 +360,7 @@ void ek_door_note_start(const struct ek_door_request *r);
 /* bill NULL: it is not whole. Before it lets go of what it knows. */
 void ek_door_note_end(const struct ek_door_request *r, enum ek_reason reason,
                       const struct ek_door_bill *bill);
-/* 32 digits, perhaps behind "chatcmpl-" or "cmpl-", as answers have them. False: it is none. */
+/* 32 digits, perhaps behind "chatcmpl-", "cmpl-" or "resp_", as answers have them. False: it is none. */
 bool ek_door_read_id(struct ek_str text, uint8_t id[16]);
 void ek_door_reply_request(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
                            struct ek_str id_text);

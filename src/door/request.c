@@ -214,15 +214,16 @@ void ek_door_body(struct ek_door_request *r, const char *data, size_t len)
 {
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (r->state != EK_DOOR_BODY) return; /* refused; the rest of the body is not for us */
-    bool returns = r->wishes->shown.given; /* its body is only compared with what is kept */
-    if (!returns && !begin_reading(r)) return;
+    /* The body is only compared with what is kept, or is to be translated first. */
+    bool later = r->wishes->shown.given || r->wishes->form == EK_DOOR_RESPONSE;
+    if (!later && !begin_reading(r)) return;
     ek_buf_put(&r->body, data, len);
     if (r->body.failed) {
         ek_door_refuse_reason(r, r->body.len + len > r->body.max ? EK_REASON_BODY_TOO_LARGE
                                                                 : EK_REASON_NO_MEMORY, NULL);
         return;
     }
-    if (!returns && ek_request_feed(&r->reading->reader, data, len) == EK_REQUEST_BAD)
+    if (!later && ek_request_feed(&r->reading->reader, data, len) == EK_REQUEST_BAD)
         refuse_fault(r, &r->reading->reader.fault);
 }
 
@@ -257,6 +258,30 @@ static void refuse_model(struct ek_door_request *r)
     ek_buf_free(&m);
 }
 
+/* The end of the body; *asked is the caller's from then on. False: r was refused. */
+static bool read_whole(struct ek_door_request *r, struct ek_door_asked **asked)
+{
+    uint8_t form = r->wishes->form;
+    if (form != EK_DOOR_PLAIN) {
+        *asked = ek_door_asked_new();
+        if (!*asked) {
+            ek_door_refuse_reason(r, EK_REASON_NO_MEMORY, NULL);
+            return false;
+        }
+        (*asked)->api = r->api;
+        (*asked)->background = form == EK_DOOR_ASYNC;
+        (*asked)->response = form == EK_DOOR_RESPONSE;
+        if (form == EK_DOOR_RESPONSE && !ek_door_asked_translate(r, *asked)) return false;
+    }
+    if (!begin_reading(r)) return false;
+    struct ek_request_reader *reader = &r->reading->reader;
+    bool good = form != EK_DOOR_RESPONSE || /* the others were read as they came */
+                ek_request_feed(reader, r->body.data, r->body.len) != EK_REQUEST_BAD;
+    if (good && ek_request_finish(reader) == EK_REQUEST_DONE) return true;
+    refuse_fault(r, &reader->fault);
+    return false;
+}
+
 void ek_door_body_end(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
@@ -267,15 +292,16 @@ void ek_door_body_end(struct ek_door_request *r)
         ek_door_return(r);
         return;
     }
-    if (!begin_reading(r)) return;
-    if (ek_request_finish(&r->reading->reader) != EK_REQUEST_DONE) {
-        refuse_fault(r, &r->reading->reader.fault);
+    struct ek_door_asked *asked = NULL;
+    if (!read_whole(r, &asked)) {
+        ek_door_asked_free(&asked);
         return;
     }
     const struct ek_request *q = &r->reading->request;
     ek_door_move(r, EK_DOOR_PRICED);
     uint32_t model = ek_pool_find_model(d->pool, ek_str_make(q->model, q->model_bytes));
     if (model == EK_POOL_MODELS_MAX) {
+        ek_door_asked_free(&asked);
         refuse_model(r);
         return;
     }
@@ -283,6 +309,7 @@ void ek_door_body_end(struct ek_door_request *r)
     r->modelled = true;
     r->stream = q->stream;
     r->include_usage = q->include_usage;
+    if (asked && !ek_door_asked_begin(r, &asked)) return;
     ek_door_arrive(r);
 }
 

@@ -14,6 +14,8 @@ enum endpoint {
     AT_COMPLETIONS,
     AT_MODELS,
     AT_MODEL, /* one, by its name behind the path */
+    AT_RESPONSES,
+    AT_RESPONSE, /* one, and what is to be done with it */
     AT_STREAM,  /* one, to be read again or erased, by its id */
     AT_REQUEST, /* what became of one, by its id */
     AT_HEALTH,
@@ -32,6 +34,8 @@ static const struct {
     {EK_STR("/chat/completions"), AT_CHAT, true, false},
     {EK_STR("/v1/completions"), AT_COMPLETIONS, true, false},
     {EK_STR("/completions"), AT_COMPLETIONS, true, false},
+    {EK_STR("/v1/responses"), AT_RESPONSES, true, false},
+    {EK_STR("/responses"), AT_RESPONSES, true, false},
     {EK_STR("/v1/models"), AT_MODELS, false, false},
     {EK_STR("/models"), AT_MODELS, false, false},
     {EK_STR("/user/balance"), AT_BALANCE, false, false},
@@ -47,7 +51,8 @@ static enum endpoint find_route(struct ek_str path, bool *post, bool *open, stru
         struct ek_str prefix;
         enum endpoint at;
     } behind[] = {{EK_STR("/v1/models/"), AT_MODEL}, {EK_STR("/models/"), AT_MODEL},
-                  {EK_STR("/v1/requests/"), AT_REQUEST}, {EK_STR("/v1/streams/"), AT_STREAM}};
+                  {EK_STR("/v1/requests/"), AT_REQUEST}, {EK_STR("/v1/streams/"), AT_STREAM},
+                  {EK_STR("/v1/responses/"), AT_RESPONSE}, {EK_STR("/responses/"), AT_RESPONSE}};
     *post = *open = false;
     *rest = ek_str_make(NULL, 0);
     for (size_t i = 0; i < EK_COUNT(routes); i++) {
@@ -231,7 +236,7 @@ static bool shows_ticket(const struct ek_http_head *head)
 }
 
 static void begin_request(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
-                          const struct ek_identity *who, enum ek_api api)
+                          const struct ek_identity *who, enum ek_api api, enum ek_door_form form)
 {
     enum ek_reason reason = EK_REASON_NONE;
     struct ek_door_wishes wishes;
@@ -242,12 +247,19 @@ static void begin_request(struct ek_door *d, struct ek_http_req *http, const str
     else if (head->content_length > 0 &&
              (uint64_t)head->content_length > d->config->limits.body_bytes_max)
         reason = EK_REASON_BODY_TOO_LARGE;
-    if (reason != EK_REASON_NONE)
+    if (form == EK_DOOR_PLAIN && ek_door_asks_async(head)) form = EK_DOOR_ASYNC;
+    if (!d->config->streams.window_bytes && form == EK_DOOR_RESPONSE) reason = EK_REASON_UNSUPPORTED;
+    if (!d->config->streams.window_bytes) form = EK_DOOR_PLAIN; /* a preference need not be met */
+    if (reason != EK_REASON_NONE) {
         ek_door_refuse_http(d, http, &(struct ek_error){.reason = reason});
-    else if (!ek_door_read_wishes(head, ek_door_now(d), &wishes, &bad))
+        return;
+    }
+    if (!ek_door_read_wishes(head, ek_door_now(d), &wishes, &bad)) {
         ek_door_refuse_http(d, http, &bad);
-    else
-        ek_door_request_new(d, http, who, &wishes, api, head->content_length);
+        return;
+    }
+    if (!wishes.shown.given) wishes.form = (uint8_t)form;
+    ek_door_request_new(d, http, who, &wishes, api, head->content_length);
 }
 
 static void refuse_caller(struct ek_door *d, struct ek_http_req *http, enum ek_reason reason, const char *why)
@@ -284,7 +296,8 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
         return;
     }
     bool erases = at == AT_STREAM && ek_str_eq(head->method, EK_STR("DELETE"));
-    if (post ? !ek_str_eq(head->method, EK_STR("POST")) : !is_get && !erases) {
+    bool known = post ? ek_str_eq(head->method, EK_STR("POST")) : is_get || erases || at == AT_RESPONSE;
+    if (!known) {
         refuse_method(d, http, post);
         return;
     }
@@ -296,8 +309,10 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
         }
     }
     switch (at) {
-    case AT_CHAT: begin_request(d, http, head, &who, EK_API_CHAT); break;
-    case AT_COMPLETIONS: begin_request(d, http, head, &who, EK_API_COMPLETIONS); break;
+    case AT_CHAT: begin_request(d, http, head, &who, EK_API_CHAT, EK_DOOR_PLAIN); break;
+    case AT_COMPLETIONS: begin_request(d, http, head, &who, EK_API_COMPLETIONS, EK_DOOR_PLAIN); break;
+    case AT_RESPONSES: begin_request(d, http, head, &who, EK_API_CHAT, EK_DOOR_RESPONSE); break;
+    case AT_RESPONSE: ek_door_response_head(d, http, head, &who, rest); break;
     case AT_MODELS: reply_models(d, http); break;
     case AT_MODEL: reply_model(d, http, rest); break;
     case AT_STREAM:

@@ -9,7 +9,7 @@
 /* What the frames say, while they are read. */
 struct taken {
     struct ek_door_tape_head head;
-    struct ek_str tier, model, body;
+    struct ek_str tier, model, echo, body;
     struct ek_door_stream *s;
     struct ek_buf whole, text; /* the first event; scratch */
     struct ek_door_tape_event last;
@@ -29,10 +29,12 @@ static bool read_head(struct taken *t, struct ek_str frame)
     if (h->kind != EK_DOOR_TAPE_HEAD || h->version != EK_DOOR_TAPE_VERSION) return false;
     if (h->bytes != sizeof *h || h->api > EK_API_COMPLETIONS) return false;
     struct ek_str rest = ek_str_skip(frame, sizeof *h);
-    if (rest.len <= (size_t)h->tier_bytes + h->model_bytes) return false; /* no body is empty */
+    uint64_t names = (uint64_t)h->tier_bytes + h->model_bytes + h->echo_bytes;
+    if (rest.len <= names || h->echo_bytes > EK_RESPONSES_ECHO_BYTES_MAX) return false; /* no body is empty */
     t->tier = ek_str_make(rest.data, h->tier_bytes);
     t->model = ek_str_make(rest.data + h->tier_bytes, h->model_bytes);
-    t->body = ek_str_skip(rest, (size_t)h->tier_bytes + h->model_bytes);
+    t->echo = ek_str_make(t->model.data + h->model_bytes, h->echo_bytes);
+    t->body = ek_str_skip(rest, (size_t)names);
     return true;
 }
 
@@ -100,6 +102,7 @@ static bool run_again(struct taken *t)
     r->arrived_ns = ek_ns_since(now.mono_ns, ek_ns_since(now.unix_ns, t->head.arrived_unix_ns));
     r->stream = r->committed = r->detached = true;
     r->include_usage = t->head.include_usage;
+    r->asked = s->asked != NULL;
     ek_buf_str(&r->body, t->body);
     if (r->body.failed || !ek_door_place_charge(r, false) || !ek_door_make_running(r)) {
         r->committed = false;
@@ -109,8 +112,8 @@ static bool run_again(struct taken *t)
     struct ek_door_running *w = r->running;
     w->kept = s;
     s->r = r;
-    w->shortened = t->head.shortened;
-    w->thinking_budget = t->head.thinking_budget;
+    w->shortened = t->last.shortened;
+    w->thinking_budget = t->last.thinking_budget;
     w->thought_tokens = t->last.thought_tokens;
     w->answer_tokens = t->last.answer_tokens;
     w->prompt_tokens = t->last.prompt_tokens;
@@ -129,6 +132,23 @@ static bool run_again(struct taken *t)
     return true;
 }
 
+/* It was asked for apart from its reading. Only what goes on whoever leaves is on tape of those. */
+static bool ask_again(struct taken *t)
+{
+    struct ek_door_asked *a = t->head.asked ? ek_door_asked_new() : NULL;
+    if (!a) return !t->head.asked;
+    a->response = t->head.response;
+    a->whole = t->head.whole;
+    a->background = true;
+    a->api = t->head.api;
+    ek_buf_str(&a->echo, t->echo);
+    MUST(t->model.len < sizeof a->model);
+    memcpy(a->model, t->model.data, t->model.len);
+    t->s->asked = a;
+    t->s->lasting = true;
+    return true;
+}
+
 static void read_again(struct taken *t, struct ek_tape_found *f, struct ek_tape *tape)
 {
     struct ek_door_stream *s = t->s;
@@ -137,10 +157,9 @@ static void read_again(struct taken *t, struct ek_tape_found *f, struct ek_tape 
     struct ek_str frame;
     s->tape = tape;
     ek_tape_own(tape, &ek_door_tape_events, s);
-    bool good = true;
+    bool good = ask_again(t);
     while (good && ek_tape_next(f, &frame)) good = read_frame(t, frame);
     s->visible = s->log.last;
-    s->lasting = t->head.lasting;
     s->created_unix_s = t->head.created_unix_s;
     if (good && !t->ended && run_again(t)) {
         d->streams.count.resumed++;

@@ -69,9 +69,9 @@ bool ek_door_stream_next_door(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     struct ek_buf text = ek_buf_make(4096), out = ek_buf_make(8192);
+    struct ek_door_stream *s = ek_door_stream_of(r);
     if (!r->detached || !ek_door_stream_put_off(r)) return false;
-    struct ek_door_stream *s = r->running->kept;
-    r->running->kept = NULL;
+    if (r->running) r->running->kept = NULL;
     s->r = NULL;
     struct ek_error e = {.reason = EK_REASON_DRAINING, .retry_after_ms = ek_door_short_wait_ms(d),
                          .message = EK_STR("The server is restarting: read this stream again in a moment, "

@@ -11,7 +11,7 @@
 /* ---- what is asked for ------------------------------------------------------------------------------ */
 
 /* The value of a parameter of the query; false when it is not there. */
-static bool query_value(struct ek_str query, struct ek_str name, struct ek_str *out)
+bool ek_door_query_value(struct ek_str query, struct ek_str name, struct ek_str *out)
 {
     while (query.len) {
         const char *amp = memchr(query.data, '&', query.len);
@@ -25,14 +25,16 @@ static bool query_value(struct ek_str query, struct ek_str name, struct ek_str *
 }
 
 /* The last event the reader has had. False, and what is wrong. */
-static bool read_after(const struct ek_http_head *head, uint64_t *after, const char **param)
+bool ek_door_read_after(const struct ek_http_head *head, bool *given, uint64_t *after, const char **param)
 {
     struct ek_str text;
     *after = 0;
+    *given = true;
     *param = "starting_after";
-    if (query_value(head->query, EK_STR("starting_after"), &text)) return ek_str_u64(text, after);
+    if (ek_door_query_value(head->query, EK_STR("starting_after"), &text)) return ek_str_u64(text, after);
     *param = "Last-Event-ID";
     size_t n = ek_http_head_find(head, EK_STR("last-event-id"), &text);
+    *given = n > 0;
     return n == 0 || (n == 1 && ek_str_u64(text, after));
 }
 
@@ -43,13 +45,13 @@ static void refuse(struct ek_door *d, struct ek_http_req *http, enum ek_reason w
     ek_door_refuse_http(d, http, &e);
 }
 
-/* NULL: there is none of this caller's, and it was told so. */
-static struct ek_door_stream *find(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
-                                   struct ek_str id_text)
+struct ek_door_stream *ek_door_stream_ask(struct ek_door *d, struct ek_http_req *http,
+                                          const struct ek_identity *who, struct ek_str id_text, bool response)
 {
     uint8_t id[16];
     struct ek_door_stream *s = ek_door_read_id(id_text, id) ? ek_door_stream_find(d, id) : NULL;
-    if (s && s->account == ek_hash(ek_str_of(who->account), d->hash_seed)) return s;
+    bool right = s && (!response || (s->asked && s->asked->response));
+    if (right && s->account == ek_hash(ek_str_of(who->account), d->hash_seed)) return s;
     d->streams.count.unknown++;
     refuse(d, http, EK_REASON_STREAM_UNKNOWN, NULL, NULL);
     return NULL;
@@ -57,13 +59,18 @@ static struct ek_door_stream *find(struct ek_door *d, struct ek_http_req *http, 
 
 /* ---- feeding ---------------------------------------------------------------------------------------- */
 
-void ek_door_reader_dismiss(struct ek_door_reader *rd, struct ek_str last)
+void ek_door_reader_release(struct ek_door_reader *rd)
 {
     struct ek_door_stream *s = rd->stream;
     ek_timer_clear(s->door->loop, &rd->silence);
     ek_list_remove(&s->readers, &rd->link);
     s->door->streams.readers--;
     rd->stream = NULL;
+}
+
+void ek_door_reader_dismiss(struct ek_door_reader *rd, struct ek_str last)
+{
+    ek_door_reader_release(rd);
     ek_http_finish(rd->http, last); /* `gone` follows, and frees it */
 }
 
@@ -90,10 +97,15 @@ static void put_events(struct ek_door_stream *s, struct ek_door_reader *rd, stru
     struct ek_buf *text = &s->door->text;
     uint64_t until = ek_door_stream_visible(s);
     MUST(text->len == 0);
+    if (rd->as && !rd->as->begun) ek_door_response_event(rd, EK_STR(""), out);
     while (out->len < EK_DOOR_STREAM_TURN_BYTES && rd->at.next <= until &&
            ek_stream_log_read(&s->log, &rd->at, text)) {
-        ek_sse_put_id(out, rd->at.next - 1);
-        ek_sse_put_data(out, ek_buf_view(text));
+        if (rd->as) {
+            ek_door_response_event(rd, ek_buf_view(text), out);
+        } else {
+            ek_sse_put_id(out, rd->at.next - 1);
+            ek_sse_put_data(out, ek_buf_view(text));
+        }
         ek_buf_clear(text);
     }
     ek_buf_clear(text);
@@ -105,12 +117,17 @@ static void feed(struct ek_door_reader *rd)
     struct ek_door *d = s->door;
     struct ek_buf *out = &d->streams.out;
     uint64_t high = d->config->limits.write_buffer_bytes;
+    if (rd->whole) {
+        ek_door_response_whole(rd);
+        return;
+    }
     while (ek_http_unsent(rd->http) <= (high ? high : EK_DOOR_UNSENT_BYTES_HIGH)) {
         ek_buf_clear(out);
         bool lost = rd->at.next < s->log.first && s->log.last > 0;
         if (!lost) put_events(s, rd, out);
         bool all = rd->at.next > s->log.last && !s->r;
         if (lost) put_lost(out);
+        else if (all && rd->as) ek_door_response_last(rd, out);
         else if (all) ek_buf_lit(out, "data: [DONE]\n\n");
         if (lost || all) {
             ek_door_reader_dismiss(rd, ek_buf_view(out));
@@ -147,6 +164,15 @@ void ek_door_reader_drained(struct ek_door_reader *rd)
     if (rd->stream) feed(rd);
 }
 
+/* One who waits for the whole: its status could wait no longer. JSON allows white space in front. */
+static void start_whole(struct ek_door_reader *rd)
+{
+    struct ek_http_header header[4] = {{EK_STR("Content-Type"), EK_STR("application/json")}};
+    size_t n = ek_door_cors(rd->stream->door, header, 1);
+    rd->begun = true;
+    ek_http_start(rd->http, 200, header, n, EK_HTTP_CHUNKED);
+}
+
 static void silence(struct ek_timer *t)
 {
     struct ek_door_reader *rd = EK_CONTAINER(t, struct ek_door_reader, silence);
@@ -155,7 +181,9 @@ static void silence(struct ek_timer *t)
     uint64_t now_ns = ek_door_now(d).mono_ns, due_ns = rd->spoke_ns + d->config->waiting.comment_ns;
     if (now_ns >= due_ns) {
         d->counters.words++;
-        if (ek_http_unsent(rd->http) == 0 && ek_http_write(rd->http, EK_STR(": keep-alive\n\n")) != EK_OK)
+        if (rd->whole && !rd->begun) start_whole(rd);
+        struct ek_str word = rd->whole ? EK_STR("\n") : EK_STR(": keep-alive\n\n");
+        if (ek_http_unsent(rd->http) == 0 && ek_http_write(rd->http, word) != EK_OK)
             ek_http_abort(rd->http, EK_REASON_WRITE_STALL);
         rd->spoke_ns = now_ns;
         due_ns = now_ns + d->config->waiting.comment_ns;
@@ -165,7 +193,7 @@ static void silence(struct ek_timer *t)
 
 /* ---- coming and going ------------------------------------------------------------------------------- */
 
-static void start_answer(struct ek_door *d, struct ek_http_req *http, const struct ek_door_stream *s)
+void ek_door_reader_start(const struct ek_door_stream *s, struct ek_http_req *http)
 {
     char hex[33];
     ek_door_hex(s->id, hex);
@@ -177,7 +205,7 @@ static void start_answer(struct ek_door *d, struct ek_http_req *http, const stru
         {EK_STR("X-Accel-Buffering"), EK_STR("no")},
         {EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")},
     };
-    size_t n = ek_door_cors(d, header, 5);
+    size_t n = ek_door_cors(s->door, header, 5);
     MUST(n <= EK_COUNT(header));
     ek_http_start(http, 200, header, n, EK_HTTP_CHUNKED);
 }
@@ -208,9 +236,18 @@ void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const stru
 {
     uint64_t after;
     const char *param;
-    struct ek_door_stream *s = find(d, http, who, id_text);
+    bool given;
+    struct ek_str stream;
+    struct ek_door_stream *s = ek_door_stream_ask(d, http, who, id_text, false);
     if (!s) return;
-    if (!read_after(head, &after, &param) || after > ek_door_stream_visible(s)) {
+    bool right = ek_door_read_after(head, &given, &after, &param);
+    bool streams = ek_door_query_value(head->query, EK_STR("stream"), &stream) &&
+                   ek_str_eq(stream, EK_STR("true"));
+    if (s->asked && s->asked->whole && !given && !streams) {
+        ek_door_asked_reply(s, http);
+        return;
+    }
+    if (!right || after > ek_door_stream_visible(s)) {
         refuse(d, http, EK_REASON_BAD_VALUE, param, "This must be the number of an event that there was.");
         return;
     }
@@ -224,7 +261,7 @@ void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const stru
         return;
     }
     d->streams.count.read++;
-    start_answer(d, http, s);
+    ek_door_reader_start(s, http);
     ek_door_reader_attach(rd, http);
     feed(rd);
 }
@@ -245,20 +282,20 @@ void ek_door_reader_gone(struct ek_door_reader *rd)
         d->streams.readers--;
         if (!d->closing) ek_door_stream_watch(s);
     }
+    if (rd->as) ek_responses_free(rd->as);
+    free(rd->as);
     rd->magic = 0;
     free(rd);
 }
 
 /* ---- erasing ---------------------------------------------------------------------------------------- */
 
-void ek_door_stream_erase(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
-                          struct ek_str id_text)
+bool ek_door_stream_wipe(struct ek_door_stream *s, struct ek_http_req *http)
 {
-    struct ek_door_stream *s = find(d, http, who, id_text);
-    if (!s) return;
+    struct ek_door *d = s->door;
     if (s->r && s->r->state == EK_DOOR_PRICED) { /* of before a restart, and its model is not known yet */
         refuse(d, http, EK_REASON_NO_UPSTREAM, NULL, NULL);
-        return;
+        return false;
     }
     if (s->r) ek_door_refuse_reason(s->r, EK_REASON_CANCELLED, NULL); /* what was made is charged */
     MUST(!s->r);
@@ -268,10 +305,19 @@ void ek_door_stream_erase(struct ek_door *d, struct ek_http_req *http, const str
         feed(rd);
         if (rd->stream) ek_door_reader_dismiss(rd, EK_STR("data: [DONE]\n\n"));
     }
-    char hex[33];
-    ek_door_hex(s->id, hex);
     ek_door_stream_forget(s);
     d->streams.count.erased++;
+    return true;
+}
+
+void ek_door_stream_erase(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
+                          struct ek_str id_text)
+{
+    char hex[33];
+    struct ek_door_stream *s = ek_door_stream_ask(d, http, who, id_text, false);
+    if (!s) return;
+    ek_door_hex(s->id, hex);
+    if (!ek_door_stream_wipe(s, http)) return;
     MUST(d->text.len == 0);
     ek_buf_printf(&d->text, "{\"id\":\"%s\",\"object\":\"stream.deleted\",\"deleted\":true}\n", hex);
     ek_door_reply_json(d, http, 200);

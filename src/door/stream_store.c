@@ -25,6 +25,13 @@ struct ek_door_stream *ek_door_stream_find(const struct ek_door *d, const uint8_
     return ek_map_find(&d->streams.map, hash_of(id), is_it, id);
 }
 
+struct ek_door_stream *ek_door_stream_of(const struct ek_door_request *r)
+{
+    if (r->running && r->running->kept) return r->running->kept;
+    struct ek_door_stream *s = r->asked ? ek_door_stream_find(r->door, r->id) : NULL;
+    return s && s->r == r ? s : NULL;
+}
+
 /* ---- memory ----------------------------------------------------------------------------------------- */
 
 static void count_bytes(struct ek_door_stream *s)
@@ -48,6 +55,7 @@ void ek_door_stream_forget(struct ek_door_stream *s)
     ek_timer_clear(s->door->loop, &s->linger);
     if (s->tape) ek_tape_erase(&s->tape);
     ek_buf_free(&s->whole);
+    ek_door_asked_free(&s->asked);
     ek_stream_log_free(&s->log);
     count_bytes(s);
     s->magic = 0;
@@ -139,6 +147,10 @@ void ek_door_stream_open(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     MUST(r->running && !r->running->kept);
+    if (r->asked) { /* it has been one since it is in line */
+        r->running->kept = ek_door_stream_of(r);
+        return;
+    }
     if (!r->stream || !d->config->streams.window_bytes) return;
     struct ek_door_stream *s = ek_door_stream_new(d, r->id, r->account);
     if (!s) return;
@@ -184,18 +196,20 @@ static void add(struct ek_door_stream *s, struct ek_str payload)
 
 void ek_door_stream_add(struct ek_door_request *r, struct ek_str payload)
 {
-    if (r->running && r->running->kept) add(r->running->kept, payload);
+    struct ek_door_stream *s = ek_door_stream_of(r);
+    if (s) add(s, payload);
 }
 
 void ek_door_stream_add_framed(struct ek_door_request *r, struct ek_str bytes)
 {
     struct ek_sse sse;
     struct ek_sse_item item;
-    if (!r->running || !r->running->kept || !bytes.len) return;
+    struct ek_door_stream *s = ek_door_stream_of(r);
+    if (!s || !bytes.len) return;
     ek_sse_init(&sse, EK_DOOR_OUT_BYTES_MAX);
     for (;;) {
         enum ek_sse_result got = ek_sse_read(&sse, &bytes, &item);
-        if (got == EK_SSE_EVENT && item.data.len) add(r->running->kept, item.data);
+        if (got == EK_SSE_EVENT && item.data.len) add(s, item.data);
         if (got == EK_SSE_MORE || got == EK_SSE_TOO_LARGE) break;
     }
     ek_sse_free(&sse);
@@ -204,12 +218,12 @@ void ek_door_stream_add_framed(struct ek_door_request *r, struct ek_str bytes)
 void ek_door_stream_end(struct ek_door_request *r, enum ek_reason why)
 {
     struct ek_door *d = r->door;
-    if (!r->running || !r->running->kept) return;
-    struct ek_door_stream *s = r->running->kept;
+    struct ek_door_stream *s = ek_door_stream_of(r);
+    if (!s) return;
     struct ek_door_streams *all = &d->streams;
     MUST_OBJ(s, EK_DOOR_STREAM_MAGIC);
     MUST(s->r == r);
-    r->running->kept = NULL;
+    if (r->running) r->running->kept = NULL;
     s->r = NULL;
     s->reason = why;
     s->ended_ns = ek_door_now(d).mono_ns;
@@ -236,16 +250,24 @@ void ek_door_stream_found_ended(struct ek_door_stream *s, uint64_t ended_ns)
 
 void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, struct ek_str payload)
 {
-    if (!r->running || !r->running->kept) return;
-    r->running->event = r->running->kept->log.last; /* what was held back is said to nobody */
-    add(r->running->kept, payload);
+    struct ek_door_stream *s = ek_door_stream_of(r);
+    if (!s || (r->asked && !r->detached)) return; /* those are refused with a true status */
+    if (r->running) r->running->event = s->log.last; /* what was held back is said to nobody */
+    add(s, payload);
     ek_door_stream_end(r, why);
 }
 
 void ek_door_stream_abandon(struct ek_door_request *r)
 {
     struct ek_buf text = ek_buf_make(4096);
-    if (!r->running || !r->running->kept) return;
+    struct ek_door_stream *s = ek_door_stream_of(r);
+    if (!s) return;
+    if (r->asked && !r->detached) { /* it never was one */
+        s->r = NULL;
+        ek_door_stream_found_ended(s, ek_door_now(s->door).mono_ns);
+        ek_door_stream_forget(s);
+        return;
+    }
     ek_error_write(&text, &(struct ek_error){.reason = EK_REASON_CLIENT_GONE});
     ek_door_stream_fail(r, EK_REASON_CLIENT_GONE, ek_buf_view(&text));
     ek_buf_free(&text);

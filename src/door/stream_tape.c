@@ -58,8 +58,8 @@ static void put(struct ek_door_stream *s, struct ek_str first, struct ek_str sec
 
 static void put_head(struct ek_door_request *r, struct ek_door_stream *s)
 {
-    const struct ek_door_running *w = r->running;
-    struct ek_buf text = ek_buf_make(8192);
+    struct ek_buf text = ek_buf_make(8192 + EK_RESPONSES_ECHO_BYTES_MAX);
+    struct ek_str echo = s->asked ? ek_buf_view(&s->asked->echo) : EK_STR("");
     struct ek_str tier = ek_str_of(r->door->config->tiers.item[r->tier].name);
     struct ek_str model = ek_str_of(ek_pool_model(r->door->pool, r->model)->name);
     struct ek_door_tape_head h;
@@ -73,16 +73,18 @@ static void put_head(struct ek_door_request *r, struct ek_door_stream *s)
     h.ledger_key = ek_door_money_key(r);
     h.arrived_unix_ns = ek_door_arrived_unix_ns(r);
     h.created_unix_s = s->created_unix_s;
-    h.thinking_budget = w->thinking_budget;
-    h.shortened = w->shortened;
     h.api = r->api;
     h.include_usage = r->include_usage;
-    h.lasting = s->lasting;
+    h.asked = s->asked != NULL;
+    h.response = s->asked && s->asked->response;
+    h.whole = s->asked && s->asked->whole;
+    h.echo_bytes = (uint32_t)echo.len;
     h.tier_bytes = (uint8_t)tier.len;
     h.model_bytes = (uint8_t)model.len;
     ek_buf_put(&text, (const char *)&h, sizeof h);
     ek_buf_str(&text, tier);
     ek_buf_str(&text, model);
+    ek_buf_str(&text, echo);
     put(s, ek_buf_view(&text), ek_buf_view(&r->body));
     ek_buf_free(&text);
 }
@@ -90,8 +92,8 @@ static void put_head(struct ek_door_request *r, struct ek_door_stream *s)
 void ek_door_tape_begin(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
-    struct ek_door_stream *s = r->running->kept;
-    if (!d->tapes || !s || !ek_door_stream_lingers(r)) return;
+    struct ek_door_stream *s = ek_door_stream_of(r);
+    if (!d->tapes || !s || (!s->lasting && !ek_door_stream_lingers(r))) return;
     s->tape = ek_tape_new(d->tapes, s->id, &ek_door_tape_events, s);
     s->whole = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     if (s->tape) put_head(r, s);
@@ -113,6 +115,8 @@ void ek_door_tape_event(struct ek_door_stream *s, struct ek_str payload)
         e.answer_tokens = w->answer_tokens;
         e.prompt_tokens = w->prompt_tokens;
         e.cached_tokens = w->cached_tokens;
+        e.thinking_budget = w->thinking_budget;
+        e.shortened = w->shortened;
     }
     if (!s->whole.len) ek_buf_str(&s->whole, payload);
     else ek_stream_log_diff(ek_buf_view(&s->whole), payload, &e.front, &e.end);
@@ -162,7 +166,7 @@ bool ek_door_stream_taped(struct ek_door_request *r)
 /* Its tape stays as it is, for the door that comes. Nothing is charged: that one will. */
 bool ek_door_stream_put_off(struct ek_door_request *r)
 {
-    struct ek_door_stream *s = r->running ? r->running->kept : NULL;
+    struct ek_door_stream *s = ek_door_stream_of(r);
     if (!s || !s->tape) return false;
     ek_tape_let_go(&s->tape);
     r->committed = false; /* so far as its money is concerned nothing was delivered */

@@ -7,16 +7,16 @@
 #include "door/door_state.h"
 #include "journal/tape.h"
 
-#define EK_DOOR_TAPE_VERSION 1u
+#define EK_DOOR_TAPE_VERSION 2u
 
 enum ek_door_tape_kind { EK_DOOR_TAPE_HEAD = 1, EK_DOOR_TAPE_EVENT, EK_DOOR_TAPE_END };
 
-/* The first frame; the names of tier and model follow, and the body. */
+/* The first frame; the names of tier and model follow, what a response gives back, the body. */
 struct ek_door_tape_head {
-    uint32_t kind, version, bytes, thinking_budget;
+    uint32_t kind, version, bytes, echo_bytes;
     uint64_t account, ledger_account, ledger_key;
     uint64_t arrived_unix_ns, created_unix_s;
-    uint8_t api, include_usage, shortened, lasting, tier_bytes, model_bytes, zero[2];
+    uint8_t api, include_usage, asked, response, whole, tier_bytes, model_bytes, zero;
 };
 
 /* Token ids of our engine since the last event follow (UINT32_MAX: they are not all known), then the bytes of
@@ -24,6 +24,7 @@ struct ek_door_tape_head {
 struct ek_door_tape_event {
     uint32_t kind, ids, front, end;
     uint64_t thought_tokens, answer_tokens, prompt_tokens, cached_tokens; /* up to here */
+    uint32_t thinking_budget, shortened;
 };
 
 struct ek_door_tape_end {

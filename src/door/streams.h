@@ -17,6 +17,7 @@
 #include "base/loop.h"
 #include "base/map.h"
 #include "base/reason.h"
+#include "chat/responses.h"
 #include "door/identity.h"
 #include "door/stream_log.h"
 #include "http/server.h"
@@ -29,6 +30,16 @@ struct ek_door_request;
 #define EK_DOOR_READER_MAGIC 0x7d02c91eu
 #define EK_DOOR_STREAM_READERS_MAX 8u /* of one stream at once */
 #define EK_DOOR_STREAM_TURN_BYTES 65536u /* to one reader in one go */
+
+/* A stream that was asked for apart from its reading (stream_asked.c). */
+struct ek_door_asked {
+    bool response;   /* by the Responses API */
+    bool background; /* it goes on to its end whoever leaves */
+    bool whole;      /* its caller did not ask to stream: its whole is what is read */
+    uint8_t api;
+    struct ek_buf echo; /* of a response: what it gives back of its request */
+    char model[256];
+};
 
 struct ek_door_stream {
     uint32_t magic;
@@ -49,6 +60,7 @@ struct ek_door_stream {
     uint64_t visible;          /* with a tape: events that are written; no reader hears of another */
     struct ek_buf whole;       /* with a tape: its first event */
     uint32_t taped_ids;        /* token ids that are on it */
+    struct ek_door_asked *asked; /* NULL: it came on a connection of its own */
     bool ids_lost;             /* they are not all there */
     bool lasting;              /* goes on to its end whoever leaves */
 };
@@ -62,6 +74,9 @@ struct ek_door_reader {
     struct ek_stream_cursor at;
     struct ek_timer silence;
     uint64_t spoke_ns;
+    struct ek_responses *as; /* told as a response's events; NULL: as chunks */
+    bool whole;              /* waits for the whole response ... */
+    bool begun;              /* ... and has had a status by now */
 };
 
 struct ek_door_stream_counters {
@@ -92,6 +107,8 @@ struct ek_door_streams {
 void ek_door_streams_init(struct ek_door *d);
 void ek_door_streams_end(struct ek_door *d); /* every connection is closed */
 struct ek_door_stream *ek_door_stream_find(const struct ek_door *d, const uint8_t id[16]);
+/* Its stream; NULL: it has none. */
+struct ek_door_stream *ek_door_stream_of(const struct ek_door_request *r);
 /* The first START of one that streams: from here on its events are kept. No-op where nothing is kept. */
 void ek_door_stream_open(struct ek_door_request *r);
 struct ek_door_stream *ek_door_stream_new(struct ek_door *d, const uint8_t id[16], uint64_t account);
@@ -137,6 +154,32 @@ bool ek_door_stream_taped(struct ek_door_request *r);
 /* Part of leaving: its tape stays, and it is charged by the door that goes on with it. False: it has none. */
 bool ek_door_stream_put_off(struct ek_door_request *r);
 
+/* stream_asked.c */
+bool ek_door_asks_async(const struct ek_http_head *head); /* Prefer: respond-async */
+struct ek_door_asked *ek_door_asked_new(void);            /* NULL without memory */
+void ek_door_asked_free(struct ek_door_asked **a);
+/* The body is complete, and a response is asked for: it becomes a chat request. False: r was refused. */
+bool ek_door_asked_translate(struct ek_door_request *r, struct ek_door_asked *a);
+/* PRICED: r is such a one; takes *a. False: r was refused. */
+bool ek_door_asked_begin(struct ek_door_request *r, struct ek_door_asked **a);
+/* It is in line: from here on it has no connection. False: r was refused. */
+bool ek_door_asked_admit(struct ek_door_request *r);
+void ek_door_stream_write_state(const struct ek_door_stream *s, struct ek_buf *out);
+/* Its state, or the whole answer. */
+void ek_door_asked_reply(struct ek_door_stream *s, struct ek_http_req *http);
+
+/* stream_responses.c */
+/* /v1/responses/ID and /v1/responses/ID/cancel; `rest` is what stands behind /v1/responses/. */
+void ek_door_response_head(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
+                           const struct ek_identity *who, struct ek_str rest);
+void ek_door_response_write(struct ek_door_stream *s, struct ek_buf *out); /* as it stands */
+/* A reader of it as a response; `whole`: without events. after: number of the last event it had; UINT64_MAX:
+ * none. */
+void ek_door_response_attach(struct ek_door_reader *rd, struct ek_http_req *http, bool whole, uint64_t after);
+void ek_door_response_event(struct ek_door_reader *rd, struct ek_str payload, struct ek_buf *out);
+void ek_door_response_last(struct ek_door_reader *rd, struct ek_buf *out);
+void ek_door_response_whole(struct ek_door_reader *rd);
+
 /* stream_back.c */
 bool ek_door_tapes_open(struct ek_door *d, char *why, size_t cap); /* false, and a sentence */
 /* The model of one of before is known: what it has said is read again. False: all of it had been said. */
@@ -146,10 +189,21 @@ bool ek_door_stream_take_up(struct ek_door_request *r);
 /* One that has no connection yet, and has had so many events. NULL: too many, or no memory. */
 struct ek_door_reader *ek_door_reader_new(struct ek_door_stream *s, uint64_t after);
 void ek_door_reader_attach(struct ek_door_reader *rd, struct ek_http_req *http);
+/* The head of its answer. */
+void ek_door_reader_start(const struct ek_door_stream *s, struct ek_http_req *http);
+void ek_door_reader_release(struct ek_door_reader *rd); /* it reads no more, and is answered otherwise */
 void ek_door_reader_dismiss(struct ek_door_reader *rd, struct ek_str last); /* its answer ends here */
 /* GET and DELETE /v1/streams/ID */
 void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
                          const struct ek_identity *who, struct ek_str id_text);
+/* The stream this caller names; NULL: it has none such, and was told so. response: it must be one. */
+struct ek_door_stream *ek_door_stream_ask(struct ek_door *d, struct ek_http_req *http,
+                                          const struct ek_identity *who, struct ek_str id, bool response);
+/* Stops and erases. False: that cannot be yet, and http was told so. */
+bool ek_door_stream_wipe(struct ek_door_stream *s, struct ek_http_req *http);
+bool ek_door_query_value(struct ek_str query, struct ek_str name, struct ek_str *out); /* false: not there */
+/* The last event the reader has had, if it says. False: *param is wrong. */
+bool ek_door_read_after(const struct ek_http_head *head, bool *given, uint64_t *after, const char **param);
 void ek_door_stream_erase(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
                           struct ek_str id_text);
 void ek_door_stream_feed(struct ek_post *p);

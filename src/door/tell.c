@@ -104,6 +104,7 @@ static unsigned hex_digit(char c)
 bool ek_door_read_id(struct ek_str text, uint8_t id[16])
 {
     if (ek_str_starts(text, EK_STR("chatcmpl-"))) text = ek_str_skip(text, 9);
+    else if (ek_str_starts(text, EK_STR("resp_"))) text = ek_str_skip(text, 5);
     else if (ek_str_starts(text, EK_STR("cmpl-"))) text = ek_str_skip(text, 5);
     if (text.len != 32) return false;
     for (size_t i = 0; i < 16; i++) {

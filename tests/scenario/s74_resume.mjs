@@ -90,7 +90,7 @@ test('read again after cuts and a kill', { skip: needEngine }, async (t) => {
   await waitFor('the engine', async () => (await fetch(`http://127.0.0.1:${port}/health`)).ok);
   const journal = path.join(tmp, 'resume-journal');
   const config = { journal: { dir: journal }, tiers: [{ name: 'default', linger: '600s' }],
-    limits: { address_connections: 5000, connections: 5000 }, relay: { attempts: 16, probe: '200ms' } };
+    queue: { waiting_max: 10 * CLIENTS + 100 }, limits: { address_connections: 5000, connections: 5000 }, relay: { attempts: 16, probe: '200ms' } };
   const first = await startDoor({ upstream: [{ url: `http://127.0.0.1:${port}`, name: 'e', dialect: 'evenkeel' }], config });
   const at = { port: first.port, door: first };
   t.after(() => at.door.killNow());
