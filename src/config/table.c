@@ -26,6 +26,7 @@ enum { LIVE = 0, RESTART = 1 }; /* can a reload change it? */
 static const char *const dialects[] = {"auto", "evenkeel", "vllm", "sglang", "llamacpp",
                                        "deepseek", "openai", "azure", NULL};
 static const char *const reasonings[] = {"field", "tags", "begun", NULL};
+static const char *const speculations[] = {"auto", "off", "always", NULL};
 static const char *const kv_types[] = {"bf16", "f16", "f32", NULL};
 static const char *const activations[] = {"q8", "f32", NULL};
 static const char *const isas[] = {"auto", "generic", "avx2", "avx512", NULL};
@@ -71,6 +72,9 @@ static const struct ek_option engine_options[] = {
      .restart = RESTART, .text = "Room of the KV cache, in tokens; 0: slots times ctx_tokens."},
     {"kv_type", "kv-type", EK_OPTION_ENUM, FIELD(ek_engine_options, kv_type), 0, 0, "bf16",
      kv_types, .restart = RESTART, .text = "Number format of the KV cache."},
+    {"speculation", "speculation", EK_OPTION_ENUM, FIELD(ek_engine_options, speculation), 0, 0, "auto",
+     speculations, .restart = RESTART,
+     .text = "Compute likely tokens ahead: auto: when it pays; no answer changes. always is for tests."},
     {"kv_disk", "kv-disk", EK_OPTION_PATH, FIELD(ek_engine_options, kv_disk), 1, 1024, NULL,
      .restart = RESTART,
      .text = "Folder in which computed prompts are kept beyond memory and restarts; unset: none."},

@@ -49,6 +49,12 @@ static void name_numerics(struct ek_engine *e)
              e->options.activation == EK_ACT_F32 ? "f32" : "q8", kv[e->options.kv_type]);
 }
 
+static uint32_t logit_rows(const struct ek_engine_options *o)
+{
+    uint32_t rows = o->slots + (o->speculation == EK_SPECULATION_OFF ? 0 : EK_SPEC_ROWS_MAX);
+    return rows < o->step_tokens ? rows : o->step_tokens;
+}
+
 static enum ek_status build(struct ek_engine *e, char *why, size_t why_cap)
 {
     const struct ek_shape *s = &e->model->shape;
@@ -57,7 +63,7 @@ static enum ek_status build(struct ek_engine *e, char *why, size_t why_cap)
     enum ek_status status = ek_kv_new(s->layers, ek_shape_kv_elems(s), o->kv_type, o->kv_tokens, &e->kv);
     if (status == EK_OK) {
         status = ek_forward_new(e->model, e->kernels, e->kv, e->team, o->activation, o->step_tokens,
-                                o->slots, &e->forward);
+                                logit_rows(o), &e->forward);
     }
     if (status == EK_OK && o->kv_disk) {
         status = ek_engine_open_disk(e, why, why_cap);

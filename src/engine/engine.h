@@ -107,6 +107,7 @@ struct ek_engine_load {
     uint64_t cached_tokens;                        /* found in the cache instead, since start */
     uint64_t cache_asked_tokens;                   /* that could have been found: whole pages */
     uint64_t cache_evicted_tokens;
+    uint64_t guessed_tokens, guesses_held;         /* computed ahead of their time (spec.h); rightly */
     bool disk;                                     /* there is a disk tier: the rest of this is about it */
     uint64_t disk_restored_tokens;                 /* brought back from there */
     uint64_t disk_lost_tokens;                     /* evicted before they could be handed over */

@@ -8,6 +8,7 @@
 #include "engine/forward.h"
 #include "engine/job.h"
 #include "engine/kv_tier.h"
+#include "engine/spec.h"
 #include "engine/step.h"
 
 #include <pthread.h>
@@ -34,6 +35,8 @@ struct ek_engine {
     struct ek_forward *forward;
     struct ek_job *running[EK_ENGINE_SLOTS_MAX];
     float *sample_scratch; /* [team size][2 * vocab] */
+    struct ek_spec spec;
+    double chunk_row_s;            /* what a row of a prompt costs beside those who generate; 0: not known */
     struct ek_kv_disk *disk;       /* NULL: no disk tier */
     struct ek_kv_restore restore;  /* for `restoring`, which waits for it */
     uint64_t restore_moved_ns;     /* when something last came */

@@ -3,6 +3,7 @@
 #include "engine/inspect.h"
 
 #include "engine/forward.h"
+#include "engine/spec.h"
 #include "engine/inspect_text.h"
 #include "engine/model.h"
 
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 /* What an engine takes unless told otherwise (options.h). */
-enum { SLOTS = 16, STEP_TOKENS = 256, THREADS = 8 };
+enum { SLOTS = 16, STEP_TOKENS = 256, THREADS = 8, LOGIT_ROWS = SLOTS + EK_SPEC_ROWS_MAX };
 
 static uint64_t memory_bytes(void)
 {
@@ -37,7 +38,7 @@ static void put_memory(struct ek_buf *out, const struct ek_model *m, uint64_t to
 {
     const struct ek_shape *s = &m->shape;
     uint64_t weights = ek_gguf_file_bytes(m->gguf), row = (uint64_t)ek_shape_kv_elems(s) * 2;
-    uint64_t work = ek_forward_need_bytes(m, EK_ACT_Q8, STEP_TOKENS, SLOTS, THREADS), kv;
+    uint64_t work = ek_forward_need_bytes(m, EK_ACT_Q8, STEP_TOKENS, LOGIT_ROWS, THREADS), kv;
     if (tokens == 0) tokens = s->ctx_tokens;
     tokens = (tokens + EK_KV_PAGE - 1) / EK_KV_PAGE * EK_KV_PAGE;
     if (__builtin_mul_overflow(row * s->layers, tokens, &kv)) kv = UINT64_MAX / 4;

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/guide.h"
 #include "engine/kv.h"
+#include "engine/spec.h"
 
 enum ek_job_state { EK_JOB_WAITING, EK_JOB_RUNNING, EK_JOB_DONE };
 
@@ -50,6 +51,8 @@ struct ek_job {
     struct ek_kv_seq seq;
     uint32_t priority;
     bool begun; /* it has run before */
+    struct ek_spec_record guesses;
+    uint32_t guess; /* of this step's next token, or EK_NO_TOKEN */
     bool disk_asked; /* since it came to wait: nothing more is coming from the disk tier for it */
     struct ek_link link; /* in the waiting list */
 };

@@ -17,6 +17,12 @@ enum ek_activation {
     EK_ACT_F32 = 1, /* every product in f32: the arithmetic of the reference */
 };
 
+enum ek_speculation { /* changes no answer */
+    EK_SPECULATION_AUTO = 0, /* default: guess when it pays */
+    EK_SPECULATION_OFF = 1,
+    EK_SPECULATION_ALWAYS = 2, /* for tests: guess whenever there is anything to guess */
+};
+
 struct ek_engine_options {
     const char *model_path; /* GGUF file */
     uint32_t slots;         /* sequences computed at once, 1..64; default 16 */
@@ -30,6 +36,7 @@ struct ek_engine_options {
     uint32_t threads;       /* workers of a step, 1..64; default: the CPUs we may run on, at most 8 */
     enum ek_kv_type kv_type;
     enum ek_activation activation;
+    enum ek_speculation speculation;
     const char *kv_disk;          /* folder of the KV cache's disk tier (kv_disk.h); NULL: none */
     uint64_t kv_disk_limit_bytes; /* of this model's files there; default 10 GiB */
     const char *isa; /* "generic", "avx2", "avx512"; NULL: the best this machine has */

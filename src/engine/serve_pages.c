@@ -104,6 +104,10 @@ static void put_engine(struct ek_buf *b, const struct ek_engine_load *l)
               l->generated_tokens);
     put_value(b, "evenkeel_engine_preempted_total", "counter",
               "Times a running request gave its room to another.", l->jobs_preempted);
+    put_value(b, "evenkeel_engine_guessed_tokens_total", "counter",
+              "Tokens computed ahead of their time, because they were likely.", l->guessed_tokens);
+    put_value(b, "evenkeel_engine_guesses_held_total", "counter", "Those of them that were right.",
+              l->guesses_held);
     put_value(b, "evenkeel_engine_steps_total", "counter", "Steps taken.", l->steps);
     put_value(b, "evenkeel_engine_ring_full_total", "counter", "Times the step thread waited for a reader.",
               l->ring_full);

@@ -40,6 +40,23 @@ static void a_chunk_never_crosses_the_end_of_the_prompt(void **state)
     assert_int_equal(ek_step_plan(&seq, 1, 100, &grant), 0);
 }
 
+static void prompts_lengthen_a_step_by_less_than_once_over(void **state)
+{
+    (void)state;
+    for (double step_s = 1e-4; step_s < 2; step_s *= 1.7) {
+        for (double row_s = 1e-5; row_s < 0.1; row_s *= 1.7) {
+            uint32_t rows = ek_step_chunk_rows(step_s, row_s, 4000);
+            assert_in_range(rows, 4, 4000);
+            if (rows > 4) assert_true(rows * row_s < step_s);
+            if (rows > 4 && rows < 4000) assert_true((rows + 1) * row_s > 0.5 * step_s);
+        }
+    }
+    assert_int_equal(ek_step_chunk_rows(1, 1e-9, 100), 100);
+    assert_int_equal(ek_step_chunk_rows(1e-9, 1, 100), 4); /* a first token comes, however slow */
+    assert_in_range(ek_step_chunk_rows(0, 0, 100), 4, 64);
+    assert_int_equal(ek_step_chunk_rows(0, 0, 2), 2);
+}
+
 /* Random load: the budget is kept and used, every generating sequence moves in every step, and all
  * work ends. */
 static void every_sequence_gets_done(void **state)
@@ -108,6 +125,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decode_goes_first),
+        cmocka_unit_test(prompts_lengthen_a_step_by_less_than_once_over),
         cmocka_unit_test(a_chunk_never_crosses_the_end_of_the_prompt),
         cmocka_unit_test(every_sequence_gets_done),
         cmocka_unit_test(a_team_runs_each_chunk_once),

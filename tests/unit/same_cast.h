@@ -198,6 +198,7 @@ static inline struct cast *cast_new(const struct recipe *recipe, const char *isa
     c->alone = (struct ek_engine_options){
         .model_path = c->path, .slots = 1, .step_tokens = 512, .threads = 1, .isa = isa,
         .ctx_tokens = CAST_CTX,
+        .speculation = EK_SPECULATION_OFF,
         .kv_type = cast_below(&seed, 4) ? EK_KV_BF16 : (enum ek_kv_type)cast_below(&seed, 3),
         .activation = cast_below(&seed, 5) ? EK_ACT_Q8 : EK_ACT_F32,
     };
