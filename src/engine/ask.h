@@ -43,8 +43,8 @@ enum ek_ask_choice {
 };
 
 struct ek_ask_tool {
-    struct ek_str name, description; /* description may be empty */
-    void *parameters; /* json_t: a schema; NULL: none given */
+    struct ek_tool told; /* to the model */
+    void *parameters;    /* json_t: a schema; NULL: none given */
     bool strict;      /* arguments must fulfil it */
 };
 

@@ -90,9 +90,16 @@ static bool read_tool(struct ek_ask_reader *r, json_t *v, struct ek_ask_tool *to
     r->under = "tools.";
     if (!ek_ask_bool(r, f, "strict", &tool->strict)) return false;
     r->under = "";
-    tool->name = ek_ask_view(name);
-    if (text) tool->description = ek_ask_view(text);
+    tool->told.name = ek_ask_view(name);
+    if (text) tool->told.description = ek_ask_view(text);
     tool->parameters = parameters;
+    if (!parameters) return true;
+    char *written = json_dumps(parameters, JSON_COMPACT);
+    MUST(written);
+    json_t *kept = json_string_nocheck(written);
+    free(written);
+    MUST(kept && json_array_append_new(r->out->made, kept) == 0);
+    tool->told.parameters = ek_ask_view(kept);
     return true;
 }
 
@@ -111,7 +118,7 @@ static bool read_tools(struct ek_ask_reader *r, json_t *root)
     for (size_t i = 0; i < n; i++) {
         if (!read_tool(r, json_array_get(list, i), &a->tools[i])) return false;
         for (size_t k = 0; k < i; k++) {
-            if (!ek_str_eq(a->tools[i].name, a->tools[k].name)) continue;
+            if (!ek_str_eq(a->tools[i].told.name, a->tools[k].told.name)) continue;
             return ek_ask_refuse(r, EK_REASON_BAD_VALUE, "tools", "has two functions of one name.");
         }
         a->tool_count++;
@@ -124,7 +131,7 @@ static bool read_named(struct ek_ask_reader *r, json_t *v)
     struct ek_ask *a = r->out;
     json_t *name = json_object_get(json_object_get(v, "function"), "name");
     for (size_t i = 0; i < a->tool_count; i++) {
-        if (!json_is_string(name) || !ek_str_eq(ek_ask_view(name), a->tools[i].name)) continue;
+        if (!json_is_string(name) || !ek_str_eq(ek_ask_view(name), a->tools[i].told.name)) continue;
         a->choice = EK_CHOICE_NAMED;
         a->named_tool = i;
         return true;

@@ -114,25 +114,45 @@ static void put_chunk(struct ek_call *c, struct ek_buf *b, struct ek_delta d, si
     ek_buf_free(&logprobs);
 }
 
-/* All text that waits, the thought before the answer and never in one chunk, each with exactly the
- * tokens it came from: a stream may be cut between the two. */
+static bool has_deltas(const struct ek_call *c)
+{
+    return c->has_calls && ek_calls_waiting(&c->calls);
+}
+
+static void put_calls(struct ek_call *c, struct ek_buf *b, size_t from)
+{
+    struct ek_str deltas = ek_calls_deltas(&c->calls);
+    struct ek_buf list = ek_buf_make(deltas.len + 2);
+    ek_buf_char(&list, '[');
+    ek_buf_str(&list, deltas);
+    ek_buf_char(&list, ']');
+    put_chunk(c, b, (struct ek_delta){.tool_calls = ek_buf_view(&list)}, from, c->fresh.count);
+    ek_buf_free(&list);
+    ek_calls_taken(&c->calls);
+}
+
+/* All text that waits, the thought before the answer and never in one chunk, calls of tools behind them,
+ * each with exactly the tokens it came from: a stream may be cut between the two. */
 static void put_text(struct ek_call *c, struct ek_buf *b)
 {
-    size_t from = 0;
-    MUST(c->split <= c->fresh.count);
+    size_t from = 0, all = c->fresh.count;
+    bool calls = has_deltas(c), any = calls || c->thought.len > 0 || c->text.len > 0;
+    size_t before_calls = calls ? c->calls_split : all;
+    MUST(c->split <= all && before_calls <= all);
+    if (!any) return; /* tokens without text wait for some */
     if (c->thought.len > 0) {
-        size_t to = c->text.len > 0 ? c->split : c->fresh.count;
-        put_chunk(c, b, (struct ek_delta){.reasoning = ek_buf_view(&c->thought)}, 0, to);
-        from = to;
+        from = c->text.len > 0 ? c->split : before_calls;
+        put_chunk(c, b, (struct ek_delta){.reasoning = ek_buf_view(&c->thought)}, 0, from);
     }
     if (c->text.len > 0) {
-        put_chunk(c, b, (struct ek_delta){.content = ek_buf_view(&c->text)}, from, c->fresh.count);
-        from = c->fresh.count;
+        size_t to = before_calls > from ? before_calls : from;
+        put_chunk(c, b, (struct ek_delta){.content = ek_buf_view(&c->text)}, from, to);
+        from = to;
     }
-    if (from == 0) return; /* tokens without text wait for some */
+    if (calls) put_calls(c, b, from);
     ek_buf_clear(&c->thought);
     ek_buf_clear(&c->text);
-    c->fresh.count = c->split = c->sample_count = c->thought_samples = 0;
+    c->fresh.count = c->split = c->calls_split = c->sample_count = c->thought_samples = 0;
 }
 
 /* The first chunk says who speaks; an answer that goes on from a prefix has said so before. */
@@ -150,13 +170,50 @@ static void put_role(struct ek_call *c, struct ek_buf *b)
     ek_buf_lit(b, "\n\n");
 }
 
+static bool is_call_mark(const struct ek_serve *s, uint32_t id, enum ek_mark *mark)
+{
+    for (int m = EK_MARK_CALLS_BEGIN; m <= EK_MARK_SEP; m++) {
+        *mark = (enum ek_mark)m;
+        if (s->chat.mark[m] == id && id != EK_TOKEN_NONE) return true;
+    }
+    return false;
+}
+
+/* The parsers hear a token. Stop strings end where a call begins: inside of arguments they mean nothing. */
+void ek_call_hear(struct ek_call *c, uint32_t id, struct ek_buf *thought, struct ek_buf *text)
+{
+    enum ek_mark mark;
+    if (!c->has_calls) {
+        ek_output_push(&c->output, id, thought, text);
+        return;
+    }
+    ek_buf_clear(&c->said);
+    if (c->output.state != EK_OUTPUT_THOUGHT && c->output.state != EK_OUTPUT_STOPPED &&
+        is_call_mark(c->serve, id, &mark)) {
+        ek_output_break(&c->output, thought, &c->said);
+        ek_calls_text(&c->calls, ek_buf_view(&c->said), text);
+        ek_calls_mark(&c->calls, mark, text);
+        if (c->calls.state != EK_CALLS_TEXT) c->output.stop_count = 0;
+        return;
+    }
+    ek_output_push(&c->output, id, thought, &c->said);
+    ek_calls_text(&c->calls, ek_buf_view(&c->said), text);
+}
+
+/* Where in `fresh` the text and the calls begin that are not yet sent. */
+static void note_splits(struct ek_call *c, bool had_text, bool had_calls)
+{
+    if (!had_text && c->text.len > 0) c->split = c->fresh.count;
+    if (!had_calls && has_deltas(c)) c->calls_split = c->fresh.count;
+}
+
 /* A token's text joins what waits. */
 void ek_call_take_text(struct ek_call *c, uint32_t id, const struct ek_sample *sample)
 {
     bool thought = c->output.state == EK_OUTPUT_THOUGHT;
-    size_t text_before = c->text.len;
-    ek_output_push(&c->output, id, &c->thought, &c->text);
-    if (text_before == 0 && c->text.len > 0) c->split = c->fresh.count;
+    bool had_text = c->text.len > 0, had_calls = has_deltas(c);
+    ek_call_hear(c, id, &c->thought, &c->text);
+    note_splits(c, had_text, had_calls);
     c->tokens++;
     if (thought && id != c->output.end_id) c->thought_tokens++;
     if (thought && c->ask.logprobs) c->thought_samples++;
@@ -164,12 +221,25 @@ void ek_call_take_text(struct ek_call *c, uint32_t id, const struct ek_sample *s
     keep_sample(c, sample);
 }
 
-/* No more tokens come: what the parser held back joins, too. */
+/* No more tokens come: what the parsers held back joins, too. */
 void ek_call_take_rest(struct ek_call *c)
 {
-    size_t text_before = c->text.len;
-    ek_output_end(&c->output, &c->thought, &c->text);
-    if (text_before == 0 && c->text.len > 0) c->split = c->fresh.count;
+    bool had_text = c->text.len > 0, had_calls = has_deltas(c);
+    if (!c->has_calls) {
+        ek_output_end(&c->output, &c->thought, &c->text);
+    } else {
+        ek_buf_clear(&c->said);
+        ek_output_end(&c->output, &c->thought, &c->said);
+        ek_calls_text(&c->calls, ek_buf_view(&c->said), &c->text);
+        ek_calls_end(&c->calls, &c->text);
+    }
+    note_splits(c, had_text, had_calls);
+}
+
+void ek_call_set_finish(struct ek_call *c, enum ek_finish how)
+{
+    bool called = c->has_calls && c->calls.count > 0 && how == EK_FINISH_STOP;
+    c->finish = called ? EK_FINISH_TOOL_CALLS : how;
 }
 
 static void put_end(struct ek_call *c, struct ek_buf *b)
@@ -260,12 +330,20 @@ static void send_whole(struct ek_call *c)
     struct ek_usage usage = usage_of(c);
     struct ek_buf logprobs = ek_buf_make(64u << 20), *b = &c->serve->out;
     struct ek_choice choice = {.finish = c->finish, .content = EK_STR("")};
+    struct ek_str calls = c->has_calls ? ek_calls_whole(&c->calls) : (struct ek_str){NULL, 0};
+    struct ek_buf list = ek_buf_make(calls.len + 2);
+    if (calls.len > 0) {
+        ek_buf_printf(&list, "[%.*s]", (int)calls.len, calls.data);
+        choice.tool_calls = ek_buf_view(&list);
+        choice.content = (struct ek_str){NULL, 0};
+    }
     if (c->text.len > 0) choice.content = ek_buf_view(&c->text);
     if (c->thinks) choice.reasoning = c->thought.len ? ek_buf_view(&c->thought) : EK_STR("");
     choice.logprobs = logprobs_of(c, &logprobs, 0, c->sample_count);
     ek_buf_clear(b);
     ek_completion_write(b, &head, &choice, 1, &usage, EK_STR(""));
     ek_buf_free(&logprobs);
+    ek_buf_free(&list);
     count_end(c);
     const struct ek_http_header headers[] = {
         {EK_STR("Content-Type"), EK_STR("application/json")}, {EK_STR("X-Request-Id"), ek_str_of(c->id)}};

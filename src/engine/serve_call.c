@@ -61,6 +61,8 @@ void ek_call_release(struct ek_call *c)
     ek_list_remove(&s->calls[c->state], &c->link);
     ek_timer_clear(s->loop, &c->deadline);
     if (c->has_output) ek_output_free(&c->output);
+    ek_calls_free(&c->calls);
+    ek_buf_free(&c->said);
     ek_guide_free(&c->guide);
     ek_grammar_free(&c->grammar);
     ek_ask_free(&c->ask);
@@ -153,6 +155,13 @@ static void open_output(struct ek_call *c)
     c->thought = ek_buf_make(text_max);
     c->text = ek_buf_make(text_max);
     c->fresh.count_max = c->serve->ctx_tokens;
+    c->has_calls = c->kind == EK_CALL_CHAT && c->ask.choice != EK_CHOICE_NONE;
+    if (!c->has_calls) return;
+    char prefix[24];
+    snprintf(prefix, sizeof prefix, "call_%016llx", (unsigned long long)ek_hash(ek_str_of(c->id), 0));
+    bool by_text = tp->mark[EK_MARK_CALLS_BEGIN] == EK_TOKEN_NONE;
+    ek_calls_open(&c->calls, by_text, !c->ask.stream, prefix, 4 * text_max < UINT32_MAX ? 4 * text_max : UINT32_MAX);
+    c->said = ek_buf_make(3 * EK_VOCAB_TOKEN_BYTES_MAX + 512);
 }
 
 static struct ek_engine_job engine_job(struct ek_call *c)

@@ -15,7 +15,7 @@ static void finish(struct ek_call *c, enum ek_finish how)
 {
     MUST(how != EK_FINISH_NONE);
     ek_call_take_rest(c);
-    c->finish = how;
+    ek_call_set_finish(c, how);
     ek_call_set_state(c, EK_CALL_AT_ENDED);
 }
 
@@ -89,13 +89,17 @@ bool ek_call_replay(struct ek_call *c)
     const struct ek_ask *a = &c->ask;
     for (size_t i = 0; i < a->prefix_count; i++) {
         bool thought = c->output.state == EK_OUTPUT_THOUGHT;
-        ek_output_push(&c->output, a->prefix_ids[i], NULL, NULL);
+        ek_call_hear(c, a->prefix_ids[i], NULL, NULL);
         c->tokens++;
         if (thought && a->prefix_ids[i] != c->output.end_id) c->thought_tokens++;
         if (c->output.state == EK_OUTPUT_STOPPED) {
-            c->finish = EK_FINISH_STOP;
+            ek_call_set_finish(c, EK_FINISH_STOP);
             return true;
         }
+    }
+    if (c->has_calls && !c->calls.keeps_whole) { /* these were sent before */
+        (void)ek_calls_deltas(&c->calls);
+        ek_calls_taken(&c->calls);
     }
     if (a->max_tokens > 0 && a->prefix_count >= a->max_tokens) {
         ek_call_take_rest(c);

@@ -79,7 +79,7 @@ static bool put_tool(struct ek_call *c, struct ek_nfa *n, uint32_t from, uint32_
     uint32_t rule = EK_RULE_OBJECT;
     if (tool->strict && tool->parameters && !compile(c, tool->parameters, "tools", &rule)) return false;
     if (fenced) from = put_mark(c, n, put_text(n, from, "function"), EK_MARK_SEP);
-    from = ek_nfa_text(n, from, tool->name.data, tool->name.len);
+    from = ek_nfa_text(n, from, tool->told.name.data, tool->told.name.len);
     from = fenced ? put_text(n, from, "\n```json\n") : put_mark(c, n, from, EK_MARK_SEP);
     uint32_t behind = ek_nfa_state(n);
     ek_nfa_call(n, from, behind, rule);

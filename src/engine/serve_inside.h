@@ -15,6 +15,7 @@
 #include "base/metrics.h"
 #include "chat/error.h"
 #include "engine/ask.h"
+#include "engine/calls.h"
 #include "engine/engine.h"
 #include "engine/guide.h"
 #include "engine/serve.h"
@@ -107,6 +108,10 @@ struct ek_call {
     struct ek_buf thought, text;     /* streaming: not yet in a chunk; else all of it */
     struct ek_ids fresh;             /* streaming: ids not yet in a chunk */
     size_t split;                    /* of fresh: those before it have no part in `text` */
+    struct ek_calls calls;           /* of tools, in the answer */
+    struct ek_buf said;              /* one token's text, on its way there */
+    bool has_calls;                  /* tools may be called */
+    size_t calls_split;              /* of fresh: those before it have no part in a delta of a call */
     struct ek_sample *samples;       /* logprobs wanted: one for each of `fresh`, or all */
     size_t sample_count, sample_cap, thought_samples;
     bool started;       /* the status is out */
@@ -143,6 +148,8 @@ bool ek_call_replay(struct ek_call *c); /* the prefix; true: the answer ended wi
 /* serve_answer.c */
 void ek_call_take_text(struct ek_call *c, uint32_t id, const struct ek_sample *sample);
 void ek_call_take_rest(struct ek_call *c);
+void ek_call_hear(struct ek_call *c, uint32_t id, struct ek_buf *thought, struct ek_buf *text);
+void ek_call_set_finish(struct ek_call *c, enum ek_finish how);
 void ek_call_send(struct ek_call *c);  /* what there is to send, if the client takes it */
 void ek_call_quiet(struct ek_call *c, uint64_t now_ns);
 void ek_call_refuse(struct ek_call *c, const struct ek_error *e); /* before anything was sent */

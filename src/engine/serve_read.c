@@ -44,11 +44,6 @@ static bool wants_thought(const struct ek_call *c)
 static bool can_do(struct ek_call *c)
 {
     if (c->ask.n > 1) return refuse(c, EK_REASON_UNSUPPORTED, "n", "'n' above 1 is not supported here.");
-    if (c->kind == EK_CALL_CHAT && c->ask.choice != EK_CHOICE_NONE) {
-        return refuse(c, EK_REASON_UNSUPPORTED, "tools",
-                      "'tools' cannot be called by this engine; leave them out or send "
-                      "tool_choice \"none\".");
-    }
     return true;
 }
 
@@ -70,6 +65,18 @@ static bool ids_exist(struct ek_call *c, const uint32_t *ids, size_t count, cons
     return true;
 }
 
+static enum ek_status render_chat(struct ek_call *c, struct ek_encoder *e)
+{
+    const struct ek_serve *s = c->serve;
+    const struct ek_ask *a = &c->ask;
+    struct ek_tool tools[EK_ASK_TOOLS_MAX];
+    size_t count = a->choice != EK_CHOICE_NONE ? a->tool_count : 0;
+    for (size_t i = 0; i < count; i++) tools[i] = a->tools[i].told;
+    struct ek_chat_ask ask = {.messages = a->messages, .count = a->message_count, .tools = tools,
+                              .tool_count = count, .thinking = c->thinks};
+    return ek_template_render_ask(&s->chat, s->tokenizer, e, &ask, &c->prompt, &c->end);
+}
+
 static bool render(struct ek_call *c, struct ek_encoder *e)
 {
     const struct ek_serve *s = c->serve;
@@ -78,8 +85,7 @@ static bool render(struct ek_call *c, struct ek_encoder *e)
     enum ek_status st = EK_OK;
     if (c->kind == EK_CALL_CHAT) {
         c->thinks = wants_thought(c);
-        st = ek_template_render(&s->chat, s->tokenizer, e, a->messages, a->message_count, c->thinks,
-                                &c->prompt, &c->end);
+        st = render_chat(c, e);
         c->thinks = c->end.open_thought || c->end.may_think;
     } else if (a->prompt_ids) {
         if (!ids_exist(c, a->prompt_ids, a->prompt_id_count, "prompt")) return false;

@@ -203,13 +203,60 @@ static void closed_thought(struct pen *p)
     mark(p, EK_MARK_END_THINK);
 }
 
-static void write_system(struct pen *p, const struct ek_message *m, size_t count)
+/* One call as the model is to write it; also how it is told to. */
+static void write_call(struct pen *p, struct ek_str name, struct ek_str arguments)
 {
+    mark(p, EK_MARK_CALL_BEGIN);
+    if (p->tp->family != EK_TEMPLATE_V31) {
+        ek_buf_lit(&p->text, "function");
+        mark(p, EK_MARK_SEP);
+        text(p, name);
+        ek_buf_lit(&p->text, "\n```json\n");
+        text(p, arguments);
+        ek_buf_lit(&p->text, "\n```");
+    } else {
+        text(p, name);
+        mark(p, EK_MARK_SEP);
+        text(p, arguments);
+    }
+    mark(p, EK_MARK_CALL_END);
+}
+
+/* Headings and form are those the family was taught (the model card of DeepSeek-V3.1); the words between are
+ * ours. */
+static void write_tools(struct pen *p, const struct ek_tool *tools, size_t count)
+{
+    ek_buf_lit(&p->text, "\n\n## Tools\nThese functions can be called:\n");
+    for (size_t i = 0; i < count; i++) {
+        ek_buf_lit(&p->text, "\n### ");
+        text(p, tools[i].name);
+        ek_buf_lit(&p->text, "\nDescription: ");
+        text(p, tools[i].description);
+        ek_buf_lit(&p->text, "\n\nParameters: ");
+        text(p, tools[i].parameters.len ? tools[i].parameters : EK_STR("{}"));
+        ek_buf_lit(&p->text, "\n");
+    }
+    ek_buf_lit(&p->text, "\nTo call one, write exactly this:\n");
+    mark(p, EK_MARK_CALLS_BEGIN);
+    write_call(p, EK_STR("NAME"), EK_STR("ARGUMENTS"));
+    mark(p, EK_MARK_CALLS_END);
+    ek_buf_lit(&p->text, "\nNAME is one of the names above, ARGUMENTS a JSON object as its parameters say. "
+                         "Several calls stand one behind the other before the last marker.\n");
+}
+
+static void write_system(struct pen *p, const struct ek_chat_ask *ask)
+{
+    const struct ek_message *m = ask->messages;
+    size_t count = ask->count;
     bool first = true;
     for (size_t i = 0; i < count; i++) {
         if (m[i].role != EK_ROLE_SYSTEM) continue;
         if (!first) ek_buf_lit(&p->text, "\n\n");
         text(p, m[i].content);
+        first = false;
+    }
+    if (ask->tool_count > 0) {
+        write_tools(p, ask->tools, ask->tool_count);
         first = false;
     }
     if (!first && p->tp->family == EK_TEMPLATE_V2) ek_buf_lit(&p->text, "\n\n");
@@ -221,20 +268,7 @@ static void write_calls(struct pen *p, const struct ek_message *m)
     for (size_t i = 0; i < m->call_count; i++) {
         if (i == 0) mark(p, EK_MARK_CALLS_BEGIN);
         else if (fenced) ek_buf_lit(&p->text, "\n");
-        mark(p, EK_MARK_CALL_BEGIN);
-        if (fenced) {
-            ek_buf_lit(&p->text, "function");
-            mark(p, EK_MARK_SEP);
-            text(p, m->calls[i].name);
-            ek_buf_lit(&p->text, "\n```json\n");
-            text(p, m->calls[i].arguments);
-            ek_buf_lit(&p->text, "\n```");
-        } else {
-            text(p, m->calls[i].name);
-            mark(p, EK_MARK_SEP);
-            text(p, m->calls[i].arguments);
-        }
-        mark(p, EK_MARK_CALL_END);
+        write_call(p, m->calls[i].name, m->calls[i].arguments);
     }
     if (m->call_count > 0) mark(p, EK_MARK_CALLS_END);
 }
@@ -357,23 +391,44 @@ enum ek_status ek_template_render(const struct ek_template *tp, const struct ek_
                                   struct ek_encoder *e, const struct ek_message *messages, size_t count,
                                   bool thinking, struct ek_ids *ids, struct ek_prompt_end *end)
 {
+    struct ek_chat_ask ask = {.messages = messages, .count = count, .thinking = thinking};
+    return ek_template_render_ask(tp, t, e, &ask, ids, end);
+}
+
+/* A bound on the text between two markers. */
+static size_t text_bytes(const struct ek_chat_ask *ask)
+{
+    const struct ek_message *messages = ask->messages;
     size_t bytes = 4096; /* markers written as text, and words between */
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < ask->count; i++) {
         bytes += messages[i].content.len + messages[i].reasoning.len + 256;
         for (size_t j = 0; j < messages[i].call_count; j++) {
             bytes += messages[i].calls[j].name.len + messages[i].calls[j].arguments.len + 256;
         }
     }
-    struct pen p = {.tp = tp, .t = t, .e = e, .ids = ids, .text = ek_buf_make(bytes), .status = EK_OK};
+    for (size_t i = 0; i < ask->tool_count; i++) {
+        bytes += ask->tools[i].name.len + ask->tools[i].description.len + ask->tools[i].parameters.len + 256;
+    }
+    return bytes;
+}
+
+enum ek_status ek_template_render_ask(const struct ek_template *tp, const struct ek_tokenizer *t,
+                                      struct ek_encoder *e, const struct ek_chat_ask *ask, struct ek_ids *ids,
+                                      struct ek_prompt_end *end)
+{
+    const struct ek_message *messages = ask->messages;
+    size_t count = ask->count;
+    struct pen p = {.tp = tp, .t = t, .e = e, .ids = ids, .text = ek_buf_make(text_bytes(ask)),
+                    .status = EK_OK};
     struct place at = {0};
     *end = (struct ek_prompt_end){0};
     if (ek_tokenizer_bos(t) != EK_TOKEN_NONE) p.status = ek_ids_push(ids, ek_tokenizer_bos(t));
-    write_system(&p, messages, count);
+    write_system(&p, ask);
     bool continued = count > 0 && messages[count - 1].role == EK_ROLE_ASSISTANT &&
                      messages[count - 1].call_count == 0;
     for (size_t i = 0; i + (continued ? 1 : 0) < count; i++) write_message(&p, &messages[i], &at);
     if (continued) write_continued(&p, &messages[count - 1], &at, end);
-    else write_start(&p, &at, thinking, end);
+    else write_start(&p, &at, ask->thinking, end);
     flush(&p);
     ek_buf_free(&p.text);
     return p.status;

@@ -78,6 +78,19 @@ struct ek_message { /* views of the caller's */
     size_t call_count;
 };
 
+struct ek_tool { /* that may be called; views of the caller's */
+    struct ek_str name, description;
+    struct ek_str parameters; /* JSON text of their schema; empty: {} */
+};
+
+struct ek_chat_ask {
+    const struct ek_message *messages;
+    size_t count;
+    const struct ek_tool *tools; /* told to the model behind the system prompt, in the template's own form */
+    size_t tool_count;
+    bool thinking;
+};
+
 struct ek_prompt_end {
     bool open_thought; /* the prompt ends inside a thought */
     bool may_think;    /* a first generated <think> opens one */
@@ -90,5 +103,9 @@ EK_CHECKED enum ek_status ek_template_render(const struct ek_template *tp, const
                                              struct ek_encoder *e, const struct ek_message *messages,
                                              size_t count, bool thinking, struct ek_ids *ids,
                                              struct ek_prompt_end *end);
+/* The same with tools. */
+EK_CHECKED enum ek_status ek_template_render_ask(const struct ek_template *tp, const struct ek_tokenizer *t,
+                                                 struct ek_encoder *e, const struct ek_chat_ask *ask,
+                                                 struct ek_ids *ids, struct ek_prompt_end *end);
 
 #endif

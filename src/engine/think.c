@@ -172,12 +172,19 @@ bool ek_output_push(struct ek_output *o, uint32_t id, struct ek_buf *thought, st
     return o->state == EK_OUTPUT_STOPPED;
 }
 
-void ek_output_end(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer)
+void ek_output_break(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer)
 {
     if (o->state == EK_OUTPUT_STOPPED) return;
+    if (o->state == EK_OUTPUT_START) o->state = EK_OUTPUT_ANSWER;
     flush_tail(o, thought, answer);
     if (o->state == EK_OUTPUT_STOPPED) return;
     show(answer, ek_str_make(o->held, o->held_len));
     o->held_len = 0;
+}
+
+void ek_output_end(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer)
+{
+    if (o->state == EK_OUTPUT_STOPPED) return;
+    ek_output_break(o, thought, answer);
     o->state = EK_OUTPUT_STOPPED;
 }

@@ -53,6 +53,9 @@ void ek_output_free(struct ek_output *o);
  * here and later tokens are ignored. */
 bool ek_output_push(struct ek_output *o, uint32_t id, struct ek_buf *thought, struct ek_buf *answer);
 
+/* A marker that is no text comes next in the answer: what was held back is text after all. */
+void ek_output_break(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer);
+
 /* No more tokens: what was held back is text after all. */
 void ek_output_end(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer);
 

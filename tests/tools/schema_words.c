@@ -3,19 +3,23 @@
  *
  * Reads schemas from standard input, one a line, and writes for each one a line: {"refused": why}, or
  * {"text": answer, "finish": "stop" | "length", "tokens": n}. Tokens are chosen at random from each mask:
- * the worst a model can do. Every so often all tokens that are not in the mask are tried, too: none of
+ * the worst a model can do; with --model by a small random model of that architecture, at a temperature
+ * that changes from schema to schema. Every so often all tokens that are not in the mask are tried, too: none of
  * them may be accepted, and every one that is in it must be.
  *
- *   schema_words [--seed N] [--tokens N] [--vocab MODEL.gguf] < schemas > answers */
+ *   schema_words [--seed N] [--tokens N] [--vocab MODEL.gguf | --model v2|v3|qwen2] < schemas > answers */
 #include "base/buf.h"
+#include "engine/engine.h"
 #include "engine/guide.h"
 #include "engine/schema.h"
 #include "engine/tokenizer_file.h"
 
 #include "engine_vocab.h"
+#include "model_maker.h"
 
-#include <inttypes.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 static uint64_t seed = 1;
@@ -93,6 +97,85 @@ static void check_mask(const struct ek_guide *g, const struct ek_trie *t, const 
     ek_guide_free(&copy);
 }
 
+static void say(const struct ek_buf *text, bool whole, uint32_t n)
+{
+    json_t *line = json_pack("{s:s, s:i}", "finish", whole ? "stop" : "length", "tokens", (int)n);
+    json_t *said = json_stringn(text->data ? text->data : "", text->len);
+    if (whole && !said) {
+        fprintf(stderr, "schema_words: the answer is not UTF-8\n");
+        exit(1);
+    }
+    if (said) json_object_set_new(line, "text", said);
+    json_dumpf(line, stdout, 0);
+    puts("");
+    json_decref(line);
+}
+
+/* ---- by a model ------------------------------------------------------------------------------ */
+
+static struct ek_engine *engine;
+static int bell = -1;
+
+static void ring(void *arg)
+{
+    uint64_t one = 1;
+    (void)arg;
+    if (write(bell, &one, sizeof one) != sizeof one) abort();
+}
+
+static void open_engine(const char *name, uint32_t vocab)
+{
+    struct recipe r = strcmp(name, "qwen2") == 0 ? recipe_qwen2 : strcmp(name, "v3") == 0 ? recipe_v3 : recipe_v2;
+    char path[64], why[300] = "";
+    r.vocab = vocab;
+    r.seed = seed;
+    maker_save(&r, path);
+    bell = eventfd(0, EFD_CLOEXEC);
+    struct ek_engine_options o = {.model_path = path, .slots = 1, .threads = 1, .ctx_tokens = 4096};
+    if (ek_engine_open(&o, ring, NULL, &engine, why, sizeof why) != EK_OK) {
+        fprintf(stderr, "schema_words: %s\n", why);
+        exit(1);
+    }
+    unlink(path);
+}
+
+static void answer_by_model(const struct ek_grammar *grammar, const struct ek_trie *trie,
+                            const struct ek_masks *masks, uint32_t eos, uint32_t tokens_max)
+{
+    static unsigned runs;
+    const float temperatures[] = {1, 0.5f, 2, 0, 1.3f};
+    uint32_t prompt[4] = {1, 2, 3, (uint32_t)(random_u64() % trie->vocab)}, n = 0;
+    uint64_t id, rings;
+    char why[300] = "";
+    struct ek_buf text = ek_buf_make(64u << 20);
+    struct ek_engine_job job = {
+        .prompt_ids = prompt, .prompt_tokens = 4, .max_tokens = tokens_max < 4000 ? tokens_max : 4000,
+        .sampling = ek_sampling_default(), .stop_ids = {eos}, .stop_count = 1, .guide_from = EK_NO_TOKEN,
+        .guide = ek_guide_new(grammar, trie, masks, &eos, 1),
+        .thinking = {.open_id = EK_NO_TOKEN, .end_id = EK_NO_TOKEN, .budget = EK_THINK_UNLIMITED}};
+    job.sampling.temperature = temperatures[runs++ % EK_COUNT(temperatures)];
+    job.sampling.frequency_penalty = job.sampling.temperature == 0 ? 1 : 0; /* the greedy go round in circles */
+    job.sampling.seed = random_u64();
+    if (ek_engine_submit(engine, &job, &id, why, sizeof why) != EK_OK) {
+        fprintf(stderr, "schema_words: %s\n", why);
+        exit(1);
+    }
+    struct ek_engine_event event = {.finish = EK_JOB_GOES_ON};
+    while (event.finish == EK_JOB_GOES_ON) {
+        if (ek_engine_take(engine, &event, 1) == 0) {
+            if (read(bell, &rings, sizeof rings) != sizeof rings) abort();
+            continue;
+        }
+        if (!event.has_token) continue;
+        ek_buf_str(&text, ek_tokenizer_bytes(trie->tokenizer, event.token.id));
+        n++;
+    }
+    say(&text, event.finish == EK_JOB_STOP, n);
+    ek_buf_free(&text);
+}
+
+/* ---- by chance ------------------------------------------------------------------------------- */
+
 static void answer(const struct ek_grammar *grammar, const struct ek_trie *trie, const struct ek_masks *masks,
                    uint32_t eos, uint32_t tokens_max)
 {
@@ -118,16 +201,7 @@ static void answer(const struct ek_grammar *grammar, const struct ek_trie *trie,
         ek_buf_str(&text, ek_tokenizer_bytes(trie->tokenizer, id));
     }
     bool whole = stopped || ek_guide_over(g);
-    json_t *line = json_pack("{s:s, s:i}", "finish", whole ? "stop" : "length", "tokens", (int)n);
-    json_t *said = json_stringn(text.data ? text.data : "", text.len);
-    if (whole && !said) {
-        fprintf(stderr, "schema_words: the answer is not UTF-8\n");
-        exit(1);
-    }
-    if (said) json_object_set_new(line, "text", said);
-    json_dumpf(line, stdout, 0);
-    puts("");
-    json_decref(line);
+    say(&text, whole, n);
     ek_buf_free(&text);
     ek_guide_free(&g);
 }
@@ -166,6 +240,7 @@ static void do_schema(const char *text, size_t len, const struct ek_trie *trie, 
             fprintf(stderr, "%zu states, %.1f ms: %.60s\n", g.dfa.state_count, 1e3 * (now_s() - begin), text);
         }
         if (end != EK_GRAMMAR_FINE) refused(ends[end]);
+        else if (engine) answer_by_model(&g, trie, masks, eos, tokens_max);
         else answer(&g, trie, masks, eos, tokens_max);
     }
     ek_grammar_free(&g);
@@ -175,11 +250,12 @@ static void do_schema(const char *text, size_t len, const struct ek_trie *trie, 
 int main(int argc, char **argv)
 {
     uint32_t tokens_max = 4000;
-    const char *vocab = NULL;
+    const char *vocab = NULL, *model = NULL;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seed") == 0) seed = strtoull(argv[i + 1], NULL, 10);
         if (strcmp(argv[i], "--tokens") == 0) tokens_max = (uint32_t)strtoul(argv[i + 1], NULL, 10);
         if (strcmp(argv[i], "--vocab") == 0) vocab = argv[i + 1];
+        if (strcmp(argv[i], "--model") == 0) model = argv[i + 1];
     }
     struct ek_tokenizer *t = open_vocab(vocab);
     double begin = now_s();
@@ -189,6 +265,7 @@ int main(int argc, char **argv)
     fprintf(stderr, "schema_words: %u tokens, %u nodes: tree %.1f ms, masks %.1f ms\n", trie->vocab,
             trie->count,
             1e3 * (middle - begin), 1e3 * (now_s() - middle));
+    if (model) open_engine(model, trie->vocab);
     char *line = NULL;
     size_t cap = 0;
     for (ssize_t n; (n = getline(&line, &cap, stdin)) > 0;) {
@@ -196,6 +273,7 @@ int main(int argc, char **argv)
         fflush(stdout);
     }
     free(line);
+    if (engine) ek_engine_close(&engine);
     ek_masks_free(&masks);
     ek_trie_free(&trie);
     ek_tokenizer_free(&t);
