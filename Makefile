@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: bench-repeat prove-same prove-faults prove-resume prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-schema bench-repeat prove-same prove-faults prove-resume prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -63,6 +63,12 @@ prove-cuts: build ## 1,000 streams cut at random points between two engines of o
 
 prove-resume: build ## 500 clients cut at random five times each, the door killed and started again once
 	@EK_CASES=500 EK_TEST_TIMEOUT=7200000 EK_CSV=bench/results/prove-resume.csv tests/scenario/run.sh tests/scenario/s74_resume.mjs
+
+prove-schema: ## 500 JSON schemas, random models and temperatures, judged by python3-jsonschema
+	@$(NEED) build test
+	@test -f build-bench/build.ninja || meson setup build-bench --buildtype=release >/dev/null
+	@ninja -C build-bench tests/tools/schema_words >/dev/null
+	@python3 tests/live/engine_schemas.py build-bench/tests/tools/schema_words --count 500 --csv bench/results/prove-schema.csv
 
 prove-fair: build ## fairness on an Arena-like mix, and what a client gains by splitting itself
 	@build/evenkeel sim tests/sim/fair.yaml --csv bench/results/prove-fair.csv --plot bench/results/prove-fair.svg

@@ -6,7 +6,7 @@ set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libcurl4-openssl-dev libjansson-dev
        libyaml-dev libpcre2-dev libxxhash-dev libsodium-dev libssl-dev libzstd-dev
        libsqlite3-dev libpq-dev libhiredis-dev"
-test="libcmocka-dev tzdata clang libclang-rt-dev curl git nginx-light procps postgresql redis-server"
+test="python3-jsonschema libcmocka-dev tzdata clang libclang-rt-dev curl git nginx-light procps postgresql redis-server"
 node="nodejs npm"
 demo="curl"
 bench="haproxy nginx-light"

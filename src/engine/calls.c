@@ -6,7 +6,8 @@
 
 #include <stdio.h>
 
-void ek_calls_open(struct ek_calls *c, bool by_text, bool keeps_whole, const char *prefix, size_t answer_bytes_max)
+void ek_calls_open(struct ek_calls *c, bool by_text, bool keeps_whole, const char *prefix,
+                   size_t answer_bytes_max)
 {
     *c = (struct ek_calls){.by_text = by_text, .keeps_whole = keeps_whole};
     snprintf(c->prefix, sizeof c->prefix, "%s", prefix);
@@ -82,7 +83,8 @@ static void begin_call(struct ek_calls *c, struct ek_str name)
 static struct ek_str trimmed(struct ek_str s)
 {
     while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\n' || s.data[0] == '\r')) s = ek_str_skip(s, 1);
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\n' || s.data[s.len - 1] == '\r')) s.len--;
+    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\n' ||
+                         s.data[s.len - 1] == '\r')) s.len--;
     return s;
 }
 

@@ -41,10 +41,11 @@ struct ek_calls {
 };
 
 /* answer_bytes_max bounds the buffers. `prefix` begins the ids of the calls. */
-void ek_calls_open(struct ek_calls *c, bool by_text, bool keeps_whole, const char *prefix, size_t answer_bytes_max);
+void ek_calls_open(struct ek_calls *c, bool by_text, bool keeps_whole, const char *prefix,
+                   size_t answer_bytes_max);
 void ek_calls_free(struct ek_calls *c);
 
-/* Text of the answer; what is no call is appended to *text. */
+/* Text of the answer, in whole characters; what is no call is appended to *text. */
 void ek_calls_text(struct ek_calls *c, struct ek_str s, struct ek_buf *text);
 /* A marker that is a token. */
 void ek_calls_mark(struct ek_calls *c, enum ek_mark mark, struct ek_buf *text);

@@ -160,7 +160,8 @@ static void open_output(struct ek_call *c)
     char prefix[24];
     snprintf(prefix, sizeof prefix, "call_%016llx", (unsigned long long)ek_hash(ek_str_of(c->id), 0));
     bool by_text = tp->mark[EK_MARK_CALLS_BEGIN] == EK_TOKEN_NONE;
-    ek_calls_open(&c->calls, by_text, !c->ask.stream, prefix, 4 * text_max < UINT32_MAX ? 4 * text_max : UINT32_MAX);
+    ek_calls_open(&c->calls, by_text, !c->ask.stream, prefix,
+                  4 * text_max < UINT32_MAX ? 4 * text_max : UINT32_MAX);
     c->said = ek_buf_make(3 * EK_VOCAB_TOKEN_BYTES_MAX + 512);
 }
 

@@ -29,8 +29,8 @@ static size_t markers_in(const struct ek_ids *ids, uint32_t which)
 static void render(const char *family, struct ek_str rest)
 {
     struct ek_template tp;
-    struct ek_message m[8] = {{0}};
-    struct ek_tool tools[2] = {{0}};
+    struct ek_message m[8] = {0};
+    struct ek_tool tools[2] = {0};
     struct ek_tool_call calls[8];
     char why[200];
     struct ek_chat_ask ask = {.messages = m, .tools = tools, .thinking = rest.len % 2};
@@ -72,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         encoder = ek_encoder_new();
     }
     if (size == 0 || size > 4096) return 0;
-    for (size_t i = 0; i < EK_COUNT(families); i++) render(families[i], ek_str_make((const char *)data, size));
+    for (size_t i = 0; i < EK_COUNT(families); i++) render(families[i],
+                                                           ek_str_make((const char *)data, size));
     return 0;
 }

@@ -105,7 +105,8 @@ class Maker:
         return s
 
     def number(self):
-        r, s = self.r, {"type": r.choice(["integer", "number"])}
+        r = self.r
+        s = {"type": r.choice(["integer", "number"])}
         low = r.choice([-1000, -17, -1, 0, 3, 99, 12345])
         if s["type"] == "number" and r.random() < 0.5:
             low += r.choice([0.5, 0.25, 0.001])

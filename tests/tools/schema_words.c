@@ -4,8 +4,8 @@
  * Reads schemas from standard input, one a line, and writes for each one a line: {"refused": why}, or
  * {"text": answer, "finish": "stop" | "length", "tokens": n}. Tokens are chosen at random from each mask:
  * the worst a model can do; with --model by a small random model of that architecture, at a temperature
- * that changes from schema to schema. Every so often all tokens that are not in the mask are tried, too: none of
- * them may be accepted, and every one that is in it must be.
+ * that changes from schema to schema. Every so often some token is tried that need not be in the mask: it
+ * may be read if and only if it is.
  *
  *   schema_words [--seed N] [--tokens N] [--vocab MODEL.gguf | --model v2|v3|qwen2] < schemas > answers */
 #include "base/buf.h"
@@ -125,7 +125,8 @@ static void ring(void *arg)
 
 static void open_engine(const char *name, uint32_t vocab)
 {
-    struct recipe r = strcmp(name, "qwen2") == 0 ? recipe_qwen2 : strcmp(name, "v3") == 0 ? recipe_v3 : recipe_v2;
+    struct recipe r = strcmp(name, "qwen2") == 0 ? recipe_qwen2 : strcmp(name,
+        "v3") == 0 ? recipe_v3 : recipe_v2;
     char path[64], why[300] = "";
     r.vocab = vocab;
     r.seed = seed;
@@ -154,7 +155,8 @@ static void answer_by_model(const struct ek_grammar *grammar, const struct ek_tr
         .guide = ek_guide_new(grammar, trie, masks, &eos, 1),
         .thinking = {.open_id = EK_NO_TOKEN, .end_id = EK_NO_TOKEN, .budget = EK_THINK_UNLIMITED}};
     job.sampling.temperature = temperatures[runs++ % EK_COUNT(temperatures)];
-    job.sampling.frequency_penalty = job.sampling.temperature == 0 ? 1 : 0; /* the greedy go round in circles */
+    job.sampling.frequency_penalty =
+        job.sampling.temperature == 0 ? 1 : 0; /* the greedy go round in circles */
     job.sampling.seed = random_u64();
     if (ek_engine_submit(engine, &job, &id, why, sizeof why) != EK_OK) {
         fprintf(stderr, "schema_words: %s\n", why);

@@ -27,15 +27,17 @@ static void forget(struct heard *h)
     ek_buf_free(&h->whole);
 }
 
-/* The whole text in pieces of `step` bytes, markers as text; deltas taken after every piece. */
+/* The whole text in pieces of about `step` bytes, markers as text; deltas taken after every piece. */
 static struct heard hear(const char *said, size_t step, bool whole)
 {
-    struct heard h = {.text = ek_buf_make(10000), .deltas = ek_buf_make(100000), .whole = ek_buf_make(100000)};
+    struct heard h = {.text = ek_buf_make(10000), .deltas = ek_buf_make(100000),
+                      .whole = ek_buf_make(100000)};
     struct ek_calls c;
     struct ek_str rest = ek_str_of(said);
     ek_calls_open(&c, true, whole, "call_x", 100000);
     for (bool last = false; !last;) {
         size_t n = rest.len < step ? rest.len : step;
+        while (n < rest.len && ((unsigned char)rest.data[n] & 0xC0) == 0x80) n++; /* whole characters */
         ek_calls_text(&c, ek_str_make(rest.data, n), &h.text);
         rest = ek_str_skip(rest, n);
         last = rest.len == 0;
@@ -69,7 +71,8 @@ static void told(const struct heard *h, bool whole, char *out, size_t cap)
         const char *arguments = json_string_value(json_object_get(f, "arguments"));
         if (name) assert_non_null(json_object_get(e, "id"));
         if (!whole) assert_true(json_is_integer(json_object_get(e, "index")));
-        n += (size_t)snprintf(out + n, cap - n, "%s%s%s%s", name ? "|" : "", name ? name : "", name ? " " : "",
+        n += (size_t)snprintf(out + n, cap - n, "%s%s%s%s", name ? "|" : "", name ? name : "",
+                              name ? " " : "",
                               arguments);
     }
     json_decref(v);
@@ -96,7 +99,8 @@ static void both_spellings(void **state)
     expect("Let me look." BEGIN OPEN "add" SEP "{\"a\":1}" CLOSE END, "Let me look.", "|add {\"a\":1}");
     expect(BEGIN OPEN "function" SEP "add\n```json\n{\"a\": [1, {}]}\n```" CLOSE "\n" OPEN "function" SEP
            "say\n```json\n{}\n```" CLOSE END, "", "|add {\"a\": [1, {}]}|say {}");
-    expect(BEGIN OPEN "f" SEP "{\"s\":\"}\\\"}" CLOSE "\"}" CLOSE OPEN "g" SEP " {\"x\":2}" CLOSE END "\n\n", "",
+    expect(BEGIN OPEN "f" SEP "{\"s\":\"}\\\"}" CLOSE "\"}" CLOSE OPEN "g" SEP " {\"x\":2}" CLOSE END "\n\n",
+           "",
            "|f {\"s\":\"}\\\"}" CLOSE "\"}|g {\"x\":2}");
 }
 
@@ -130,7 +134,8 @@ static void markers_that_are_tokens(void **state)
     ek_calls_end(&c, &text);
     assert_int_equal(c.count, 1);
     assert_true(ek_str_eq(ek_buf_view(&text), EK_STR(BEGIN OPEN)));
-    assert_true(ek_str_eq(ek_calls_whole(&c), EK_STR("{\"id\":\"call_x_0\",\"type\":\"function\",\"function\":"
+    assert_true(ek_str_eq(ek_calls_whole(&c),
+                          EK_STR("{\"id\":\"call_x_0\",\"type\":\"function\",\"function\":"
                                                      "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":0}\"}}")));
     ek_calls_free(&c);
     ek_buf_free(&text);
