@@ -32,12 +32,15 @@ static const struct {
 } routes[] = {
     {EK_STR("/v1/chat/completions"), AT_CHAT, true, false},
     {EK_STR("/chat/completions"), AT_CHAT, true, false},
+    {EK_STR("/beta/chat/completions"), AT_CHAT, true, false}, /* where DeepSeek's clients send strict tools */
     {EK_STR("/v1/completions"), AT_COMPLETIONS, true, false},
     {EK_STR("/completions"), AT_COMPLETIONS, true, false},
     {EK_STR("/v1/responses"), AT_RESPONSES, true, false},
     {EK_STR("/responses"), AT_RESPONSES, true, false},
     {EK_STR("/v1/models"), AT_MODELS, false, false},
     {EK_STR("/models"), AT_MODELS, false, false},
+    {EK_STR("/beta/completions"), AT_COMPLETIONS, true, false},
+    {EK_STR("/beta/models"), AT_MODELS, false, false},
     {EK_STR("/user/balance"), AT_BALANCE, false, false},
     {EK_STR("/v1/user/balance"), AT_BALANCE, false, false},
     {EK_STR("/health"), AT_HEALTH, false, true},

@@ -37,6 +37,7 @@ static void on_head(void *arg, struct ek_http_req *req, const struct ek_http_hea
     enum ek_call_kind kind;
     bool get = ek_str_eq(head->method, EK_STR("GET")) || ek_str_eq(head->method, EK_STR("HEAD"));
     if (ek_str_starts(path, EK_STR("/v1/"))) path = ek_str_skip(path, 3);
+    else if (ek_str_starts(path, EK_STR("/beta/"))) path = ek_str_skip(path, 5); /* DeepSeek's strict tools */
     bool post = post_kind(path, &kind);
     if (post && ek_str_eq(head->method, EK_STR("POST"))) {
         if (s->closing || s->stopping > 0) refuse_head(s, req, EK_REASON_DRAINING);

@@ -192,11 +192,39 @@ class Maker:
         return s
 
 
+SPACE = "\\t\\n\\v\\f\\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+
+
+def ecma(pattern):
+    """The classes of ECMA-262 in Python's words: there \\d and \\w are ASCII, and \\s has its own list."""
+    inside = {"d": "0-9", "w": "A-Za-z0-9_", "s": SPACE}
+    out, in_class, i = "", False, 0
+    while i < len(pattern):
+        c, after = pattern[i], pattern[i + 1:i + 2]
+        if c == "\\":
+            if after.lower() in inside and after:
+                name = inside[after.lower()]
+                out += name if in_class else ("[^" if after.isupper() else "[") + name + "]"
+            else:
+                out += c + after
+            i += 2
+            continue
+        in_class = c == "[" or (in_class and c != "]")
+        out += c
+        i += 1
+    return out
+
+
+def has_pattern(validator, pattern, value, _schema):
+    if isinstance(value, str) and not re.search(ecma(pattern), value):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
 def validator_of(schema):
     old = '"items": [' in json.dumps(schema)
     kind = jsonschema.Draft7Validator if old else jsonschema.Draft202012Validator
     kind.check_schema(schema)
-    return kind(schema, format_checker=formats)
+    return jsonschema.validators.extend(kind, {"pattern": has_pattern})(schema, format_checker=formats)
 
 
 def main():
@@ -221,7 +249,7 @@ def main():
     for way, args in ways:
         args = [a.program, "--seed", str(a.seed)] + args + (["--vocab", a.vocab] if a.vocab else [])
         done = subprocess.run(args, input=lines, stdout=subprocess.PIPE, check=False)
-        answers = [json.loads(x) for x in done.stdout.decode().splitlines()]
+        answers = [json.loads(x) for x in done.stdout.decode().split("\n") if x]
         n = {"whole": 0, "length": 0, "refused": 0, "invalid": 0, "tokens": 0}
         if done.returncode or len(answers) != len(schemas):
             print(f"{way}: {len(answers)} answers, exit {done.returncode}")
