@@ -266,14 +266,16 @@ static void put_end(struct ek_call *c, struct ek_buf *b)
 static void start_stream(struct ek_call *c)
 {
     if (c->started) return;
-    const struct ek_http_header headers[] = {
+    char load[EK_ORCA_BYTES_MAX];
+    struct ek_http_header headers[5] = {
         {EK_STR("Content-Type"), EK_STR("text/event-stream; charset=utf-8")},
         {EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")},
         {EK_STR("X-Accel-Buffering"), EK_STR("no")},
         {EK_STR("X-Request-Id"), ek_str_of(c->id)},
     };
     c->started = true;
-    ek_http_start(c->req, 200, headers, EK_COUNT(headers), EK_HTTP_CHUNKED);
+    size_t count = 4 + ek_serve_orca(c, load, &headers[4]);
+    ek_http_start(c->req, 200, headers, count, EK_HTTP_CHUNKED);
 }
 
 static void write_or_abort(struct ek_call *c, struct ek_str bytes)
@@ -345,13 +347,15 @@ static void send_whole(struct ek_call *c)
     ek_buf_free(&logprobs);
     ek_buf_free(&list);
     count_end(c);
-    const struct ek_http_header headers[] = {
+    char load[EK_ORCA_BYTES_MAX];
+    struct ek_http_header headers[3] = {
         {EK_STR("Content-Type"), EK_STR("application/json")}, {EK_STR("X-Request-Id"), ek_str_of(c->id)}};
+    size_t count = 2 + ek_serve_orca(c, load, &headers[2]);
     if (b->failed) {
         ek_call_drop(c, EK_REASON_ANSWER_TOO_LARGE);
         return;
     }
-    ek_http_reply(c->req, 200, headers, EK_COUNT(headers), ek_buf_view(b));
+    ek_http_reply(c->req, 200, headers, count, ek_buf_view(b));
     ek_call_part(c);
 }
 

@@ -45,6 +45,7 @@ void ek_call_head(struct ek_serve *s, struct ek_http_req *req, enum ek_call_kind
     *c = (struct ek_call){.magic = EK_CALL_MAGIC, .kind = kind, .serve = s, .req = req,
                           .arrived_ns = now.mono_ns, .wrote_ns = now.mono_ns,
                           .created_s = (int64_t)(now.unix_ns / EK_S_NS)};
+    c->orca = ek_serve_orca_asked(head);
     size_t max = head->content_length > 0 ? (size_t)head->content_length : SIZE_MAX / 4;
     c->body = ek_buf_make(max); /* the server has held the body to its limits */
     ek_timer_init(&c->deadline, on_deadline);

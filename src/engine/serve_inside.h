@@ -30,6 +30,7 @@ enum ek_call_state {
     EK_CALL_AT_ENDED,
     EK_CALL_STATES
 };
+enum ek_orca { EK_ORCA_NONE, EK_ORCA_TEXT, EK_ORCA_JSON };
 enum ek_call_kind { EK_CALL_CHAT, EK_CALL_COMPLETION, EK_CALL_TOKENIZE };
 
 struct ek_serve_counters {
@@ -84,6 +85,7 @@ struct ek_call {
     struct ek_http_req *req; /* NULL: the client is gone, or has its answer */
     uint64_t engine_job;     /* 0: the engine knows nothing of it, or no more */
     bool on_helper;
+    enum ek_orca orca; /* the load, in a header of the answer */
     struct ek_buf body;
 
     /* what reading found */
@@ -159,6 +161,12 @@ void ek_serve_refuse(struct ek_serve *s, struct ek_http_req *req, const struct e
 
 /* serve.c */
 void ek_serve_check_closed(struct ek_serve *s); /* after anything that a stop may wait for */
+
+/* serve_pages.c: what the head asks for (endpoint-load-metrics-format, as vLLM's), and the header, whose
+ * value lies in `text`; 0: none was asked for, else 1. */
+enum ek_orca ek_serve_orca_asked(const struct ek_http_head *head);
+enum { EK_ORCA_BYTES_MAX = 256 };
+size_t ek_serve_orca(const struct ek_call *c, char text[EK_ORCA_BYTES_MAX], struct ek_http_header *out);
 
 /* serve_pages.c: GET. False: not an address of ours. */
 bool ek_serve_page(struct ek_serve *s, struct ek_http_req *req, struct ek_str path);

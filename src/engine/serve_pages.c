@@ -79,6 +79,35 @@ static void load_page(struct ek_serve *s, struct ek_http_req *req)
     ek_serve_reply_json(req, 200, b);
 }
 
+enum ek_orca ek_serve_orca_asked(const struct ek_http_head *head)
+{
+    struct ek_str format;
+    if (!ek_http_head_find(head, EK_STR("endpoint-load-metrics-format"), &format)) return EK_ORCA_NONE;
+    if (ek_str_eq_nocase(format, EK_STR("TEXT"))) return EK_ORCA_TEXT;
+    return ek_str_eq_nocase(format, EK_STR("JSON")) ? EK_ORCA_JSON : EK_ORCA_NONE;
+}
+
+size_t ek_serve_orca(const struct ek_call *c, char text[EK_ORCA_BYTES_MAX], struct ek_http_header *out)
+{
+    struct ek_engine_load l;
+    if (c->orca == EK_ORCA_NONE) return 0;
+    ek_engine_load(c->serve->engine, &l);
+    MUST(l.kv_total_tokens > 0 && l.kv_free_tokens <= l.kv_total_tokens);
+    double used = 1 - (double)l.kv_free_tokens / l.kv_total_tokens;
+    int n = c->orca == EK_ORCA_TEXT
+                ? snprintf(text, EK_ORCA_BYTES_MAX,
+                           "TEXT named_metrics.kv_cache_usage_perc=%.4f, "
+                           "named_metrics.num_requests_running=%u, named_metrics.num_requests_waiting=%u",
+                           used, l.running, l.waiting)
+                : snprintf(text, EK_ORCA_BYTES_MAX,
+                           "JSON {\"named_metrics\": {\"kv_cache_usage_perc\": %.4f, "
+                           "\"num_requests_running\": %u, \"num_requests_waiting\": %u}}",
+                           used, l.running, l.waiting);
+    MUST(n > 0 && n < EK_ORCA_BYTES_MAX);
+    *out = (struct ek_http_header){EK_STR("endpoint-load-metrics"), {text, (size_t)n}};
+    return 1;
+}
+
 static void put_value(struct ek_buf *b, const char *name, const char *type, const char *help, uint64_t v)
 {
     ek_metric_help(b, name, type, help);

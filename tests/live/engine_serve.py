@@ -41,16 +41,16 @@ class Engine:
         s.connect(self.path)
         return s
 
-    def send(self, path, body=None, method=None):
+    def send(self, path, body=None, method=None, more=''):
         s = self.connect()
         data = b'' if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         method = method or ('GET' if body is None else 'POST')
         s.sendall(f'{method} {path} HTTP/1.1\r\nHost: e\r\nConnection: close\r\n'
-                  f'Content-Length: {len(data)}\r\n\r\n'.encode() + data)
+                  f'{more}Content-Length: {len(data)}\r\n\r\n'.encode() + data)
         return s
 
-    def ask(self, path, body=None, method=None):
-        return Answer(read_all(self.send(path, body, method)))
+    def ask(self, path, body=None, method=None, more=''):
+        return Answer(read_all(self.send(path, body, method, more)))
 
     def load(self):
         return self.ask('/load').json()
@@ -162,6 +162,23 @@ def pages(e):
     check(m['count'] > t['count'], m)
 
 
+def load_in_a_header(e):
+    name, body = 'endpoint-load-metrics', question(e)
+    check(name not in e.ask('/v1/chat/completions', body).headers, 'only who asks is told')
+    for stream in (False, True):
+        body['stream'] = stream
+        for form in ('TEXT', 'JSON'):
+            answer = e.ask('/v1/chat/completions', body, more=f'{name}-format: {form}\r\n')
+            said = answer.headers[name]
+            check(said.startswith(form + ' '), said)
+            if form == 'JSON':
+                values = json.loads(said[5:])['named_metrics']
+            else:
+                values = dict(item.strip().removeprefix('named_metrics.').split('=') for item in said[5:].split(','))
+            check(set(values) == {'kv_cache_usage_perc', 'num_requests_running', 'num_requests_waiting'}, said)
+            check(0 <= float(values['kv_cache_usage_perc']) <= 1, said)
+
+
 def stream_and_whole(e):
     a = e.ask('/v1/chat/completions', question(e))
     check(a.status == 200 and a.headers['content-type'].startswith('text/event-stream'), a.headers)
@@ -248,7 +265,8 @@ def refusals(e):
     ask(question(e, temperature='hot')).error(400, 'invalid_type', 'temperature')
     ask(question(e, model='gpt-9')).error(404, 'model_not_found', 'model')
     ask(question(e, n=2)).error(400, 'unsupported', 'n')
-    ask(question(e, tools=[{'type': 'function', 'function': {'name': 'f'}}])).error(400, 'unsupported', 'tools')
+    tool = {'type': 'function', 'function': {'name': 'f'}}
+    ask(question(e, tools=[tool], ignore_eos=True)).error(400, 'invalid_value', 'ignore_eos')
     ask(question(e, ek={'prefix': [10 ** 9]})).error(400, 'invalid_value', 'ek.prefix')
     long = [{'role': 'user', 'content': 'word and word ' * 30000}]  # long enough for the helper thread
     ask(question(e, messages=long)).error(400, 'context_length_exceeded', 'messages')
@@ -325,6 +343,7 @@ def main():
         e = Engine(work, '--slots', '4', '--engine-waiting', '1', '--kv-type', 'f32')
         try:
             pages(e)
+            load_in_a_header(e)
             chunks = stream_and_whole(e)
             continuation(e, chunks)
             stops(e, chunks)
