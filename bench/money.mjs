@@ -2,8 +2,9 @@
 // bench/money: what the ledger costs the door. The same requests (streams of --tokens tokens from the pacer) through
 // two doors, one without a ledger and one with (SQLite, one account of many), in pairs: CPU time of the loop's
 // thread a request, and for the second how long the ends of answers were held, from its own histogram.
-// Usage: money.mjs [--requests 2000] [--at-once 32] [--tokens 64] [--pairs 5] [--accounts 20]
-// Prints a table and writes bench/results/money.csv.
+// Usage: money.mjs [--requests 2000] [--at-once 32] [--tokens 64] [--pairs 5] [--accounts 20] [--rate 0]
+// Prints a table and writes bench/results/money.csv. With EVENKEEL=build-bench/bench/evenkeel_timed also what the calls
+// of desk, money and counting took of that, and writes bench/results/money-timed.csv.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -15,7 +16,7 @@ const option = (name, fallback) => {
   return i > 0 ? Number(process.argv[i + 1]) : fallback;
 };
 const REQUESTS = option('requests', 2000), AT_ONCE = option('at-once', 32), TOKENS = option('tokens', 64);
-const PAIRS = option('pairs', 5), ACCOUNTS = option('accounts', 20);
+const PAIRS = option('pairs', 5), ACCOUNTS = option('accounts', 20), RATE = option('rate', 0);
 
 const ledger = path.join(tmp, 'bench.db');
 const run = (...words) => execFileSync(EVENKEEL, [...words, '--ledger', ledger], { encoding: 'utf8' });
@@ -52,7 +53,7 @@ function quantile(before, after, name, q) {
 }
 const scrape = async (door) => (await fetch(`http://127.0.0.1:${door.port}/metrics`)).text();
 
-const pacer = await startPacer(['--tokens', String(TOKENS), '--rate', '0']);
+const pacer = await startPacer(['--tokens', String(TOKENS), '--rate', String(RATE)]);
 const common = { limits: { address_connections: 2000 } };
 const upstream = [{ url: pacer.url, slots: AT_ONCE, models: ['pacer'], dialect: 'openai' }];
 const doors = [await startDoor({ upstream, config: common }),
@@ -68,17 +69,26 @@ for (let pair = 0; pair < PAIRS; pair++) {
   }
 }
 const after = await scrape(doors[1]);
+for (const d of doors) await d.stop();
+// With evenkeel_timed (bench/timed.c): what of that were calls of the desk, of limits and money, and counting.
+const calls = (door) => [...door.err.matchAll(/timed (\w+): (\d+) calls, (-?\d+) ns/g)].map(([, part, n, ns]) =>
+  ({ part, calls: Number(n) / REQUESTS / (PAIRS + 1), us: Number(ns) / 1000 / REQUESTS / (PAIRS + 1) }));
+const split = doors.map(calls), is_timed = split[1].length > 0;
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 const rows = [['us of the loop a request, without a ledger', median(cost[0]), Math.min(...cost[0]), Math.max(...cost[0])],
   ['us of the loop a request, with a ledger', median(cost[1]), Math.min(...cost[1]), Math.max(...cost[1])]];
 const more = cost[1].map((c, k) => c - cost[0][k]);
 rows.push(['difference of the pairs', median(more), Math.min(...more), Math.max(...more)]);
 rows.push(['ms the end was held, bucket of p50 and p99', quantile(before, after, 'evenkeel_ledger_finish_seconds', 0.5), '', quantile(before, after, 'evenkeel_ledger_finish_seconds', 0.99)]);
+rows.push(['ms until a settlement was durable, bucket of p50 and p99', quantile(before, after, 'evenkeel_ledger_commit_seconds', 0.5), '', quantile(before, after, 'evenkeel_ledger_commit_seconds', 0.99)]);
+for (const [i, name] of [[0, 'without'], [1, 'with']]) {
+  for (const c of split[i]) rows.push([`us a request in ${c.part}, ${c.calls.toFixed(1)} calls, ${name} a ledger`, c.us, '', '']);
+  if (is_timed) rows.push([`us a request in all of these, ${name} a ledger`, split[i].reduce((sum, c) => sum + c.us, 0), '', '']);
+}
 const commit = execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
 const show = (v) => (typeof v === 'number' ? v.toFixed(1) : v);
-const csv = [`# commit ${commit}, ${REQUESTS} requests of ${TOKENS} tokens, ${AT_ONCE} at once, ${ACCOUNTS} accounts, ${PAIRS} pairs`, 'what,median,min,max',
+const csv = [`# commit ${commit}, ${REQUESTS} requests of ${TOKENS} tokens, ${AT_ONCE} at once, ${ACCOUNTS} accounts, ${PAIRS} pairs${RATE ? `, ${RATE} tokens a second each` : ''}`, 'what,median,min,max',
   ...rows.map((r) => r.map(show).join(','))].join('\n') + '\n';
-fs.writeFileSync(path.join(ROOT, 'bench/results/money.csv'), csv);
+fs.writeFileSync(path.join(ROOT, `bench/results/money${is_timed ? '-timed' : RATE ? '-paced' : ''}.csv`), csv);
 console.log(csv);
-for (const d of doors) await d.stop();
 await pacer.stop();

@@ -153,6 +153,12 @@ void ek_sql_patience(struct ek_sql *db, int64_t ms)
     if (db->driver->patience) db->driver->patience(db);
 }
 
+void ek_sql_roomy_log(struct ek_sql *db)
+{
+    MUST(!db->in_transaction);
+    if (!db->lost && db->driver->roomy_log) db->driver->roomy_log(db);
+}
+
 const char *ek_sql_why(const struct ek_sql *db) { return db->why; }
 bool ek_sql_lost(const struct ek_sql *db) { return db->lost; }
 bool ek_sql_again(const struct ek_sql *db) { return db->again; }

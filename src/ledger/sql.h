@@ -91,6 +91,9 @@ void ek_sql_rollback(struct ek_sql *db);
  * migrations), less where somebody waits. */
 void ek_sql_patience(struct ek_sql *db, int64_t ms);
 const char *ek_sql_why(const struct ek_sql *db); /* of the last failure; never NULL */
+/* For a connection that commits all day: SQLite's log gets its full size now, so that a commit need not make
+ * the file longer. Best effort; outside a transaction. */
+void ek_sql_roomy_log(struct ek_sql *db);
 bool ek_sql_lost(const struct ek_sql *db);       /* nothing will work until it is opened again */
 bool ek_sql_again(const struct ek_sql *db);      /* the last failure was a clash with another writer */
 bool ek_sql_in_transaction(const struct ek_sql *db);

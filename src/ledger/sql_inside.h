@@ -20,6 +20,7 @@ struct ek_sql_driver {
                            void *row_arg);
     enum ek_status (*script)(struct ek_sql *db, const char *text);
     void (*patience)(struct ek_sql *db); /* it has changed; NULL: nothing to do */
+    void (*roomy_log)(struct ek_sql *db); /* NULL: nothing to do */
 };
 
 struct ek_sql {

@@ -296,7 +296,7 @@ static void quiet(void *arg, const PGresult *r)
     (void)r;
 }
 
-static const struct ek_sql_driver driver = {close_db, prepare, run, each, many, script, NULL};
+static const struct ek_sql_driver driver = {close_db, prepare, run, each, many, script, NULL, NULL};
 
 enum ek_status ek_sql_open_postgres(struct ek_sql *db, const char *url)
 {

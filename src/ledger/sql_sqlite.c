@@ -8,9 +8,12 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUSY_MS 5000
+#define LOG_PAGES 4000 /* swept into the database from here on */
+#define LOG_BYTES ((off_t)(LOG_PAGES + 400) * 4120) /* and one large commit more */
 
 /* What went wrong, as a status: constraints are answers, all else is the database being unable. */
 static enum ek_status failed(struct ek_sql *db, int code)
@@ -134,7 +137,34 @@ static void patience(struct ek_sql *db)
     sqlite3_busy_timeout(db->handle, ms < BUSY_MS ? (int)ms : BUSY_MS);
 }
 
-static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script, patience};
+/* A sync of a file that has grown must wait for the file system's journal, and with it for whatever others
+ * are writing: 8 ms at p99 and 50 at worst, measured on ext4, where one that overwrites takes 0.1. SQLite
+ * overwrites its log once that has been at its full size, so it gets that size at once. Zeros are no
+ * frames: their salts and sums do not fit, and a recovery stops at the first of them. Within a writing
+ * transaction, for nobody else may append meanwhile; the log itself bears no locks that a close drops. */
+static void roomy_log(struct ek_sql *db)
+{
+    static const char zeros[65536];
+    const char *name = sqlite3_db_filename(db->handle, "main");
+    struct stat st;
+    if (!name || !*name || sqlite3_exec(db->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK) return;
+    const char *path = sqlite3_filename_wal(name);
+    int fd = path && *path ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+    if (fd >= 0 && fstat(fd, &st) == 0) {
+        off_t at = st.st_size;
+        ssize_t n = 1;
+        while (n > 0 && at < LOG_BYTES) {
+            off_t left = LOG_BYTES - at;
+            n = pwrite(fd, zeros, left < (off_t)sizeof zeros ? (size_t)left : sizeof zeros, at);
+            at += n > 0 ? n : 0;
+        }
+        (void)fsync(fd); /* the next commit would, too */
+    }
+    if (fd >= 0) close(fd);
+    (void)sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static const struct ek_sql_driver driver = {close_db, prepare, run, each, NULL, script, patience, roomy_log};
 
 /* A folder that is missing may be mounted yet; no waiting will mend a file that is something else. */
 static enum ek_status cannot_open(struct ek_sql *db, int code, const char *path)
@@ -170,6 +200,6 @@ enum ek_status ek_sql_open_sqlite(struct ek_sql *db, const char *path, bool must
     if (code != SQLITE_OK) return cannot_open(db, code, path);
     patience(db);
     code = sqlite3_exec(h, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                        "PRAGMA wal_autocheckpoint=4000;", NULL, NULL, NULL);
+                        "PRAGMA wal_autocheckpoint=4000;" /* LOG_PAGES */, NULL, NULL, NULL);
     return code == SQLITE_OK ? EK_OK : cannot_open(db, code, path);
 }

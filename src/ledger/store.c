@@ -7,6 +7,7 @@
 #include "ledger/store.h"
 
 #include "ledger/spool.h"
+#include "ledger/sql.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -133,6 +134,7 @@ static void come_back(struct ek_store *s)
         status = ek_ledger_take_back(s->ledger);
         s->took_back = status == EK_OK;
     }
+    if (status == EK_OK) ek_sql_roomy_log(ek_ledger_sql(s->ledger));
     if (status != EK_OK) {
         go_away(s);
         return;
@@ -211,6 +213,22 @@ static void move_all(struct ek_list *from, struct ek_list *to, size_t most)
     }
 }
 
+/* Jobs, the done ones into `done`: one, and more for as long as no settlement waits, for each has a commit of
+ * its own, and the ends of answers would wait behind sixteen of them. */
+static void run_jobs(struct ek_store *s, struct ek_list *done)
+{
+    while (done->count < JOBS_A_TURN) {
+        struct ek_link *link = NULL;
+        pthread_mutex_lock(&s->lock);
+        if (done->count == 0 || s->settles.count == 0) link = ek_list_first(&s->jobs);
+        if (link) ek_list_remove(&s->jobs, link);
+        pthread_mutex_unlock(&s->lock);
+        if (!link) break;
+        run_job(s, EK_CONTAINER(link, struct ek_store_op, link));
+        ek_list_append(done, link);
+    }
+}
+
 /* Take what is queued, do it, hand it back. Called with the lock held, returns with it held. */
 static void turn(struct ek_store *s)
 {
@@ -218,7 +236,6 @@ static void turn(struct ek_store *s)
     ek_list_init(&group);
     ek_list_init(&jobs);
     move_all(&s->settles, &group, EK_LEDGER_BATCH_MAX);
-    move_all(&s->jobs, &jobs, JOBS_A_TURN);
     struct ek_ledger *fresh = s->fresh;
     s->fresh = NULL;
     pthread_mutex_unlock(&s->lock);
@@ -227,13 +244,17 @@ static void turn(struct ek_store *s)
         s->ledger = fresh;
         come_back(s);
     }
-    if (group.count) settle_group(s, &group);
-    EK_LIST_EACH(&jobs, link) {
-        run_job(s, EK_CONTAINER(link, struct ek_store_op, link));
+    if (group.count) {
+        settle_group(s, &group);
+        pthread_mutex_lock(&s->lock);
+        move_all(&group, &s->finished, SIZE_MAX);
+        bool jobs_follow = s->jobs.count > 0;
+        pthread_mutex_unlock(&s->lock);
+        if (jobs_follow) wake(s); /* those are not waited for */
     }
+    run_jobs(s, &jobs);
     pthread_mutex_lock(&s->lock);
     s->count.jobs += jobs.count;
-    move_all(&group, &s->finished, SIZE_MAX);
     move_all(&jobs, &s->finished, SIZE_MAX);
 }
 

@@ -4,7 +4,7 @@
 and Redis, each a process that can be killed and started again; callers that write down what they received; and
 the audit. Everything on loopback or a Unix socket in a fresh folder. Nothing here waits on a guess of time: it
 waits on counters, with a limit that only says "it hangs"."""
-import asyncio, ctypes, glob, json, os, pwd, random, shutil, signal, socket, subprocess, sys, time
+import asyncio, ctypes, glob, json, os, pwd, random, shutil, signal, socket, struct, subprocess, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HANGS_S = 300
@@ -93,8 +93,21 @@ class Postgres(Process):
         def probe():
             if not self.alive:  # children of a killed one may still have its memory: again
                 self.start()
-            return subprocess.run([self.bin + '/pg_isready', '-q', '-h', self.data]).returncode == 0
+            return self.answers()
         await until('PostgreSQL to be ready', probe)
+
+    def answers(self):
+        """What pg_isready asks, without a process a question: does it take a start-up message (protocol 3.0) and ask
+        for a password or none ('R'), or is it still recovering ('E')?"""
+        words = b'user\0ek\0database\0postgres\0\0'
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(HANGS_S)
+                s.connect(os.path.join(self.data, '.s.PGSQL.5432'))
+                s.sendall(struct.pack('!ii', 8 + len(words), 3 << 16) + words)
+                return s.recv(1) == b'R'
+        except OSError:
+            return False
 
     def kill(self):
         """With its children: one that lives on for a moment may still commit."""

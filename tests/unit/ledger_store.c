@@ -319,9 +319,44 @@ static void the_spool(void **state)
     world_close();
 }
 
+static off_t log_bytes(void)
+{
+    char path[300];
+    struct stat st;
+    snprintf(path, sizeof path, "%s-wal", w.url);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
+/* A commit overwrites, it does not lengthen; and the zeros behind it are nothing to who comes later. */
+static void the_log_has_its_size_at_once(void **state)
+{
+    (void)state;
+    char command[800];
+    world_open(false);
+    store_open();
+    off_t size = log_bytes();
+    assert_true(size > 4000 * 4096);
+    assert_int_equal(do_job(found_account), EK_OK);
+    settle(0, 500);
+    assert_int_equal(log_bytes(), size);
+    snprintf(command, sizeof command, "mkdir %s/kill && cp %s %s-wal %s/kill", w.dir, w.url, w.url, w.dir);
+    assert_int_equal(system(command), 0); /* as the disk is after kill -9 */
+    store_close();
+    snprintf(w.url, sizeof w.url, "%s/kill/ledger.db", w.dir);
+    audit(500);
+    store_open();
+    assert_int_equal(log_bytes(), size); /* whole again in the next life */
+    settle(500, 900);
+    store_close();
+    audit(900);
+    world_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_log_has_its_size_at_once),
         cmocka_unit_test(the_spool), cmocka_unit_test(on_a_loop_without_thread),
         cmocka_unit_test(group_commit_sqlite), cmocka_unit_test(group_commit_postgres),
         cmocka_unit_test(away_at_the_start), cmocka_unit_test(a_removed_file),
