@@ -52,11 +52,18 @@ prove-day3: build ## the same day at 3x capacity
 prove-day15: build ## the same day asking for 1.5 times capacity on average (2.81 in its peak)
 	@build/evenkeel sim tests/sim/r1-day.yaml --set load=2.81 --policy cap,refuse,desk --accuracy bench/results/accuracy.csv --csv bench/results/prove-day15.csv --plot bench/results/prove-day15.svg
 
+.PHONY: prove-overflow prove-borrow
+prove-overflow: build ## the R1 day with a lender: cost against waiting, four ways to borrow (needs the traces)
+	@build/evenkeel sim tests/sim/overflow.yaml --csv bench/results/prove-overflow.csv --plot docs/why/overflow.svg
+
 prove-shed: build ## 3.2 times the capacity: who is sent away, and does it come to rest
 	@build/evenkeel sim tests/sim/shed.yaml --csv bench/results/prove-shed.csv --plot docs/why/shed.svg
 
 prove-faults: build ## 1,000 requests under each fault of a bad upstream beside a good one
 	@EK_CASES=1000 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s56_elsewhere.mjs
+
+prove-borrow: build ## our own engines killed under load with a lender standing by, 400 requests; budgets
+	@EK_CASES=400 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s61_borrow.mjs
 
 prove-cuts: build ## 1,000 streams cut at random points between two engines of our own
 	@EK_CASES=1000 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s58_cuts.mjs

@@ -184,6 +184,7 @@ int ek_cli_sim(int argc, char **argv)
     if (!f.quiet) {
         ek_sim_report_head(stdout, &j->s, &j->plan);
         ek_sim_report_table(stdout, &j->s, j->result, j->n);
+        ek_sim_report_lent(stdout, &j->s, j->result, j->n);
         ek_sim_report_goodput(stdout, &j->s, j->result, j->n, &j->accuracy);
     }
     return finish(j, write_all(&f, j) ? 0 : 1, "not everything could be written");

@@ -50,6 +50,7 @@ struct ek_admin_answer {
     const char *allow;     /* of a 405 */
     uint64_t live_account; /* not 0: `body` lacks what only a door knows (office.h) */
     struct ek_account_limits live_limits;
+    bool live_upstreams;   /* the same */
 };
 
 /* Never fails otherwise than by an answer that says so. Blocks on the database. */

@@ -169,6 +169,13 @@ bool ek_admin_audit(struct ek_admin_call *c)
     return ek_admin_answer(c, 200, said);
 }
 
+/* Nothing of it is in the books: the door adds all there is to say. */
+bool ek_admin_upstreams(struct ek_admin_call *c)
+{
+    c->answer->live_upstreams = true;
+    return ek_admin_answer(c, 200, json_pack("{s:s}", "currency", c->books->currency));
+}
+
 /* ---- accounts out and in ---------------------------------------------------------------------- */
 
 bool ek_admin_export(struct ek_admin_call *c)

@@ -32,6 +32,7 @@ static const struct ek_admin_route routes[] = {
     {"POST", AT "/invitations", ek_admin_invitations_sign, "", true, false, false},
     {"POST", AT "/redeem", ek_admin_redeem, "", true, false, false},
     {"GET", AT "/acts", ek_admin_acts, "account before limit", false, false, false},
+    {"GET", AT "/upstreams", ek_admin_upstreams, "", false, false, false},
     {"GET", AT "/audit", ek_admin_audit, "", false, false, false},
     {"GET", AT "/export", ek_admin_export, "after limit", false, false, false},
     {"POST", AT "/import", ek_admin_import, "", true, true, false},
@@ -93,6 +94,7 @@ static void write_refusal(struct ek_admin_call *c)
     a->status = ek_reason_status(c->reason);
     a->lines = a->changed = a->again = false;
     a->live_account = 0;
+    a->live_upstreams = false;
     ek_error_write(&a->body, &e);
 }
 

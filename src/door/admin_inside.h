@@ -112,6 +112,7 @@ bool ek_admin_invitations_sign(struct ek_admin_call *c);
 bool ek_admin_redeem(struct ek_admin_call *c);
 bool ek_admin_acts(struct ek_admin_call *c);
 bool ek_admin_audit(struct ek_admin_call *c);
+bool ek_admin_upstreams(struct ek_admin_call *c);
 bool ek_admin_export(struct ek_admin_call *c);
 bool ek_admin_import(struct ek_admin_call *c);
 bool ek_admin_openapi(struct ek_admin_call *c);

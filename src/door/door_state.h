@@ -22,7 +22,7 @@
  *   answer.c    refusals and errors in all their forms
  *   money*.c    what of all that is about money (money.h)
  *   office*.c   people and their accounts: admin API, codes, web hooks (office.h)
- *   report.c    /metrics */
+ *   report.c    /metrics; board.c: the scoreboard of upstreams */
 #ifndef EK_DOOR_STATE_H
 #define EK_DOOR_STATE_H
 
@@ -511,6 +511,10 @@ void ek_door_borrow_reload(struct ek_door *d); /* terms may be others, upstreams
 void ek_door_borrow_sent(struct ek_door_request *r, const struct ek_action *start);
 void ek_door_borrow_changed(struct ek_door *d); /* money was reserved or spent */
 void ek_door_borrow_metrics(struct ek_door *d, struct ek_buf *out);
+
+/* board.c */
+/* `,"upstreams":[...]`: what is known of each, for those who look after them. */
+void ek_door_board(struct ek_door *d, struct ek_buf *out);
 
 /* spend.c: one small file */
 /* NULL: it cannot be used, and why says why. */

@@ -161,7 +161,8 @@ static void add_live(struct ek_office *o, struct ek_admin_answer *a)
 {
     MUST(a->body.len > 2 && a->body.data[a->body.len - 2] == '}');
     a->body.len -= 2;
-    if (o->o.live) o->o.live(o->o.arg, a->live_account, &a->live_limits, &a->body);
+    if (a->live_upstreams && o->o.upstreams) o->o.upstreams(o->o.arg, &a->body);
+    if (a->live_account && o->o.live) o->o.live(o->o.arg, a->live_account, &a->live_limits, &a->body);
     ek_buf_lit(&a->body, "}\n");
 }
 
@@ -226,7 +227,7 @@ static void call_finish(struct ek_office_call *c)
         o->counters.paid += a->changed;
     }
     o->counters.replayed += a->again;
-    if (a->live_account) add_live(o, a);
+    if (a->live_account || a->live_upstreams) add_live(o, a);
     c->known_at = a->changed && o->o.changed ? o->o.changed(o->o.arg) : 0;
     bool payment = c->what == EK_OFFICE_STRIPE || c->what == EK_OFFICE_TOPUP; /* money is not in the index */
     if (c->known_at && !payment) {

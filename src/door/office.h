@@ -53,6 +53,7 @@ struct ek_office_options {
     void (*tiers)(void *arg, struct ek_buf *out);
     /* Writes what the door has in memory of an account, as members of an object, each behind a comma. */
     void (*live)(void *arg, uint64_t account, const struct ek_account_limits *limits, struct ek_buf *out);
+    void (*upstreams)(void *arg, struct ek_buf *out); /* the same; NULL: nothing is known of them */
     /* Adds header fields of every public answer (CORS). Returns n + added. NULL: none. */
     size_t (*headers)(void *arg, struct ek_http_header *out, size_t n);
     void *arg;

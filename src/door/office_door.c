@@ -43,6 +43,11 @@ static void live(void *arg, uint64_t account, const struct ek_account_limits *li
                   ek_amount_text(s.spent_day_nano, text[2]), ek_amount_text(s.spent_month_nano, text[3]));
 }
 
+static void upstreams(void *arg, struct ek_buf *out)
+{
+    ek_door_board(arg, out);
+}
+
 static uint64_t changed(void *arg)
 {
     return ek_door_money_refresh(arg);
@@ -84,7 +89,8 @@ bool ek_door_office_start(struct ek_door *d, char *why, size_t cap)
         .remote = a->remote, .codes = a->codes, .topup_secrets = a->topup_hook,
         .stripe_secrets = a->stripe_hook, .tolerance_ns = a->hook_tolerance_ns,
         .limits = &d->config->limits, .budget = &d->budget, .reasons = d->counters.reasons,
-        .changed = changed, .tiers = tiers, .live = live, .headers = headers, .arg = d};
+        .changed = changed, .tiers = tiers, .live = live, .upstreams = upstreams,
+        .headers = headers, .arg = d};
     d->office = ek_office_new(&o, why, cap);
     if (d->office && ek_office_address(d->office, at, sizeof at))
         ek_info(d->log, "the admin API listens on %s; its key is in %s", at, o.key_path);

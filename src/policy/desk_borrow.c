@@ -10,7 +10,8 @@
 #include <math.h>
 
 #define OUTPUT_UNKNOWN 2048u /* tokens reserved before any answer was seen */
-#define PROMPT_MARGIN 4u     /* a quarter: prompts are counted by their bytes */
+#define PROMPT_MARGIN 4u     /* a quarter more: prompts are counted by their bytes ... */
+#define PROMPT_EXTRA 64u     /* ... and what a template adds to them is not known */
 #define GROW_LEAST 64u       /* tokens an answer that is longer than foreseen is given at once */
 
 void ek_desk_lend(struct ek_policy *p, struct ek_now now, uint32_t index, const struct ek_lender_terms *t)
@@ -71,7 +72,8 @@ static struct need need_of(const struct ek_policy *p, const struct ek_desk_entry
 
 static int64_t cost_of(const struct ek_price_options *price, const struct need *n)
 {
-    uint64_t prompt = (uint64_t)n->prompt_tokens + n->prompt_tokens / PROMPT_MARGIN + n->before_tokens;
+    uint64_t prompt = (uint64_t)n->prompt_tokens + n->prompt_tokens / PROMPT_MARGIN + PROMPT_EXTRA +
+                      n->before_tokens;
     return ek_desk_bounded(ek_cost_nano(price, 0, prompt, n->output_tokens));
 }
 

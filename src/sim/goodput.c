@@ -82,3 +82,32 @@ void ek_sim_report_goodput(FILE *to, const struct ek_sim_scenario *s, struct ek_
     for (int k = 0; k < EK_SIM_STEPS; k++) fprintf(to, " %7.1f", 100 * a->part[k]);
     fputc('\n', to);
 }
+
+/* ---- lenders ------------------------------------------------------------------------------------------- */
+
+static void lent_row(FILE *to, const struct ek_sim_result *r, const char *name,
+                     const struct ek_sim_tier_result *t, bool cost)
+{
+    double came = t->arrived ? (double)t->arrived : 1;
+    fprintf(to, "%-6s %-9s %9llu %7.2f %7.2f %7.2f %9.2f %9.2f %9.2f %9.2f", r->policy, name,
+            (unsigned long long)t->lent, 100 * (double)t->lent / came, 100 * (double)t->good / came,
+            100 * (double)(t->refused + t->left) / came, ek_sim_sketch_mean(&t->ttft),
+            ek_sim_sketch_quantile(&t->ttft, 0.5), ek_sim_sketch_quantile(&t->ttft, 0.9),
+            ek_sim_sketch_quantile(&t->ttft, 0.99));
+    if (cost) fprintf(to, " %9.2f", r->lent_cost);
+    fputc('\n', to);
+}
+
+void ek_sim_report_lent(FILE *to, const struct ek_sim_scenario *s, struct ek_sim_result *const *r, size_t n)
+{
+    if (!s->lender.slots) return;
+    fprintf(to, "\nthe lender: requests sent there, %% of all, %% within their targets, %% refused or left; "
+            "seconds to the first token;\nwhat it charged\n");
+    fprintf(to, "%-6s %-9s %9s %7s %7s %7s %9s %9s %9s %9s %9s\n", "policy", "tier", "lent", "%", "good",
+            "lost", "mean", "p50", "p90", "p99", "cost");
+    for (size_t i = 0; i < n; i++) {
+        lent_row(to, r[i], "all", &r[i]->all, true);
+        for (uint32_t t = 0; t < s->tiers && s->tiers > 1; t++)
+            lent_row(to, r[i], s->tier[t].name, &r[i]->tier[t], false);
+    }
+}

@@ -86,6 +86,7 @@ void ek_sim_result_sum(struct ek_sim_result *r)
         all->tokens += t->tokens;
         all->good_tokens += t->good_tokens;
         all->wasted += t->wasted;
+        all->lent += t->lent;
         all->service += t->service;
         all->service_contended += t->service_contended;
         for (int k = 0; k < EK_REASON_COUNT; k++) all->refusals[k] += t->refusals[k];

@@ -55,6 +55,7 @@ struct ek_sim_tier_result {
     uint64_t refusals[EK_REASON_COUNT]; /* of attempts */
     uint64_t tokens;      /* output of finished requests */
     uint64_t good_tokens;
+    uint64_t lent;        /* sent to a lender */
     uint64_t wasted;      /* output made for clients who left */
     double service;       /* currency */
     double service_contended; /* ... while every tier had somebody waiting */
@@ -67,6 +68,7 @@ struct ek_sim_point { /* of the time series, at the end of its interval */
     double at_s;
     uint32_t waiting, running, queued;
     uint32_t arrived, finished, good, refused, left; /* in the interval */
+    double spent;     /* on lenders, up to here, currency */
     uint32_t percent; /* thinking budget of the lowest tier */
     double apart;     /* drift in service of two accounts of a tier while both wait, currency */
     double wait_s;    /* mean wait of those started in the interval */
@@ -97,6 +99,7 @@ struct ek_sim_result {
     double hit;         /* share of prompt tokens found cached */
     uint64_t preempted, reread_tokens;
     double split_part;  /* of the service, got by the client that splits itself; -1: none does */
+    double lent_cost;   /* what lenders charged, currency */
     uint64_t repeats;   /* retries that took their old place */
     double settle_s, overshoot; /* of a step; -1: there was none */
     double back_s;      /* until the queue was back at its old level behind the step; -1: it was not */

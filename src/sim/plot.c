@@ -51,6 +51,12 @@ static double wait(const struct ek_sim_point *p, double dt_s)
     return p->wait_s;
 }
 
+static double spent(const struct ek_sim_point *p, double dt_s)
+{
+    (void)dt_s;
+    return p->spent;
+}
+
 struct panel {
     const char *title;
     double (*value)(const struct ek_sim_point *p, double dt_s);
@@ -60,6 +66,7 @@ static const struct panel panels[] = {
     {"requests waiting, at the door and in the engines", waiting},
     {"requests finished within their targets, a minute", good},
     {"mean wait of those started, s", wait},
+    {"spent on lenders so far, currency", spent},
     {"thinking budget of the tier that may think least, %", percent},
     {"service of two accounts of a tier, drifted apart while both wait, thousandths of currency", apart},
 };

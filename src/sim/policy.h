@@ -19,9 +19,25 @@ struct ek_sim_tier {
     uint64_t account_running_max, account_waiting_max;
     double delay_target_s;
     double deadline_s; /* its callers send X-Deadline-Ms: no use after so long; 0: they send none */
+    double overflow_after_s; /* to a lender when the wait is foreseen to be longer; 0: never */
+};
+
+/* A provider beside the engines, as number `engines` among the upstreams. */
+struct ek_sim_lender {
+    uint32_t slots; /* its wall; 0: there is none */
+    double token_s; /* of a stream, however many there are */
+    struct ek_desk_price price;
+    double budget_hour, budget_day; /* currency; 0: no limit of its own */
+};
+
+/* What it has had. */
+struct ek_sim_lent {
+    uint64_t sent, refused; /* refused: looked for, and not to be had for want of money */
+    double cost;            /* currency */
 };
 
 struct ek_sim_policy_options {
+    struct ek_sim_lender lender; /* only the desk knows what to do with one */
     uint32_t engines;
     uint32_t slots[32];  /* of each engine */
     bool mute;           /* engines report nothing; a static cap was set by hand */
@@ -56,6 +72,7 @@ struct ek_sim_policy {
                  const struct ek_load *l); /* or NULL */
     void (*check)(const struct ek_sim_policy *p); /* or NULL */
     void (*look)(const struct ek_sim_policy *p, uint32_t *percent, uint64_t *repeats); /* or NULL */
+    void (*lent)(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_lent *out); /* or NULL */
     void (*free)(struct ek_sim_policy *p);
 };
 
@@ -66,6 +83,9 @@ struct ek_sim_policy {
     X(bands, "strict bands, round robin by request, 503 after a time (llm-d)") \
     X(vtc, "virtual token counter per account, no tiers") \
     X(refuse, "the desk without brownout: it only waits and refuses") \
+    X(alone, "the desk, which never borrows") \
+    X(error, "the desk, which borrows when its line is full or no engine is up, as on an error") \
+    X(spill, "the desk, which borrows as soon as no slot is free, as gateways without a line do") \
     X(desk, "the desk of the door itself")
 
 #define EK_SIM_DECLARE(name, text) \

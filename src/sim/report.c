@@ -29,6 +29,7 @@
     X(good_0, 0, (double)t->step_good[4]) \
     X(good_tokens_per_s, 1, PART(t->good_tokens, r->span_s)) \
     X(wasted_tokens, 0, (double)t->wasted) \
+    X(lent, 0, (double)t->lent) \
     X(ttft_p50_s, 3, ek_sim_sketch_quantile(&t->ttft, 0.5)) \
     X(ttft_p90_s, 3, ek_sim_sketch_quantile(&t->ttft, 0.9)) \
     X(ttft_p99_s, 3, ek_sim_sketch_quantile(&t->ttft, 0.99)) \
@@ -73,6 +74,7 @@
     X(after_step_estimates, 0, (double)r->after_step.shown) \
     X(after_step_coverage_p90, 4, ek_sim_coverage(&r->after_step, true)) \
     X(split_part, 4, r->split_part) \
+    X(lent_cost, 4, r->lent_cost) \
     X(rejoined, 0, (double)r->repeats) \
     X(events, 0, (double)r->events)
 

@@ -22,6 +22,8 @@ bool ek_sim_accuracy_read(struct ek_sim_accuracy *a, const char *path, char *why
  * minutes; and how long they were allowed to think. */
 void ek_sim_report_goodput(FILE *to, const struct ek_sim_scenario *s, struct ek_sim_result *const *r,
                            size_t n, const struct ek_sim_accuracy *a);
+/* What lenders had, what that cost, and what it was good for; nothing where there is none. */
+void ek_sim_report_lent(FILE *to, const struct ek_sim_scenario *s, struct ek_sim_result *const *r, size_t n);
 void ek_sim_report_csv(FILE *to, const struct ek_sim_scenario *s, struct ek_sim_result *const *r,
                        size_t n);
 void ek_sim_report_json(FILE *to, const struct ek_sim_scenario *s, const struct ek_sim_plan *p,

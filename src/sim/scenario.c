@@ -54,6 +54,13 @@ static const struct member members[] = {
     {"chunk_tokens", TYPE_COUNT, AT(engine.chunk_tokens), 1, 100000},
     {"cache_tokens", TYPE_U64, AT(engine.cache_tokens), 0, 1e10},
     {"load", TYPE_NUMBER, AT(load), 0, 100},
+    {"lender_slots", TYPE_COUNT, AT(lender.slots), 0, 4096},
+    {"lender_token_s", TYPE_NUMBER, AT(lender.token_s), 1e-4, 10},
+    {"lender_cached_pico", TYPE_INT, AT(lender.price.cached_pico), 0, 1e12},
+    {"lender_prompt_pico", TYPE_INT, AT(lender.price.prompt_pico), 0, 1e12},
+    {"lender_output_pico", TYPE_INT, AT(lender.price.output_pico), 0, 1e12},
+    {"lender_budget_hour", TYPE_NUMBER, AT(lender.budget_hour), 0, 1e6},
+    {"lender_budget_day", TYPE_NUMBER, AT(lender.budget_day), 0, 1e6},
     {"price_cached_pico", TYPE_INT, AT(price.cached_pico), 0, 1e12},
     {"price_prompt_pico", TYPE_INT, AT(price.prompt_pico), 0, 1e12},
     {"price_output_pico", TYPE_INT, AT(price.output_pico), 0, 1e12},
@@ -91,6 +98,7 @@ static const struct member tier_members[] = {
     {"account_waiting_max", TYPE_U64, TIER(account_waiting_max), 0, 1e6},
     {"delay_target_s", TYPE_NUMBER, TIER(delay_target_s), 0.001, 1e6},
     {"deadline_s", TYPE_NUMBER, TIER(deadline_s), 0, 1e6},
+    {"overflow_after_s", TYPE_NUMBER, TIER(overflow_after_s), 0, 1e6},
 };
 
 static bool put_path(char *out, size_t size, const char *value, const char *data_dir)
@@ -274,6 +282,7 @@ static void defaults(struct ek_sim_scenario *s)
     s->engine = (struct ek_sim_engine_options){.slots = 64, .kv_tokens = 1000000, .step_s = 0.02,
                                                .stream_s = 3e-5, .kv_s = 5e-9, .prompt_s = 1e-4,
                                                .chunk_tokens = 1024};
+    s->lender = (struct ek_sim_lender){.token_s = 0.03, .price = {140000, 550000, 2190000}};
     s->price = (struct ek_desk_price){140000, 550000, 2190000}; /* DeepSeek R1, February 2025 */
 }
 

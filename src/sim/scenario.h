@@ -22,6 +22,7 @@ struct ek_sim_scenario {
     struct ek_sim_source_options source;
     uint32_t engines;
     struct ek_sim_engine_options engine;
+    struct ek_sim_lender lender; /* slots 0: none */
     double load;
     uint32_t told_slots;   /* what an engine says it has; 0: the truth */
     bool mute;             /* engines report nothing of themselves */

@@ -18,6 +18,8 @@ struct shell {
     struct ek_policy *desk;
     struct ek_sim_policy_options o;
     struct ek_tier_options tier[EK_DESK_TIERS_MAX];
+    struct ek_price_options lender_price; /* of "*" */
+    struct ek_price_list lender_prices;
     uint32_t pool;
 };
 
@@ -58,7 +60,7 @@ static bool shell_arrive(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim
         .id = (uint64_t)(uintptr_t)r, .account = r->spec.client + 1, .tier = r->tier, .pool = s->pool,
         .prompt_tokens = r->spec.prompt_tokens, .deadline_ns = UINT64_MAX, .model = 1,
         .max_tokens = r->liar ? LIE_TOKENS : 0, .price = s->o.price, .repeat = r->id + 1,
-        .retries = r->tries, .thinks = r->spec.think_tokens > 0};
+        .retries = r->tries, .thinks = r->spec.think_tokens > 0, .may_borrow = s->o.lender.slots > 0};
     double deadline_s = s->o.tier[r->tier].deadline_s;
     if (deadline_s > 0) a.deadline_ns = r->first_ns + (uint64_t)(deadline_s * 1e9);
     if (s->o.split_from && r->spec.client >= s->o.split_from) a.owner = 1;
@@ -120,6 +122,14 @@ static void shell_look(const struct ek_sim_policy *p, uint32_t *percent, uint64_
     *repeats = stats.rejoined;
 }
 
+static void shell_lent(struct ek_sim_policy *p, uint64_t now_ns, struct ek_sim_lent *out)
+{
+    struct shell *s = shell_of(p);
+    struct ek_lender l = ek_desk_lender(s->desk, at(now_ns), s->o.engines);
+    out->cost = (double)l.spent_nano * 1e-9;
+    out->refused = l.refused;
+}
+
 static void shell_free(struct ek_sim_policy *p)
 {
     ek_desk_free(&shell_of(p)->desk);
@@ -138,9 +148,11 @@ static struct ek_desk_options desk_options(struct shell *s)
             .account_waiting_max = o->tier[t].account_waiting_max,
             /* People's own patience ends their waiting here; the desk knows of it where it may shed. */
             .patience_ns = o->shed ? (uint64_t)(o->tier[t].patience_s * 1e9) : 0,
+            .overflow_after_ns = (uint64_t)(o->tier[t].overflow_after_s * 1e9),
             .delay_target_ns = (uint64_t)(o->tier[t].delay_target_s * 1e9)};
     for (uint32_t e = 0; e < o->engines; e++) slots += o->slots[e] + 1;
     if (o->mute) slots = o->engines * (uint64_t)EK_LEARN_LIMIT_MAX;
+    slots += o->lender.slots;
     if (slots > EK_DESK_RUNNING_MAX) slots = EK_DESK_RUNNING_MAX;
     return (struct ek_desk_options){
         .queue = {.waiting_max = o->waiting_max}, .tiers = {.item = s->tier, .count = o->tiers},
@@ -148,6 +160,20 @@ static struct ek_desk_options desk_options(struct shell *s)
         .tell_change = 0.1, .down_grace_ns = 30 * EK_S_NS, .seed = o->seed,
         .tpot_target_ns = (uint64_t)(o->tpot_target_s * 1e9), .brownout = o->brownout,
         .shed = o->shed};
+}
+
+static void add_lender(struct shell *s)
+{
+    const struct ek_sim_lender *l = &s->o.lender;
+    s->lender_price = (struct ek_price_options){.model = "*", .cached_pico = l->price.cached_pico,
+                                                .prompt_pico = l->price.prompt_pico,
+                                                .output_pico = l->price.output_pico};
+    s->lender_prices = (struct ek_price_list){&s->lender_price, 1};
+    struct ek_lender_terms t = {.budget_nano = {(int64_t)(l->budget_hour * 1e9),
+                                                (int64_t)(l->budget_day * 1e9)},
+                                .prices = &s->lender_prices};
+    MUST(s->o.engines < 64);
+    ek_desk_lend(s->desk, at(0), s->o.engines, &t);
 }
 
 struct ek_sim_policy *ek_sim_policy_desk(const struct ek_sim_policy_options *o)
@@ -159,11 +185,13 @@ struct ek_sim_policy *ek_sim_policy_desk(const struct ek_sim_policy_options *o)
         .name = "desk", .arrive = shell_arrive, .next = shell_next, .wake_ns = shell_wake_ns,
         .first_token = shell_first_token, .tokens = shell_tokens, .finished = shell_finished,
         .gone = shell_gone, .load = shell_load, .check = shell_check, .look = shell_look,
-        .free = shell_free};
+        .lent = shell_lent, .free = shell_free};
     struct ek_desk_options d = desk_options(s);
     s->desk = ek_desk_new(&d, at(0));
     MUST(s->desk);
-    s->pool = ek_desk_pool(s->desk, o->engines == 64 ? UINT64_MAX : (1ull << o->engines) - 1);
+    if (o->lender.slots) add_lender(s);
+    uint32_t all = o->engines + (o->lender.slots > 0);
+    s->pool = ek_desk_pool(s->desk, all == 64 ? UINT64_MAX : (1ull << all) - 1);
     return &s->base;
 }
 
@@ -174,6 +202,38 @@ struct ek_sim_policy *ek_sim_policy_refuse(const struct ek_sim_policy_options *o
     struct ek_sim_policy *p = ek_sim_policy_desk(&without);
     p->name = "refuse";
     return p;
+}
+
+/* The desk with this wait, as far as a tier borrows at all. */
+static struct ek_sim_policy *with_overflow(const char *name, const struct ek_sim_policy_options *o,
+                                           double after_s)
+{
+    struct ek_sim_tier tier[EK_DESK_TIERS_MAX];
+    struct ek_sim_policy_options other = *o;
+    for (uint32_t t = 0; t < o->tiers; t++) {
+        tier[t] = o->tier[t];
+        if (tier[t].overflow_after_s > 0) tier[t].overflow_after_s = after_s;
+    }
+    other.tier = tier;
+    struct ek_sim_policy *p = ek_sim_policy_desk(&other);
+    shell_of(p)->o.tier = o->tier; /* the desk has its own copy */
+    p->name = name;
+    return p;
+}
+
+struct ek_sim_policy *ek_sim_policy_alone(const struct ek_sim_policy_options *o)
+{
+    return with_overflow("alone", o, 0);
+}
+
+struct ek_sim_policy *ek_sim_policy_error(const struct ek_sim_policy_options *o)
+{
+    return with_overflow("error", o, 86400);
+}
+
+struct ek_sim_policy *ek_sim_policy_spill(const struct ek_sim_policy_options *o)
+{
+    return with_overflow("spill", o, 0.001);
 }
 
 struct ek_sim_policy *ek_sim_policy_open(const char *name, const struct ek_sim_policy_options *o)

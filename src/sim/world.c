@@ -20,7 +20,8 @@
 
 static void start(struct ek_sim_world *w, struct ek_sim_request *r, const struct ek_action *a)
 {
-    MUST(a->upstream < w->plan->engines);
+    MUST(a->upstream < w->machines);
+    if (a->upstream >= w->plan->engines) w->r->tier[r->tier].lent++;
     ek_sim_client_started(w, r);
     r->engine = (uint8_t)a->upstream;
     uint32_t answer = r->spec.output_tokens - r->spec.think_tokens;
@@ -95,6 +96,9 @@ static void report_loads(struct ek_sim_world *w)
         if (w->s->mute) l = (struct ek_load){.up = true, .slots = 1, .learn = true};
         w->policy->load(w->policy, w->now_ns, i, &l);
     }
+    struct ek_load lender = {.up = true, .slots = w->s->lender.slots};
+    if (w->machines > w->plan->engines && w->policy->lent)
+        w->policy->load(w->policy, w->now_ns, w->plan->engines, &lender);
     ek_sim_moment_set(w, &w->load_node, w->now_ns + LOAD_NS);
 }
 
@@ -123,6 +127,9 @@ static void close_point(struct ek_sim_world *w)
     p->percent = 100;
     if (w->policy->look) w->policy->look(w->policy, &p->percent, &repeats);
     for (uint32_t i = 0; i < w->plan->engines; i++) p->queued += ek_sim_engine_queued(&w->engine[i]);
+    struct ek_sim_lent lent = {0};
+    if (w->machines > w->plan->engines && w->policy->lent) w->policy->lent(w->policy, w->now_ns, &lent);
+    p->spent = lent.cost;
     p->wait_s = w->point_starts ? w->point_wait_s / w->point_starts : 0;
     w->r->series[w->r->points++] = *p;
     *p = (struct ek_sim_point){0};
@@ -134,7 +141,7 @@ static void close_point(struct ek_sim_world *w)
 static void sample(struct ek_sim_world *w)
 {
     bool all = true;
-    for (uint32_t i = 0; i < w->plan->engines; i++) {
+    for (uint32_t i = 0; i < w->machines; i++) {
         struct ek_sim_engine *e = &w->engine[i];
         ek_sim_engine_advance(e, w->now_ns);
         EK_LIST_EACH(&e->batch, n) {
@@ -168,7 +175,7 @@ static void check(struct ek_sim_world *w)
     if (w->now_ns < w->next_check_ns) return;
     w->next_check_ns = w->now_ns + CHECK_NS;
     if (w->policy->check) w->policy->check(w->policy);
-    for (uint32_t i = 0; i < w->plan->engines; i++) ek_sim_engine_check(&w->engine[i]);
+    for (uint32_t i = 0; i < w->machines; i++) ek_sim_engine_check(&w->engine[i]);
 }
 
 /* ---- the loop ------------------------------------------------------------------------------------- */
@@ -256,7 +263,7 @@ static struct ek_sim_policy_options policy_options(const struct ek_sim_world *w)
 {
     const struct ek_sim_scenario *s = w->s;
     struct ek_sim_policy_options o = {
-        .engines = w->plan->engines, .tiers = s->tiers, .tier = s->tier,
+        .lender = s->lender, .engines = w->plan->engines, .tiers = s->tiers, .tier = s->tier,
         .accounts = w->plan->accounts, .tier_of = w->plan->tier_of, .price = s->price,
         .mute = s->mute, .waiting_max = s->waiting_max, .brownout = s->brownout, .shed = s->shed,
         .tpot_target_s = s->tpot_target_s, .cap = s->cap, .ttl_s = s->ttl_s,
@@ -308,6 +315,9 @@ static void sum_up(struct ek_sim_world *w)
     r->prompt_tokens_per_s = prompt / span_s;
     r->hit = prompt + hit > 0 ? hit / (prompt + hit) : 0;
     if (w->policy->look) w->policy->look(w->policy, &percent, &r->repeats);
+    struct ek_sim_lent lent = {0};
+    if (w->machines > w->plan->engines && w->policy->lent) w->policy->lent(w->policy, w->now_ns, &lent);
+    r->lent_cost = lent.cost;
     ek_sim_fair_result(&w->fair, &r->fair);
     r->split_part = split_part(w);
     double memory = (double)s->engine.kv_tokens * w->plan->engines;
@@ -323,7 +333,7 @@ static void free_world(struct ek_sim_world *w)
 {
     w->policy->free(w->policy);
     w->source->free(w->source);
-    for (uint32_t i = 0; i < w->plan->engines; i++) ek_sim_engine_free(&w->engine[i]);
+    for (uint32_t i = 0; i < w->machines; i++) ek_sim_engine_free(&w->engine[i]);
     while (w->slabs) {
         struct ek_sim_slab *next = w->slabs->next;
         free(w->slabs);
@@ -334,6 +344,17 @@ static void free_world(struct ek_sim_world *w)
     free(w);
 }
 
+/* A cloud: a wall, and behind it machines enough. */
+static void add_lender(struct ek_sim_world *w)
+{
+    const struct ek_sim_lender *l = &w->s->lender;
+    struct ek_sim_engine_options o = {.slots = l->slots + 1, .kv_tokens = 4000000000ull, .step_s = l->token_s,
+                                      .prompt_s = 1e-7, .chunk_tokens = 1u << 20};
+    struct ek_sim_engine *e = &w->engine[w->machines++];
+    ek_sim_engine_init(e, &o);
+    e->slow = 1;
+}
+
 struct ek_sim_result *ek_sim_run(const struct ek_sim_scenario *s, const struct ek_sim_plan *plan,
                                  const char *policy, void (*progress)(double part), char *why,
                                  size_t cap)
@@ -342,7 +363,7 @@ struct ek_sim_result *ek_sim_run(const struct ek_sim_scenario *s, const struct e
     if (!source) return NULL;
     struct ek_sim_world *w = calloc(1, sizeof *w);
     struct ek_sim_result *r = calloc(1, sizeof *r);
-    MUST(w && r && plan->engines <= EK_SIM_ENGINES_MAX);
+    MUST(w && r && plan->engines + (s->lender.slots > 0) <= EK_SIM_ENGINES_MAX);
     w->s = s;
     w->plan = plan;
     w->source = source;
@@ -357,6 +378,8 @@ struct ek_sim_result *ek_sim_run(const struct ek_sim_scenario *s, const struct e
         ek_sim_engine_init(&w->engine[i], &s->engine);
         w->engine[i].slow = plan->slow;
     }
+    w->machines = plan->engines;
+    if (s->lender.slots) add_lender(w);
     r->policy = w->policy->name;
     r->tiers = s->tiers;
     w->point_ns = (uint64_t)(plan->span_s * 1e9 / SERIES_POINTS);

@@ -35,7 +35,8 @@ struct ek_sim_world {
     struct ek_sim_spec coming; /* the next arrival */
     struct ek_heap moments;
     struct ek_heap_node arrive_node, wake_node, load_node, sample_node, slow_node;
-    struct ek_sim_engine engine[EK_SIM_ENGINES_MAX];
+    struct ek_sim_engine engine[EK_SIM_ENGINES_MAX]; /* the lender, if there is one, behind ours */
+    uint32_t machines; /* all of them */
     uint32_t dirty; /* bit e: when engine e will next do something must be asked anew */
     struct ek_random random;
     struct ek_sim_slab *slabs;

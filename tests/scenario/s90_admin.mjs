@@ -191,6 +191,12 @@ async function administering(o) {
   assert.equal(live.limits.running, 4);
   assert.equal(live.left.running, 4);
   assert.equal(live.left.minute_tokens, null);
+  const board = await o.ok('GET', '/upstreams');
+  assert.equal(board.upstreams.length, 1);
+  assert.equal(board.upstreams[0].up, true);
+  assert.equal(board.upstreams[0].breaker, 'closed');
+  assert.equal(board.upstreams[0].borrowed, null);
+  assert.ok(board.upstreams[0].requests.done >= 0 && board.currency);
 
   const fresh = await o.ok('POST', `/accounts/ann/keys/${made.id}/rotate`, { overlap_s: 3600 });
   assert.equal((await o.ask(fresh.key)).status, 200);

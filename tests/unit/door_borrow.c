@@ -180,7 +180,7 @@ static void a_longer_answer_is_taken_home(void **state)
                                 "  - {url: 'http://u:1', name: own, dialect: deepseek, models: [m], "
                                 "slots: 1}\n"
                                 "  - {url: 'http://u:2', name: lent, dialect: deepseek, models: [m], "
-                                "slots: 4, borrowed: true, price: cloud, budget_hour: 0.0083}\n"
+                                "slots: 4, borrowed: true, price: cloud, budget_hour: 0.0085}\n"
                                 PRICES TIERS, 1);
     struct client *c[4];
     for (int i = 0; i < 4; i++) c[i] = client_post(w, ASK_STREAM);
