@@ -89,6 +89,7 @@ prove-step: build ## a step of 1.4x in the load, and back; then with eleven othe
 prove-prefix: build ## what knowing prefixes is worth: a committed mix, and Mooncake's hour (needs the traces)
 	@build/evenkeel sim tests/sim/prefix.yaml --csv bench/results/prove-prefix.csv
 	@build/evenkeel sim tests/sim/mooncake.yaml --csv bench/results/prove-mooncake.csv
+	@build/evenkeel sim tests/sim/mooncake.yaml --set cache_tokens=10000000000 --policy desk
 
 prove-kills: ## the ledger's kill -9 test, EK_KILLS (300) kills on each database
 	@$(NEED) build test

@@ -115,6 +115,9 @@ static const struct ek_option upstreams_options[] = {
              "the same without the opening tag."},
     {"api_version", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, api_version), 1, 32, NULL,
      .text = "Of Azure's API; unset: 2024-10-21."},
+    {"identity", NULL, EK_OPTION_PATH, FIELD(ek_upstream_options, identity), 1, 4000, NULL,
+     .text = "File with its answers to a few fixed questions, recorded where there is none; it is asked "
+             "again and again, and an alarm is raised when it seems to be another model."},
     {"borrowed", NULL, EK_OPTION_BOOL, FIELD(ek_upstream_options, borrowed), 0, 0, "false",
      .text = "It is not ours and costs money: it gets what would wait longer here than its tier's "
              "overflow_after, or cannot be served here at all."},
@@ -147,6 +150,9 @@ static const struct ek_option relay_options[] = {
      .text = "Longest time an engine may take to load its model."},
     {"floor", NULL, EK_OPTION_COUNT, FIELD(ek_relay_options, floor_tokens), 0, 60000, "12",
      .text = "Tokens a minute: a stream that makes fewer counts as stalled; 0: no floor."},
+    {"identity_every", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, identity_ns), S, 720 * HOUR, "6h",
+     .restart = RESTART, .text = "Time between two looks at whether an upstream with `identity` is the model "
+             "it was."},
     {"ca_file", NULL, EK_OPTION_PATH, FIELD(ek_relay_options, ca_file), 1, 4095, NULL, .restart = RESTART,
      .text = "Certificates (PEM) trusted for https upstreams beside the system's."},
 };

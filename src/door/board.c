@@ -67,6 +67,23 @@ static void put_lender(const struct ek_door *d, struct ek_buf *b, uint32_t i)
                   (double)ek_ns_since(l.rest_until_ns, now.mono_ns) * 1e-9);
 }
 
+static void put_identity(const struct ek_door *d, struct ek_buf *b, uint32_t i)
+{
+    struct ek_pool_identity who;
+    ek_pool_identity(d->pool, i, &who);
+    ek_buf_lit(b, ",\"identity\":");
+    if (!who.watched) {
+        ek_buf_lit(b, "null");
+        return;
+    }
+    ek_buf_printf(b, "{\"state\":\"%s\"", who.damaged && !who.recorded ? "damaged" : who.other ? "other"
+                  : who.known ? "same" : who.recorded ? "recorded" : "unknown");
+    put_number(b, "same", who.known, who.same);
+    put_number(b, "drift", who.known && who.drift_known, who.drift);
+    ek_buf_printf(b, ",\"checks\":%llu,\"alarms\":%llu}", (unsigned long long)who.checks,
+                  (unsigned long long)who.alarms);
+}
+
 static void put_upstream(const struct ek_door *d, struct ek_buf *b, uint32_t i)
 {
     static const char *const breaker[] = {"closed", "open", "trial"};
@@ -84,6 +101,7 @@ static void put_upstream(const struct ek_door *d, struct ek_buf *b, uint32_t i)
     ek_buf_printf(b, ",\"slots\":%u,\"running\":%u,\"decoding\":%u", borrowed ? load.slots : s.slots,
                   s.inflight, s.decoding);
     put_outcomes(b, h);
+    put_identity(d, b, i);
     if (borrowed) put_lender(d, b, i);
     else ek_buf_lit(b, ",\"borrowed\":null");
     ek_buf_char(b, '}');

@@ -152,7 +152,7 @@ static void finish_whole(struct ek_door_request *r)
         header[n++] = (struct ek_http_header){EK_STR("X-Cost"),
                                               ek_str_of(ek_door_amount(w->usage.cost_nano, cost))};
     MUST(n <= EK_DOOR_HEADERS_MAX);
-    bool theirs = w->saw_usage && !w->shortened && !w->usage.priced;
+    bool theirs = w->saw_usage && !w->carried && !w->shortened && !w->usage.priced;
     ek_collect_write(w->collect, &d->out, &head, theirs ? NULL : &w->usage,
                      ek_str_of(end_reason(r, why)));
     struct ek_http_req *http = r->http;

@@ -4,7 +4,8 @@
  *   nothing                             again, elsewhere if there is an elsewhere; else a true error
  *   tokens of our engine, all known     on with their ids, at any engine of ours: exactly what was left
  *   text another can go on with         on from it, where the dialect allows it (ek_relay_can_carry)
- *   anything else                       an error event: an honest end
+ *   anything else                       an error event: an honest end; or again from the beginning, for who
+ *                                       waits for the whole answer and has heard nothing of it
  *
  * Never in the middle of a tool call: half of one cannot be said again. What is sent again for a failure's
  * sake comes out of a budget (health.h) and after a jittered moment, in which the request keeps its slot:
@@ -23,7 +24,7 @@ bool ek_door_keeps_text(const struct ek_door_request *r)
 {
     const struct ek_pool *p = r->door->pool;
     bool carriers = r->api == EK_API_COMPLETIONS, others = false;
-    if (!r->stream || r->running->request.n != 1) return false;
+    if (r->running->request.n != 1) return false;
     for (uint64_t m = ek_door_reach(r); m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         carriers = carriers || ek_pool_ways(p, i)->carry != EK_CARRY_NOT;
@@ -115,47 +116,6 @@ static uint64_t fresh_mask(const struct ek_door_running *w, uint64_t able)
     return able & ~last ? able & ~last : able;
 }
 
-bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q)
-{
-    struct ek_door_running *w = r->running;
-    w->carried = false;
-    w->carried_tokens = w->carried_thought = 0;
-    if (!is_begun(w)) return true;
-    w->went_on = true;
-    w->saw_usage = false; /* what the last attempt told was of a part */
-    if (w->ours && has_ids(w)) {
-        q->prefix_ids = w->ids;
-        q->prefix_count = w->id_count;
-        return true;
-    }
-    if (!can_carry(r, q->upstream)) return false;
-    w->carried = q->carries = true;
-    w->carried_tokens = q->carried_tokens = w->thought_tokens + w->answer_tokens;
-    w->carried_thought = w->thought_tokens;
-    q->thought = ek_buf_view(&w->said_thought);
-    q->answer = ek_buf_view(&w->said_answer);
-    w->ids_whole = false; /* those of the first piece are not known here */
-    w->id_count = 0;
-    return true;
-}
-
-/* ---- again ----------------------------------------------------------------------------------------- */
-
-static bool may_try_again(struct ek_door_request *r, enum ek_reason why)
-{
-    if (why == EK_REASON_UPSTREAM_CONNECT) /* nothing was sent; the desk waits for it to be up */
-        return ++r->running->connect_failures < EK_DOOR_CONNECT_FAILURES_MAX;
-    struct ek_door_running *w = r->running;
-    uint64_t tokens = w->thought_tokens + w->answer_tokens;
-    if (tokens >= w->progress_tokens + EK_DOOR_PROGRESS_TOKENS && w->progresses < EK_DOOR_PROGRESSES_MAX) {
-        /* This attempt got somewhere: an engine that dies now and then is not this request's doing. */
-        w->progress_tokens = tokens;
-        w->progresses++;
-        r->attempts = 1;
-    }
-    return r->attempts < r->door->config->relay.attempts_max;
-}
-
 /* The caller has heard nothing of this answer yet, so it can begin anew. */
 static bool can_begin_anew(const struct ek_door_request *r)
 {
@@ -181,6 +141,51 @@ static void begin_anew(struct ek_door_request *r)
     ek_buf_clear(&w->tail);
     w->prompt_tokens = w->cached_tokens = 0;
     w->money_at = ek_door_money_tokens(r);
+}
+
+bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q)
+{
+    struct ek_door_running *w = r->running;
+    w->carried = false;
+    w->carried_tokens = w->carried_thought = 0;
+    if (!is_begun(w)) return true;
+    w->went_on = true;
+    w->saw_usage = false; /* what the last attempt told was of a part */
+    if (w->ours && has_ids(w)) {
+        q->prefix_ids = w->ids;
+        q->prefix_count = w->id_count;
+        return true;
+    }
+    if (!can_carry(r, q->upstream)) {
+        if (!can_begin_anew(r)) return false;
+        begin_anew(r); /* nobody has heard of what was made, and here it is of no use */
+        return true;
+    }
+    w->carried = q->carries = true;
+    w->carried_tokens = q->carried_tokens = w->thought_tokens + w->answer_tokens;
+    w->carried_thought = w->thought_tokens;
+    q->thought = ek_buf_view(&w->said_thought);
+    q->answer = ek_buf_view(&w->said_answer);
+    w->ids_whole = false; /* those of the first piece are not known here */
+    w->id_count = 0;
+    return true;
+}
+
+/* ---- again ----------------------------------------------------------------------------------------- */
+
+static bool may_try_again(struct ek_door_request *r, enum ek_reason why)
+{
+    if (why == EK_REASON_UPSTREAM_CONNECT) /* nothing was sent; the desk waits for it to be up */
+        return ++r->running->connect_failures < EK_DOOR_CONNECT_FAILURES_MAX;
+    struct ek_door_running *w = r->running;
+    uint64_t tokens = w->thought_tokens + w->answer_tokens;
+    if (tokens >= w->progress_tokens + EK_DOOR_PROGRESS_TOKENS && w->progresses < EK_DOOR_PROGRESSES_MAX) {
+        /* This attempt got somewhere: an engine that dies now and then is not this request's doing. */
+        w->progress_tokens = tokens;
+        w->progresses++;
+        r->attempts = 1;
+    }
+    return r->attempts < r->door->config->relay.attempts_max;
 }
 
 static uint64_t dice(struct ek_door *d, uint64_t below)
@@ -242,7 +247,9 @@ bool ek_door_try_again(struct ek_door_request *r, enum ek_reason why)
     MUST(!w->relay);
     w->failed_mask |= 1ull << w->upstream;
     if (!may_try_again(r, why)) return false;
-    if (is_begun(w) && (has_ids(w) || !can_begin_anew(r))) return go_on_elsewhere(r);
+    /* Who waits for the whole answer has heard nothing, but what was made was work all the same. */
+    bool of_use = has_ids(w) || has_text(w);
+    if (is_begun(w) && (of_use || !can_begin_anew(r)) && go_on_elsewhere(r)) return true;
     if (!can_begin_anew(r)) return false;
     if (why == EK_REASON_UPSTREAM_CONNECT) { /* nobody had any work of it */
         r->attempts--;
@@ -261,7 +268,8 @@ bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_a
     struct ek_door_running *w = r->running;
     w->failed_mask |= 1ull << w->upstream;
     if (!may_try_again(r, EK_REASON_UPSTREAM_STATUS)) return false;
-    if (is_begun(w) && !can_begin_anew(r)) return go_on_elsewhere(r);
+    if (is_begun(w) && (has_text(w) || !can_begin_anew(r)) && go_on_elsewhere(r)) return true;
+    if (is_begun(w) && !can_begin_anew(r)) return false;
     uint64_t others = able_mask(r, false) & ~(1ull << w->upstream);
     if (others) {
         retry(r, backoff_ns(r, ELSEWHERE_MS, 0));

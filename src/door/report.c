@@ -227,6 +227,35 @@ static void scoreboard(const struct ek_door *d, struct ek_buf *b)
     }
 }
 
+/* Whether each is the model it was. */
+static void identities(const struct ek_door *d, struct ek_buf *b)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } row[] = {
+        {"evenkeel_upstream_identity", "gauge", "1: the model it was; 0: another; -1: not compared yet."},
+        {"evenkeel_upstream_identity_same", "gauge", "How far its answers agree with the recorded ones."},
+        {"evenkeel_upstream_identity_drift", "gauge",
+         "Mean difference of the logarithms of its tokens' probabilities."},
+        {"evenkeel_upstream_identity_alarms_total", "counter", "Times it was found to be another."},
+    };
+    for (size_t i = 0; i < EK_COUNT(row); i++) {
+        bool said = false;
+        for (uint32_t u = 0; u < ek_pool_count(d->pool); u++) {
+            struct ek_pool_identity who;
+            char label[192];
+            ek_pool_identity(d->pool, u, &who);
+            if (!who.watched || !ek_pool_is_there(d->pool, u)) continue;
+            if (!said) ek_metric_help(b, row[i].name, row[i].type, row[i].help);
+            said = true;
+            const double value[] = {who.known ? !who.other : -1.0, who.same, who.drift, (double)who.alarms};
+            _Static_assert(EK_COUNT(value) == EK_COUNT(row), "one value a row");
+            snprintf(label, sizeof label, "upstream=\"%s\"", ek_pool_name(d->pool, u));
+            ek_metric_double(b, row[i].name, label, value[i]);
+        }
+    }
+}
+
 static void connections(const struct ek_door *d, struct ek_buf *b)
 {
     uint64_t open = 0, accepted = 0, in = 0, out = 0;
@@ -299,6 +328,7 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     tokens(d, b);
     upstreams(d, b);
     scoreboard(d, b);
+    identities(d, b);
     ek_door_borrow_metrics(d, b);
     connections(d, b);
     places(d, b);

@@ -45,6 +45,7 @@ struct ek_upstream_options {
     uint64_t weight;          /* of the work, relative to the others that serve the same model */
     enum ek_reasoning reasoning;
     const char *api_version;  /* dialect azure; NULL: EK_AZURE_VERSION */
+    const char *identity;     /* file with its recorded answers; NULL: not watched */
     bool borrowed;            /* not ours: it costs money, and is used within these budgets */
     int64_t budget_nano[2];   /* an hour, a day; 0: none */
     const char *price;        /* entry of the price list with what it charges; NULL: that of "*" */
@@ -66,6 +67,7 @@ struct ek_relay_options {
     uint64_t restart_max_ns;  /* ... doubling up to this */
     uint64_t start_ns;        /* engine child: must answer /health within this */
     uint64_t floor_tokens;    /* a minute: a stream that makes fewer counts as stalled; 0: no floor */
+    uint64_t identity_ns;     /* between two looks at whether an upstream is the model it was */
     const char *ca_file;      /* PEM, trusted for https upstreams beside the system's; NULL: none */
 };
 

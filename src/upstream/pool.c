@@ -63,6 +63,21 @@ static bool can_work(struct ek_pool *p, const struct ek_upstream_options *o,
     return true;
 }
 
+static void identity_changed(void *arg)
+{
+    ek_pool_refresh(arg);
+}
+
+static void watch(struct ek_upstream *u, const char *file)
+{
+    struct ek_pool *p = u->pool;
+    if (u->watch && file && strcmp(ek_watch_file(u->watch), file) == 0) return;
+    ek_watch_free(&u->watch);
+    if (file)
+        u->watch = ek_watch_new(p, u->index, p->loop, p->client, p->log, file, p->relay.identity_ns,
+                                identity_changed, p);
+}
+
 /* What a reload may change in place. */
 static void take_options(struct ek_upstream *u, const struct ek_upstream_options *o)
 {
@@ -76,6 +91,7 @@ static void take_options(struct ek_upstream *u, const struct ek_upstream_options
                                     .budget_nano = {o->budget_nano[0], o->budget_nano[1]}};
     snprintf(u->loan.price, sizeof u->loan.price, "%s", o->price ? o->price : "");
     add_given_names(u, &o->models);
+    watch(u, o->identity);
 }
 
 static void add_server(struct ek_pool *p, const struct ek_upstream_options *o,
@@ -155,6 +171,7 @@ void ek_pool_free(struct ek_pool **pp)
         struct ek_upstream *u = &p->upstream[i];
         ek_pool_look_end(u);
         ek_pool_judge_end(u);
+        ek_watch_free(&u->watch);
         ek_supervise_free(&u->child);
         free(u->url);
         free(u->key);
@@ -195,6 +212,7 @@ static void leave(struct ek_upstream *u)
     if (!u->leaving) ek_info(u->pool->log, "upstream %s leaves; %u requests there may end", u->name,
                              u->relays);
     u->leaving = true;
+    ek_watch_free(&u->watch);
     ek_pool_look_end(u);
     ek_pool_names_drop(&u->pool->names, u->index);
 }
@@ -269,6 +287,14 @@ uint32_t ek_pool_count(const struct ek_pool *p) { return p->count; }
 const char *ek_pool_name(const struct ek_pool *p, uint32_t i) { return at(p, i)->name; }
 struct ek_upstream_load ek_pool_load(const struct ek_pool *p, uint32_t i) { return at(p, i)->told; }
 bool ek_pool_is_ours(const struct ek_pool *p, uint32_t i) { return ek_upstream_is_ours(at(p, i)); }
+bool ek_pool_answers(const struct ek_pool *p, uint32_t i) { return at(p, i)->said.up && !at(p, i)->leaving; }
+
+void ek_pool_identity(const struct ek_pool *p, uint32_t i, struct ek_pool_identity *out)
+{
+    *out = (struct ek_pool_identity){.watched = false};
+    if (at(p, i)->watch) ek_watch_look(at(p, i)->watch, out);
+}
+
 const struct ek_pool_loan *ek_pool_loan(const struct ek_pool *p, uint32_t i) { return &at(p, i)->loan; }
 const struct ek_ways *ek_pool_ways(const struct ek_pool *p, uint32_t i) { return ek_dialect_ways(at(p,
         i)->dialect); }

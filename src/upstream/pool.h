@@ -70,6 +70,17 @@ struct ek_pool_options {
     const char *program;                   /* path of this program, for the child; NULL: /proc/self/exe */
 };
 
+/* Whether one is the model it was (identity.h). */
+struct ek_pool_identity {
+    bool watched, recorded;
+    bool damaged; /* the file with what was recorded cannot be read */
+    bool known;   /* it was compared, with this result: */
+    bool other;   /* twice in a row another model, or less sure than it was */
+    bool drift_known;
+    double same, drift;
+    uint64_t checked_unix_ns, checks, alarms;
+};
+
 /* What was agreed about one that is not ours. */
 struct ek_pool_loan {
     bool borrowed;
@@ -112,6 +123,9 @@ struct ek_load_text;
 void ek_pool_take_report(struct ek_pool *p, uint32_t index, const struct ek_load_text *t);
 /* Valid as long as the pool; a reload may change what is in it, but not whether it is borrowed. */
 const struct ek_pool_loan *ek_pool_loan(const struct ek_pool *p, uint32_t index);
+/* It answers, whatever its breaker or its identity say. */
+bool ek_pool_answers(const struct ek_pool *p, uint32_t index);
+void ek_pool_identity(const struct ek_pool *p, uint32_t index, struct ek_pool_identity *out);
 /* Speaks the ek members: exact counts and continuation by token ids. */
 bool ek_pool_is_ours(const struct ek_pool *p, uint32_t index);
 

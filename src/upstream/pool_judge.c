@@ -22,6 +22,9 @@ static uint32_t dice(struct ek_pool *p)
 static bool is_fit(const struct ek_upstream *u, uint64_t now_ns)
 {
     bool resting = u->health.rest_ns > now_ns;
+    struct ek_pool_identity who;
+    ek_pool_identity(u->pool, u->index, &who);
+    if (who.other) return false; /* no silent way to a weaker model */
     return u->said.up && !u->leaving && u->health.state != EK_HEALTH_OPEN && !resting;
 }
 

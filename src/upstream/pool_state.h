@@ -18,6 +18,7 @@
 #include "upstream/pool.h"
 #include "upstream/probe.h"
 #include "upstream/supervise.h"
+#include "upstream/watch.h"
 
 #define EK_POOL_MAGIC 0x3c86f0abu
 #define EK_POOL_CHILD_PROBE_NS (20 * EK_MS_NS) /* while the child loads its model */
@@ -42,6 +43,7 @@ struct ek_upstream {
     bool answered;     /* the child, since its start */
     bool names_given;  /* by the configuration or discovered: no need to read them again */
     struct ek_pool_loan loan;
+    struct ek_watch *watch; /* over its identity; NULL: none */
     bool no_metrics;   /* it has them switched off */
     bool slots_asked;
     uint32_t slots_given;

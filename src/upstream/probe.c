@@ -5,10 +5,12 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct ek_probe {
     struct ek_exchange *exchange;
     struct ek_buf body;
+    char *sent; /* a body of ours */
     int status;
     void (*answered)(void *arg, int status, enum ek_reason why, struct ek_str body);
     void *arg;
@@ -20,6 +22,7 @@ static void finish(struct ek_probe *p, int status, enum ek_reason why)
     p->exchange = NULL;
     p->answered(p->arg, status, why, ek_buf_view(&p->body));
     ek_buf_free(&p->body);
+    free(p->sent);
     free(p);
 }
 
@@ -72,11 +75,34 @@ struct ek_probe *ek_probe_start(struct ek_exchange_client *client, const struct 
     return p;
 }
 
+struct ek_probe *ek_probe_post(struct ek_exchange_client *client, const struct ek_exchange_target *to,
+                               const char *path, const struct ek_http_header *headers, size_t header_count,
+                               struct ek_str body, uint64_t deadline_ns,
+                               void (*answered)(void *arg, int status, enum ek_reason why,
+                                                struct ek_str body),
+                               void *arg)
+{
+    struct ek_probe *p = calloc(1, sizeof *p);
+    MUST(p && answered && body.len);
+    *p = (struct ek_probe){.body = ek_buf_make(EK_PROBE_BYTES_MAX), .answered = answered, .arg = arg};
+    p->sent = malloc(body.len);
+    MUST(p->sent); /* a few hundred bytes */
+    memcpy(p->sent, body.data, body.len);
+    struct iovec piece = {p->sent, body.len};
+    struct ek_exchange_request r = {.target = to, .method = EK_STR("POST"), .path = ek_str_of(path),
+                                    .headers = headers, .header_count = header_count, .body = &piece,
+                                    .body_count = 1, .connect_ns = deadline_ns,
+                                    .first_byte_ns = deadline_ns, .idle_ns = deadline_ns, .keep_apart = true};
+    p->exchange = ek_exchange_start(client, &r, &events, p);
+    return p;
+}
+
 void ek_probe_cancel(struct ek_probe **p)
 {
     if (!*p) return;
     if ((*p)->exchange) ek_exchange_cancel(&(*p)->exchange);
     ek_buf_free(&(*p)->body);
+    free((*p)->sent);
     free(*p);
     *p = NULL;
 }

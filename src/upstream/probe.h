@@ -22,6 +22,14 @@ struct ek_probe *ek_probe_start(struct ek_exchange_client *client, const struct 
                                 void (*answered)(void *arg, int status, enum ek_reason why,
                                                  struct ek_str body),
                                 void *arg);
+/* The same with POST, these headers and this body, which is copied as far as it has to be; for an answer that
+ * takes its time. */
+struct ek_probe *ek_probe_post(struct ek_exchange_client *client, const struct ek_exchange_target *to,
+                               const char *path, const struct ek_http_header *headers, size_t header_count,
+                               struct ek_str body, uint64_t deadline_ns,
+                               void (*answered)(void *arg, int status, enum ek_reason why,
+                                                struct ek_str body),
+                               void *arg);
 void ek_probe_cancel(struct ek_probe **p);
 
 /* Read {"slots":...} of GET /load. false when it is not that. up is set. */

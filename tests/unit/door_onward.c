@@ -85,6 +85,54 @@ static void deepseek_goes_on_by_prefix(void **state)
     world_free(w);
 }
 
+/* Who waits for the whole answer gets it in one piece, made in two places. */
+static void a_whole_answer_goes_on_too(void **state)
+{
+    (void)state;
+    struct world *w = world_new(PAIR("deepseek", "deepseek"), 1);
+    struct client *c = client_post(w, ASK_WHOLE);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE THINK("hm") SAY("for") SAY("ty"));
+    play_fail(the_call(w, 0), EK_REASON_UPSTREAM_CUT);
+    world_pass(w, 100);
+    assert_int_equal(w->calls, 2);
+    has(sent(w, 1), "{\"role\":\"assistant\",\"content\":\"forty\","
+                    "\"reasoning_content\":\"hm\",\"prefix\":true}]");
+    play_head(the_call(w, 1), 503); /* it will not: then a third time, at the first */
+    play_end(the_call(w, 1));
+    world_pass(w, 200);
+    assert_int_equal(w->calls, 3);
+    has(sent(w, 2), "\"prefix\":true}]");
+    play_head(the_call(w, 2), 200);
+    play(the_call(w, 2), ROLE SAY("-two") FINISH USAGE_OF("17", "1", "0") DONE);
+    play_end(the_call(w, 2));
+    expect_has(c, "HTTP/1.1 200");
+    expect_has(c, "\"content\":\"forty-two\"");
+    expect_has(c, "\"reasoning_content\":\"hm\"");
+    expect_has(c, "\"prompt_tokens\":14");
+    expect_has(c, "\"completion_tokens\":4");
+    assert_int_equal(w->door->counters.continued, 1);
+    client_free(w, c);
+    world_free(w);
+}
+
+/* Where nobody can go on with the text it begins anew: nothing of it was heard. */
+static void a_whole_answer_begins_anew(void **state)
+{
+    (void)state;
+    struct world *w = world_new(PAIR("openai", "openai"), 1);
+    struct client *c = client_post(w, ASK_WHOLE);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE SAY("for") SAY("ty"));
+    play_fail(the_call(w, 0), EK_REASON_UPSTREAM_CUT);
+    world_pass(w, 200);
+    assert_int_equal(w->calls, 2);
+    play_all(the_call(w, 1));
+    expect_has(c, "\"content\":\"42\"");
+    client_free(w, c);
+    world_free(w);
+}
+
 static void vllm_goes_on_by_its_flag(void **state)
 {
     (void)state;
@@ -219,6 +267,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(before_the_first_token_another_is_asked),
         cmocka_unit_test(deepseek_goes_on_by_prefix),
+        cmocka_unit_test(a_whole_answer_goes_on_too),
+        cmocka_unit_test(a_whole_answer_begins_anew),
         cmocka_unit_test(vllm_goes_on_by_its_flag),
         cmocka_unit_test(what_cannot_go_on_ends_honestly),
         cmocka_unit_test(a_prompt_is_made_longer),
