@@ -43,6 +43,11 @@ bench-relay: ## one relayed token and one short request against haproxy and ngin
 	@$(NEED) build test bench node
 	@bench/run.sh relay
 
+.PHONY: bench-streams
+bench-streams: ## what 9,000 open streams cost the door in memory
+	@$(NEED) build test bench node
+	@bench/run.sh streams
+
 prove-day: build ## a day of R1 traffic on virtual time at 1.5x capacity, seven policies (needs the traces)
 	@build/evenkeel sim tests/sim/r1-day.yaml --accuracy bench/results/accuracy.csv --csv bench/results/prove-day.csv --plot bench/results/prove-day.svg
 

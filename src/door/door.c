@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RUNNING_MAX 4096u              /* requests in service at once, whatever the upstreams offer */
+#define RUNNING_MAX 16384u             /* requests in service at once, whatever the upstreams offer */
 #define DOWN_GRACE_NS (30 * EK_S_NS)   /* waiting for an upstream that is not there */
 #define LISTEN_MAX EK_DOOR_SERVERS_MAX
 

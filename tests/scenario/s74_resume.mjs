@@ -65,7 +65,7 @@ class Reader {
   async run(onCut) {
     while (!this.done) {
       this.legs++;
-      const cut = this.cuts < CUTS ? 1 + this.random.int(1500) : Infinity;
+      const cut = this.cuts < CUTS ? 1 + this.random.int(900) : Infinity;
       const byHeader = this.random.bool();
       const r = this.id === null
         ? await leg(this.door, { method: 'POST', path: '/v1/chat/completions', headers: {}, body: this.body, cut })
