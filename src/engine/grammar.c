@@ -14,6 +14,7 @@ void ek_grammar_free(struct ek_grammar *g)
     free(g->rule_of);
     free(g->height);
     free(g->bare);
+    free(g->plain);
     *g = (struct ek_grammar){0};
 }
 
@@ -283,11 +284,13 @@ static void find_heights(struct ek_grammar *g)
     size_t n = g->dfa.state_count;
     g->height = malloc(n * sizeof *g->height);
     g->bare = calloc(n, sizeof *g->bare);
-    MUST(g->height && g->bare);
+    g->plain = calloc(n, sizeof *g->plain);
+    MUST(g->height && g->bare && g->plain);
     for (uint32_t s = 0; s < n; s++) {
         const struct ek_dfa_state *state = &g->dfa.states[s];
         g->height[s] = EK_NO_HEIGHT;
         g->bare[s] = state->final && state->edge_count == 0 && state->call_count == 0;
+        g->plain[s] = !state->final && state->call_count == 0;
         if (state->final) propose(&c.levels, s, 0);
     }
     find_back(&c);

@@ -44,6 +44,7 @@ struct ek_grammar {
     size_t rule_of_cap;
     uint16_t *height;   /* [states]; NULL before ek_grammar_finish */
     bool *bare;         /* [states]: final, and nothing leaves it: a call before it is a tail call */
+    bool *plain;        /* [states]: only reading leads on: no calls, and no end of its rule */
     size_t base_states; /* of the rules every grammar begins with: their numbers are the same in all */
     bool available[EK_SYMBOLS];
 };

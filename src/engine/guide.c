@@ -9,28 +9,20 @@
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
-static bool can_enter(struct ek_walk *w, uint32_t state, uint32_t depth)
-{
-    uint32_t height = w->g->height[state];
-    if (height == EK_NO_HEIGHT || depth + height > EK_GRAMMAR_DEPTH_MAX) return false;
-    if (depth + height > w->reach) w->reach = depth + height;
-    return true;
-}
-
 static void settle_calls(struct ek_walk *w, const struct ek_place *p, bool *left)
 {
     const struct ek_dfa_state *s = &w->g->dfa.states[p->state];
     for (uint32_t k = s->call; k < s->call + s->call_count; k++) {
         const struct ek_dfa_call *c = &w->g->dfa.calls[k];
         struct ek_place q = {.state = w->g->rules[c->rule].start, .frame = p->frame, .depth = p->depth};
-        if (!can_enter(w, c->to, p->depth)) continue;
+        if (!ek_walk_can_enter(w, c->to, p->depth)) continue;
         if (!w->g->bare[c->to]) {
             if (w->frame_count >= w->frame_max) continue;
             q.frame = w->frame_count;
             q.depth++;
             w->frames[w->frame_count++] = (struct ek_frame){c->to, p->frame};
         }
-        if (can_enter(w, q.state, q.depth) && ek_walk_settle(w, q)) *left = true;
+        if (ek_walk_can_enter(w, q.state, q.depth) && ek_walk_settle(w, q)) *left = true;
     }
 }
 
@@ -46,31 +38,6 @@ bool ek_walk_settle(struct ek_walk *w, struct ek_place p)
     const struct ek_frame *f = &w->frames[p.frame];
     MUST(p.depth > 0);
     return ek_walk_settle(w, (struct ek_place){f->back, 0, f->below, p.depth - 1}) || left;
-}
-
-/* In a counted rule: may this symbol be read, and how many characters are there then? */
-static bool count(const struct ek_walk *w, const struct ek_place *p, uint16_t symbol, uint32_t to,
-                  uint32_t *characters)
-{
-    uint32_t rule = w->g->rule_of[p->state];
-    const struct ek_rule *r = &w->g->rules[rule];
-    *characters = 0;
-    if (r->loop == EK_NO_STATE) return true;
-    bool lowest = w->blind && rule == w->lowest_rule && p->depth == 0;
-    uint32_t least = lowest ? w->least : r->least, most = lowest ? w->most : r->most;
-    if (p->state == r->loop && symbol == '"' && p->count < least) return false;
-    if (p->state == r->loop && symbol != '"' && p->count >= most) return false;
-    *characters = p->count + (to == r->loop && p->state != r->start);
-    return true;
-}
-
-bool ek_walk_move(struct ek_walk *w, const struct ek_place *p, uint16_t symbol, struct ek_place *out)
-{
-    uint32_t to = ek_dfa_next(&w->g->dfa, p->state, symbol), characters;
-    if (to == EK_NO_STATE || !count(w, p, symbol, to, &characters)) return false;
-    if (!can_enter(w, to, p->depth)) return false;
-    *out = (struct ek_place){to, characters, p->frame, p->depth};
-    return true;
 }
 
 /* ---- places ---------------------------------------------------------------------------------- */

@@ -44,8 +44,41 @@ struct ek_walk {
 
 /* From a place all that is reached without reading goes to w->ready; true: its lowest frame can be left. */
 bool ek_walk_settle(struct ek_walk *w, struct ek_place p);
+/* May a state be entered at this depth, so that there is a way on to the end? */
+static inline bool ek_walk_can_enter(struct ek_walk *w, uint32_t state, uint32_t depth)
+{
+    uint32_t height = w->g->height[state];
+    if (height == EK_NO_HEIGHT || depth + height > EK_GRAMMAR_DEPTH_MAX) return false;
+    if (depth + height > w->reach) w->reach = depth + height;
+    return true;
+}
+
+/* In a counted rule: may this symbol be read, and how many characters are there then? */
+static inline bool ek_walk_count(const struct ek_walk *w, const struct ek_place *p, uint16_t symbol,
+                                 uint32_t to, uint32_t *characters)
+{
+    uint32_t rule = w->g->rule_of[p->state];
+    const struct ek_rule *r = &w->g->rules[rule];
+    *characters = 0;
+    if (r->loop == EK_NO_STATE) return true;
+    bool lowest = w->blind && rule == w->lowest_rule && p->depth == 0;
+    uint32_t least = lowest ? w->least : r->least, most = lowest ? w->most : r->most;
+    if (p->state == r->loop && symbol == '"' && p->count < least) return false;
+    if (p->state == r->loop && symbol != '"' && p->count >= most) return false;
+    *characters = p->count + (to == r->loop && p->state != r->start);
+    return true;
+}
+
 /* Read one symbol. */
-bool ek_walk_move(struct ek_walk *w, const struct ek_place *p, uint16_t symbol, struct ek_place *out);
+static inline bool ek_walk_move(struct ek_walk *w, const struct ek_place *p, uint16_t symbol, struct ek_place *out)
+{
+    uint32_t to = ek_dfa_next(&w->g->dfa, p->state, symbol), characters;
+    if (to == EK_NO_STATE || !ek_walk_count(w, p, symbol, to, &characters)) return false;
+    if (!ek_walk_can_enter(w, to, p->depth)) return false;
+    *out = (struct ek_place){to, characters, p->frame, p->depth};
+    return true;
+}
+
 
 struct ek_mask_entry {
     uint32_t state, limits; /* key; limits: of a counted rule */

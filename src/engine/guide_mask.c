@@ -24,11 +24,36 @@ static void set_token(const struct ek_trie *t, uint64_t *bits, uint32_t id)
     for (; id != EK_TOKEN_NONE; id = t->same[id]) set_bit(bits, id);
 }
 
+static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, uint32_t node, struct ek_place p);
+
+/* The same from a state where only reading leads on, which inside of strings is nearly all of them: no place
+ * need be remembered, so this is most of what a walk costs. */
+static void visit_plain(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, uint32_t node,
+                        const struct ek_place *p)
+{
+    const struct ek_grammar *g = w->g;
+    uint32_t end = t->nodes[node].end;
+    if (w->work > EK_GUIDE_WORK_MAX) return;
+    for (uint32_t k = node + 1; k < end; k = t->nodes[k].end) {
+        struct ek_place q;
+        w->work++;
+        if (!ek_walk_move(w, p, t->nodes[k].symbol, &q)) continue;
+        set_token(t, bits, t->nodes[k].token);
+        if (k + 1 == t->nodes[k].end) continue;
+        if (g->plain[q.state]) visit_plain(w, t, bits, k, &q);
+        else visit(w, t, bits, k, q);
+    }
+}
+
 /* Everything below `node` that can be read from p. */
 static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, uint32_t node,
                   struct ek_place p)
 {
     uint32_t frames = w->frame_count, first = w->ready_count;
+    if (w->g->plain[p.state]) {
+        visit_plain(w, t, bits, node, &p);
+        return;
+    }
     if (w->work > EK_GUIDE_WORK_MAX) return;
     bool left = ek_walk_settle(w, p);
     uint32_t end = w->ready_count;

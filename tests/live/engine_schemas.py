@@ -199,6 +199,7 @@ def ecma(pattern):
     """The classes of ECMA-262 in Python's words: there \\d and \\w are ASCII, and \\s has its own list."""
     inside = {"d": "0-9", "w": "A-Za-z0-9_", "s": SPACE}
     out, in_class, i = "", False, 0
+    pattern = pattern.replace("[\\s\\S]", "[\\x00-\\U0010ffff]")
     while i < len(pattern):
         c, after = pattern[i], pattern[i + 1:i + 2]
         if c == "\\":
