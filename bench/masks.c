@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a mask costs: microseconds a token, over random answers to a few schemas, for a vocabulary. Prints CSV:
+/* What a mask costs: microseconds a token, over random answers to a few schemas, for a vocabulary. Prints
+ * CSV:
  * schema, tokens, median, p99, worst and mean of the time for mask and advance, compiling, and at the end how
  * long the tree and the shared masks take when a model is opened. With STEP_US the share of a step as well.
  *
@@ -16,15 +17,21 @@
 
 static const struct { const char *name, *schema; } cases[] = {
     {"any object", "{\"type\":\"object\"}"},
-    {"person", "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"age\":{\"type\":\"integer\",\"minimum\":0,"
-     "\"maximum\":150},\"email\":{\"type\":\"string\",\"format\":\"email\"},\"tags\":{\"type\":\"array\",\"items\":"
+    {"person", "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"age\":{"
+     "\"type\":\"integer\",\"minimum\":0,"
+     "\"maximum\":150},\"email\":{\"type\":\"string\",\"format\":\"email\"},\"tags\":{"
+     "\"type\":\"array\",\"items\":"
      "{\"enum\":[\"a\",\"b\",\"c\"]},\"maxItems\":8}},\"required\":[\"name\",\"age\",\"email\",\"tags\"],"
      "\"additionalProperties\":false}"},
-    {"long strings", "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":50,\"maxLength\":400},\"minItems\":3,"
+    {"long strings",
+     "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":50,\"maxLength\":400},\"minItems\":3,"
      "\"maxItems\":9}"},
-    {"pattern", "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[A-Za-z ]{20,200}$\"},\"minItems\":3}"},
-    {"tree", "{\"$defs\":{\"t\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"string\"},\"l\":{\"anyOf\":[{\"$ref\":"
-     "\"#/$defs/t\"},{\"type\":\"null\"}]},\"r\":{\"anyOf\":[{\"$ref\":\"#/$defs/t\"},{\"type\":\"null\"}]}},\"required\":"
+    {"pattern", "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[A-Za-z ]{"
+     "20,200}$\"},\"minItems\":3}"},
+    {"tree", "{\"$defs\":{\"t\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"string\"},"
+     "\"l\":{\"anyOf\":[{\"$ref\":"
+     "\"#/$defs/t\"},{\"type\":\"null\"}]},\"r\":{\"anyOf\":[{\"$ref\":\"#/$defs/t\"},{"
+     "\"type\":\"null\"}]}},\"required\":"
      "[\"v\",\"l\",\"r\"],\"additionalProperties\":false}},\"$ref\":\"#/$defs/t\"}"},
 };
 
@@ -69,7 +76,8 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void bench(size_t which, const struct ek_trie *trie, const struct ek_masks *masks, uint32_t eos, double step_us)
+static void bench(size_t which, const struct ek_trie *trie, const struct ek_masks *masks, uint32_t eos,
+                  double step_us)
 {
     static double took[TOKENS_MAX];
     struct ek_grammar g;
@@ -78,7 +86,8 @@ static void bench(size_t which, const struct ek_trie *trie, const struct ek_mask
     double sum = 0, begin = now_us();
     json_t *schema = json_loads(cases[which].schema, 0, NULL);
     ek_grammar_open(&g, trie->available);
-    if (!ek_schema_compile(&g, schema, &rule, &fault) || ek_grammar_finish(&g, rule) != EK_GRAMMAR_FINE) abort();
+    if (!ek_schema_compile(&g, schema, &rule, &fault) ||
+        ek_grammar_finish(&g, rule) != EK_GRAMMAR_FINE) abort();
     double compiled = now_us() - begin;
     json_decref(schema);
     while (n < TOKENS_MAX) { /* answer after answer */

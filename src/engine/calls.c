@@ -168,7 +168,8 @@ void ek_calls_text(struct ek_calls *c, struct ek_str s, struct ek_buf *text)
         char x = s.data[i];
         switch (c->state) {
         case EK_CALLS_TEXT:
-            if (marker_byte(c, x, EK_MARK_CALLS_BEGIN, text)) c->state = EK_CALLS_BETWEEN;
+            if (!c->by_text) show(text, &x, 1); /* a header was none, within this very piece */
+            else if (marker_byte(c, x, EK_MARK_CALLS_BEGIN, text)) c->state = EK_CALLS_BETWEEN;
             break;
         case EK_CALLS_BETWEEN:
             if (marker_byte(c, x, EK_MARK_CALL_BEGIN, NULL)) c->state = EK_CALLS_HEADER;

@@ -70,7 +70,8 @@ static inline bool ek_walk_count(const struct ek_walk *w, const struct ek_place 
 }
 
 /* Read one symbol. */
-static inline bool ek_walk_move(struct ek_walk *w, const struct ek_place *p, uint16_t symbol, struct ek_place *out)
+static inline bool ek_walk_move(struct ek_walk *w, const struct ek_place *p, uint16_t symbol,
+                                struct ek_place *out)
 {
     uint32_t to = ek_dfa_next(&w->g->dfa, p->state, symbol), characters;
     if (to == EK_NO_STATE || !ek_walk_count(w, p, symbol, to, &characters)) return false;

@@ -24,7 +24,8 @@ static void set_token(const struct ek_trie *t, uint64_t *bits, uint32_t id)
     for (; id != EK_TOKEN_NONE; id = t->same[id]) set_bit(bits, id);
 }
 
-static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, uint32_t node, struct ek_place p);
+static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, uint32_t node,
+                  struct ek_place p);
 
 /* The same from a state where only reading leads on, which inside of strings is nearly all of them: no place
  * need be remembered, so this is most of what a walk costs. */
