@@ -16,6 +16,7 @@
 #define FILLING 0.4    /* 1 - exp(-LAG): how far the slots taken follow the load in that time */
 #define UP_DEMAND 1.05 /* margins that must hold before thinking is given back */
 #define UP_TARGET 0.5
+#define DRAIN 0.25     /* of the horizon, in which the heaviest's line beyond its target is to be gone */
 #define ERROR_GAIN 1.0 /* a horizon at twice the target */
 #define ERROR_MAX 1.3
 #define FORGET 30.0    /* horizons */
@@ -58,12 +59,13 @@ void ek_brownout_tiers(struct ek_brownout *b, uint32_t tiers, const double *weig
     MUST(tiers >= 1 && tiers <= EK_BROWNOUT_TIERS_MAX);
     b->tiers = tiers;
     b->ladder = 0;
-    if (b->flight <= 0) b->flight = b->error = 1.0;
+    if (b->flight <= 0) b->flight = 1.0;
     for (uint32_t t = 0; t < tiers; t++) {
         MUST(target_s[t] >= 0 && weight[t] > 0);
         b->tier[t].target_s = target_s[t];
         b->tier[t].weight = weight[t];
         b->tier[t].step = 0;
+        b->tier[t].error = fmax(b->tier[t].error, 1.0);
         if (target_s[t] <= 0) continue;
         uint32_t at = b->ladder++;
         while (at > 0 && weight[b->order[at - 1]] > weight[t]) {
@@ -160,6 +162,17 @@ static uint32_t first_that_counts(const struct ek_brownout *b, uint32_t rung)
     return rung + STEPS_DOWN >= b->ladder * STEPS_DOWN ? b->ladder - 1 : 0;
 }
 
+/* Work in line. Of the heaviest's, what is more than its share does in its target counts several times: a
+ * horizon is the time of a whole answer, and nobody of that tier is to wait so long. */
+static double line(const struct ek_brownout *b, const struct ek_brownout_sight *s, uint32_t t, double full)
+{
+    double waiting = s->tier[t].waiting, weights = 0;
+    if (b->ladder < 2 || t != b->order[b->ladder - 1]) return waiting;
+    for (uint32_t i = 0; i < b->tiers; i++) weights += b->tier[i].weight;
+    double allowed = b->tier[t].target_s * full * b->tier[t].weight / weights;
+    return waiting <= allowed ? waiting : allowed + (waiting - allowed) / DRAIN;
+}
+
 /* What one horizon brings at this rung. */
 static void look_ahead(const struct ek_brownout *b, const struct ek_brownout_sight *s, uint32_t rung,
                        enum view view, struct outlook *o)
@@ -168,13 +181,11 @@ static void look_ahead(const struct ek_brownout *b, const struct ek_brownout_sig
     double full = capacity(b, s), h = horizon_s(s);
     MUST(full > 0);
     costs(b, s, rung, cost);
-    /* The error was learned from the lines of the light: it is not held against the heaviest. */
-    double error = b->ladder > 1 && first_that_counts(b, rung) > 0 ? 1.0 : b->error;
     double wanted = 0, taken = s->running / s->slots;
     for (uint32_t t = 0; t < b->tiers; t++) {
         double come = fmax(view == VIEW_LATER ? b->tier[t].steady : b->tier[t].demand, 0);
-        come *= error * (view == VIEW_UP ? UP_DEMAND : 1.0);
-        o->want[t] = cost[t] * (come + s->tier[t].waiting / h) / full;
+        come *= b->tier[t].error * (view == VIEW_UP ? UP_DEMAND : 1.0);
+        o->want[t] = cost[t] * (come + line(b, s, t, full) / h) / full;
         o->get[t] = 0;
         wanted += o->want[t];
     }
@@ -250,19 +261,21 @@ static void see(struct ek_brownout *b, const struct ek_brownout_sight *s)
  * less is saved, than the model thinks. */
 static void correct(struct ek_brownout *b, const struct ek_brownout_sight *s)
 {
-    double h = horizon_s(s), full = capacity(b, s), worst = -1.0, cost[EK_BROWNOUT_TIERS_MAX];
+    double h = horizon_s(s), full = capacity(b, s), cost[EK_BROWNOUT_TIERS_MAX];
     struct outlook o;
     look_ahead(b, s, b->rung, VIEW_NOW, &o);
     costs(b, s, b->rung, cost);
-    for (uint32_t i = first_that_counts(b, b->rung); i < b->ladder; i++) {
-        uint32_t t = b->order[i];
-        double wait_s = cost[t] * s->tier[t].waiting / full / fmax(o.get[t], 1e-3);
-        worst = fmax(worst, clamp(wait_s / b->tier[t].target_s - 1.0, -1.0, 1.0));
-    }
     bool can_do_more = b->rung < b->ladder * STEPS_DOWN;
-    if (worst > 0 && can_do_more && b->since_s > h) b->error += ERROR_GAIN * worst * s->dt_s / h;
-    if (worst <= 0) b->error += (1.0 - b->error) * fmin(1.0, s->dt_s / (FORGET * h));
-    b->error = clamp(b->error, 1.0, ERROR_MAX);
+    for (uint32_t i = 0; i < b->ladder; i++) {
+        uint32_t t = b->order[i];
+        double *error = &b->tier[t].error;
+        double wait_s = cost[t] * s->tier[t].waiting / full / fmax(o.get[t], 1e-3);
+        double late = clamp(wait_s / b->tier[t].target_s - 1.0, -1.0, 1.0);
+        bool counts = i >= first_that_counts(b, b->rung) && can_do_more && b->since_s > h;
+        if (late > 0 && counts) *error += ERROR_GAIN * late * s->dt_s / h;
+        if (late <= 0) *error += (1.0 - *error) * fmin(1.0, s->dt_s / (FORGET * h));
+        *error = clamp(*error, 1.0, ERROR_MAX);
+    }
 }
 
 void ek_brownout_tick(struct ek_brownout *b, const struct ek_brownout_sight *s)

@@ -19,9 +19,10 @@
  * controller act before there is one, and rest at a rung instead of swinging about it.
  *
  * Down (shorter) at once, but into a heavier tier only as far as the load itself asks, seen through a longer
- * filter; the heaviest tier only for its own line. Up only to the highest rung that was needed, with margins,
- * in a window of a horizon or more. What the model gets wrong is taken out by a slow bounded integral over
- * the delay's error that stands still where the actuator can do no more and while a step is not yet felt (no
+ * filter; the heaviest tier only for its own line, of which what is beyond its target counts four times (a
+ * horizon is too long for it to be gone in). Up only to the highest rung that was needed, with margins,
+ * in a window of a horizon or more. What the model gets wrong is taken out by a slow bounded integral a tier
+ * over its delay's error that stands still where the actuator can do no more and while a step is not yet felt (no
  * wind-up). Pure: no clock, no allocation. */
 #ifndef EK_POLICY_BROWNOUT_H
 #define EK_POLICY_BROWNOUT_H
@@ -55,6 +56,7 @@ struct ek_brownout_tier {
     double target_s; /* 0: none, never shortened */
     double demand;   /* filtered, work a second */
     double steady;   /* the same, filtered longer */
+    double error;    /* the model's, as a factor on demand, 1 or more */
     uint32_t step;   /* 0: full thinking ... 4: none */
 };
 
@@ -70,7 +72,6 @@ struct ek_brownout {
     double fill[6], block_done, block_slot_s, block_there_s, block_s;
     double arrivals;     /* requests a second, filtered over a horizon */
     double flight;       /* cost of what is in the slots, 1: whole thoughts */
-    double error;        /* the model's, as a factor on demand, 1 or more */
     uint32_t rung;
     uint32_t needed[2];  /* highest rung needed in this and the last half of the window */
     double window_s;

@@ -31,13 +31,21 @@ void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *
 
 /* ---- what is seen --------------------------------------------------------------------------------- */
 
+static void see_arrival(struct ek_desk_control *c, uint32_t tier, double whole_nano, bool soft)
+{
+    double fade = 1.0 - 1.0 / LEARN;
+    c->arrivals += 1;
+    c->tier[tier].came += whole_nano;
+    c->tier[tier].seen = c->tier[tier].seen * fade + whole_nano;
+    c->tier[tier].seen_soft = c->tier[tier].seen_soft * fade + (soft ? whole_nano : 0);
+    MUST(c->tier[tier].seen_soft <= c->tier[tier].seen * (1 + 1e-9));
+}
+
 void ek_desk_saw_arrival(struct ek_policy *p, const struct ek_desk_entry *e, double whole_nano)
 {
     struct ek_desk_control *c = &p->pool[e->pool].control;
     MUST(whole_nano >= 0);
-    c->arrivals += 1;
-    c->tier[e->tier].came += whole_nano;
-    if (e->may_shorten) c->tier[e->tier].soft_came += whole_nano;
+    see_arrival(c, e->tier, whole_nano, e->may_shorten);
     double *mean = &c->tier[e->tier].mean;
     *mean = *mean > 0 ? *mean + (whole_nano - *mean) / LEARN : whole_nano;
 }
@@ -47,9 +55,7 @@ void ek_desk_saw_refused(struct ek_policy *p, const struct ek_arrival *a)
     struct ek_desk_control *c = &p->pool[a->pool].control;
     double mean = c->tier[a->tier].mean;
     if (a->retries > 0) return; /* it was counted when it came first */
-    c->arrivals += 1;
-    c->tier[a->tier].came += mean;
-    if (a->thinks && !a->keep_thinking) c->tier[a->tier].soft_came += mean;
+    see_arrival(c, a->tier, mean, a->thinks && !a->keep_thinking);
 }
 
 void ek_desk_saw_more(struct ek_policy *p, const struct ek_desk_entry *e, double nano)
@@ -83,7 +89,7 @@ void ek_desk_saw_thought(struct ek_policy *p, const struct ek_desk_entry *e, uin
 }
 
 /* Adds what pool i saw; clears what is counted from tick to tick. */
-static void gather(struct ek_policy *p, uint32_t i, struct ek_brownout_sight *s, double *soft_came)
+static void gather(struct ek_policy *p, uint32_t i, struct ek_brownout_sight *s, double *seen)
 {
     struct ek_desk_control *c = &p->pool[i].control;
     s->arrivals += c->arrivals;
@@ -93,10 +99,11 @@ static void gather(struct ek_policy *p, uint32_t i, struct ek_brownout_sight *s,
     for (uint32_t k = 0; k < EK_BROWNOUT_STEPS; k++) s->left[k] += c->left[k];
     for (uint32_t t = 0; t < p->tiers; t++) {
         double share = c->tier[t].whole > 0 ? c->tier[t].thought / c->tier[t].whole : 0;
-        soft_came[t] += c->tier[t].soft_came * share;
+        seen[t] += c->tier[t].seen;
+        s->tier[t].soft += c->tier[t].seen_soft * share;
         s->tier[t].came += c->tier[t].came;
         s->tier[t].waiting += p->order.class[i][t].waiting * c->tier[t].mean;
-        c->tier[t].came = c->tier[t].soft_came = 0;
+        c->tier[t].came = 0;
     }
     c->done = c->arrivals = 0;
 }
@@ -104,22 +111,18 @@ static void gather(struct ek_policy *p, uint32_t i, struct ek_brownout_sight *s,
 /* What the pools of group g saw. */
 static void look(struct ek_policy *p, uint32_t g, double dt_s, struct ek_brownout_sight *s)
 {
-    double soft_came[EK_DESK_TIERS_MAX] = {0};
+    double seen[EK_DESK_TIERS_MAX] = {0};
     struct ek_desk_pool all = {0};
     *s = (struct ek_brownout_sight){.dt_s = dt_s, .service_s = ek_pace_slot_s(&p->pool[g].pace)};
     for (uint32_t i = g; i < p->pools; i++) {
         if (p->order.group[i] != g) continue;
         all.mask |= p->pool[i].mask;
-        gather(p, i, s, soft_came);
+        gather(p, i, s, seen);
     }
     s->slots = ek_desk_pool_slots(p, &all);
     double thoughts = s->left[0];
     for (uint32_t k = 0; k < EK_BROWNOUT_STEPS; k++) s->left[k] = thoughts > 0 ? s->left[k] / thoughts : 1.0;
-    for (uint32_t t = 0; t < p->tiers; t++) {
-        double *soft = &p->pool[g].control.tier[t].soft;
-        if (s->tier[t].came > 0) *soft += (soft_came[t] / s->tier[t].came - *soft) * 0.1;
-        s->tier[t].soft = *soft;
-    }
+    for (uint32_t t = 0; t < p->tiers; t++) s->tier[t].soft = seen[t] > 0 ? s->tier[t].soft / seen[t] : 0;
 }
 
 /* ---- ticks ---------------------------------------------------------------------------------------- */

@@ -177,10 +177,10 @@ struct ek_desk_service {
 struct ek_desk_control {
     double done, arrivals; /* since the last tick */
     struct {
-        double came, soft_came; /* since the last tick; of them, what may be shortened */
+        double came;            /* since the last tick */
+        double seen, seen_soft; /* of arrivals, faded by them; of that, what may be shortened */
         double mean;            /* of one request, were nothing shortened */
         double thought, whole;  /* of whole thoughts, faded */
-        double soft;            /* part of the work that may be shortened */
     } tier[EK_DESK_TIERS_MAX];
     double left[EK_BROWNOUT_STEPS]; /* tokens of whole thoughts, as each step would have left them, faded */
     struct ek_brownout brownout;
