@@ -130,6 +130,43 @@ static void estimates_follow_an_engine_that_slows_down(void **state)
     world_free(w);
 }
 
+/* The smallest house there is: two at once, every answer of the same second, a line of at most eight whose
+ * people come by chance. Whoever is k-th waits k half seconds. */
+static void regular_service_is_told_as_it_is(void **state)
+{
+    double told = 0, waited = 0, held = 0, shown = 0;
+    (void)state;
+    for (uint64_t seed = 61; seed <= 68; seed++) {
+        struct ek_desk_options o = options(seed);
+        o.queue.waiting_max = 8;
+        struct world *w = world_new(&o, 2, seed);
+        struct ek_used second = {.prompt_tokens = 20, .output_tokens = (uint32_t)WORLD_OUTPUT_TPS};
+        uint64_t end_ns = w->now.mono_ns + 35 * EK_S_NS;
+        while (w->now.mono_ns < end_ns) {
+            world_until(w, w->now.mono_ns + (uint64_t)(-log(world_unit(w) + 1e-12) / 2.2 * 1e9));
+            struct ek_arrival a = {.account = 1, .user = 1 + w->guests % 5, .model = 7, .prompt_tokens = 20};
+            world_come(w, &a, &second);
+        }
+        world_until(w, end_ns + 20 * EK_S_NS);
+        for (uint32_t i = 0; i < w->guests; i++) {
+            const struct world_guest *g = &w->guest[i];
+            if (!g->started_ns || !g->first_position || g->first_p50_ms < 0) continue;
+            double wait_s = (double)(g->started_ns - g->came_ns) * 1e-9;
+            double p50_s = (double)g->first_p50_ms * 1e-3;
+            told += p50_s;
+            waited += wait_s;
+            held += wait_s <= p50_s;
+            shown++;
+        }
+        world_free(w);
+    }
+    printf("  %.0f shown: told %.2f s, waited %.2f s, p50 held %.3f\n", shown, told / shown, waited / shown,
+           held / shown);
+    assert_true(shown > 200);
+    assert_true(fabs(told / waited - 1) < 0.15); /* in half a minute, the first answers included */
+    assert_true(held / shown > 0.35 && held / shown < 0.65);
+}
+
 static void a_band_covers_whatever_the_distribution(void **state)
 {
     (void)state;
@@ -213,6 +250,7 @@ static void answers_are_predicted_from_the_narrowest_group_that_knows(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(regular_service_is_told_as_it_is),
         cmocka_unit_test(a_band_covers_whatever_the_distribution),
         cmocka_unit_test(the_first_token_is_foreseen_from_the_prompt),
         cmocka_unit_test(answers_are_predicted_from_the_narrowest_group_that_knows),
