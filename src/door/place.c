@@ -122,7 +122,9 @@ void ek_door_take_place(struct ek_door_request *r, struct ek_door_request *old, 
     r->ticketed = ticketed;
     if (filed) (void)ek_door_ticket_file(r); /* else it is found by the ticket it is given now */
     r->ticket = ticket;
-    r->arrived_ns = old->arrived_ns;
+    if (r->automatic) r->model = old->model; /* it is that model's line */
+    r->arrived_ns = old->arrived_ns; /* its silence begins now, for nobody has heard this connection yet */
+    r->spoke_ms = (uint32_t)(ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) / EK_MS_NS);
     r->place = old->place;
     r->place_eta_ms = old->place_eta_ms;
     r->durable = old->durable;
@@ -172,6 +174,7 @@ static void stand_in(struct ek_door_request *r, struct ek_door_request *old)
     struct ek_door *d = r->door;
     r->model = old->model;
     r->modelled = true;
+    r->automatic = old->automatic;
     r->tier = old->tier;
     r->stream = old->stream;
     r->include_usage = old->include_usage;

@@ -6,6 +6,7 @@
 #include "journal/journal_priv.h"
 
 #include <unistd.h>
+#include <xxhash.h>
 
 #define UP "upstreams:\n  - url: http://u:1\n    dialect: openai\n    slots: 1\n    models: [m]\n"
 #define ASK_OF(text) "{\"model\":\"m\",\"stream\":true," \
@@ -512,6 +513,75 @@ static void no_room_in_the_journal(void **state)
     house_free(&h);
 }
 
+/* A record outlives the door until journal.ttl: who waits longer hears that it does so no more. */
+static void durable_until_its_time_is_up(void **state)
+{
+    (void)state;
+    struct house h;
+    struct client *c[4];
+    char ticket[80];
+    house_new(&h, "");
+    size_t end = strlen(h.yaml) - 2; /* "}\n" */
+    snprintf(h.yaml + end, sizeof h.yaml - end, ", ttl: 60s}\n");
+    struct world *w = world_new(h.yaml, 1);
+    make_busy(w, c);
+    c[2] = client_post(w, ASK_OF("mine"));
+    ticket_of(c[2], ticket);
+    assert_non_null(strstr(ticket, "; durable=1"));
+    world_pass(w, 50000);
+    expect_not(c[2], "\"durable\":false"); /* said once, and still true */
+    world_pass(w, 30000);
+    expect_has(c[2], "\"durable\":false"); /* with the next word */
+    assert_int_equal(count_of(c[2], "\"durable\":"), 2);
+    assert_int_equal(w->door->places.not_durable, 1);
+    client_free(w, c[2]);
+    c[2] = post_back(w, ticket, ""); /* its place is kept in memory, body and all */
+    ticket_of(c[2], ticket);
+    assert_non_null(strstr(ticket, "; durable=0"));
+    c[3] = client_post(w, ASK_OF("late"));
+    ticket_of(c[3], ticket);
+    assert_non_null(strstr(ticket, "; durable=1"));
+    kill_world(&h, w, c, 4);
+    w = world_new(h.yaml, 1); /* who was told durable=1 is there, the other is not */
+    assert_int_equal(w->door->places.restored, 1);
+    c[0] = post_back(w, ticket, "");
+    serve(w, 0);
+    expect_body(w, 0, "late");
+    expect_has(c[0], "yes");
+    end_world(w, c, 1);
+    house_free(&h);
+}
+
+/* What a door of another version has left is skipped and not touched; it finds it again. */
+static void places_of_another_version(void **state)
+{
+    (void)state;
+    struct house h;
+    struct client *c[3];
+    char file[120];
+    house_new(&h, "");
+    struct world *w = world_new(h.yaml, 1);
+    make_busy(w, c);
+    c[2] = client_post(w, ASK_OF("mine"));
+    kill_world(&h, w, c, 3);
+    snprintf(file, sizeof file, "%s/0000000000000001.journal", h.dir);
+    for (int version = '2'; version >= '1'; version--) {
+        uint8_t head[EK_SEGMENT_HEAD_BYTES]; /* "eksegs1", number, hash of both */
+        FILE *f = fopen(file, "r+b");
+        assert_true(f && fread(head, sizeof head, 1, f) == 1);
+        head[6] = (uint8_t)version;
+        uint64_t hash = XXH3_64bits(head, 16);
+        memcpy(head + 16, &hash, sizeof hash);
+        rewind(f);
+        assert_true(fwrite(head, sizeof head, 1, f) == 1 && fclose(f) == 0);
+        w = world_new(h.yaml, 1);
+        assert_int_equal(w->door->places.restored, version == '1');
+        world_pass(w, version == '1' ? 100000 : 1000);
+        end_world(w, c, 0);
+    }
+    house_free(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,6 +593,7 @@ int main(void)
         cmocka_unit_test(whole_answers_too), cmocka_unit_test(after_a_kill),
         cmocka_unit_test(the_same_request_after_a_kill), cmocka_unit_test(nobody_comes_back),
         cmocka_unit_test(drained_with_a_ticket), cmocka_unit_test(no_room_in_the_journal),
+        cmocka_unit_test(durable_until_its_time_is_up), cmocka_unit_test(places_of_another_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
