@@ -163,6 +163,9 @@ static const struct ek_option queue_options[] = {
              "Half of a heavier tier's share by weight is kept for it."},
     {"brownout", NULL, EK_OPTION_BOOL, FIELD(ek_queue_options, brownout), 0, 0, "true",
      .text = "Thoughts are shortened before lines grow, in tiers with a delay_target."},
+    {"auto", NULL, EK_OPTION_LIST, FIELD(ek_queue_options, automatic), 0, 16, NULL,
+     .text = "Models that requests to the model auto go to, the best first; under load, when thoughts are as "
+             "short as they get and there is a line, to the next. Unset: there is no model auto."},
     {"shed", NULL, EK_OPTION_BOOL, FIELD(ek_queue_options, shed), 0, 0, "false",
      .text = "Last resort: while waits exceed a tier's patience, some callers are refused for the hour."},
     {"accounts", NULL, EK_OPTION_COUNT, FIELD(ek_queue_options, accounts_max), 1024, 4194304, "65536",

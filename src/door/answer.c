@@ -40,7 +40,7 @@ size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t 
     out[n++] = (struct ek_http_header){EK_STR("Access-Control-Expose-Headers"),
                                        EK_STR("X-Request-Id, X-Stream-Id, Retry-After, Retry-After-Ms, "
                                               "X-Queue-Position, X-Queue-Eta-Ms, X-Queue-Wait-Ms, "
-                                              "X-Thinking-Budget, X-Queue-Ticket, RateLimit, "
+                                              "X-Thinking-Budget, X-Auto-Model, X-Queue-Ticket, RateLimit, "
                                               "RateLimit-Policy, X-Cost, "
                                               "X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
                                               "X-RateLimit-Reset-Requests, X-RateLimit-Limit-Tokens, "
@@ -113,6 +113,9 @@ static size_t common_headers(const struct ek_door_request *r, bool sse, char id[
     if (r->running && r->running->shortened)
         out[n++] = number_header(r->door, TEXT_BUDGET, EK_STR("X-Thinking-Budget"),
                                  r->running->thinking_budget);
+    if (r->automatic && r->modelled)
+        out[n++] = (struct ek_http_header){EK_STR("X-Auto-Model"),
+                                           ek_str_of(ek_pool_model(r->door->pool, r->model)->name)};
     out[n++] = (struct ek_http_header){EK_STR("Cache-Control"), EK_STR("no-cache, no-transform")};
     n = ek_door_cors(r->door, out, n);
     n += ek_door_limits_headers(r, out + n);

@@ -275,6 +275,8 @@ void ek_door_arrive(struct ek_door_request *r)
     struct ek_door *d = r->door;
     MUST(r->state == EK_DOOR_PRICED && r->reading && r->wishes);
     struct ek_arrival a = describe(r);
+    if (r->automatic && !ek_desk_repeat(d->desk, a.repeat)) /* else its place, if it had one, has a model */
+        while (ek_door_auto_lighter(r, &a)) a = describe(r);
     uint64_t account = r->wishes->ledger_account, key = r->wishes->ledger_key;
     bool thinks = asks_to_think(d, ek_pool_model(d->pool, r->model), &r->reading->request);
     forget_wishes(r);

@@ -9,6 +9,7 @@
  *   tell.c      what became of a request, for who asks (records.h)
  *   request.c   the states; the body; the start
  *   arrive.c    the arrival at the desk: what is told of a request, which place it gets
+ *   auto.c      which model requests to `auto` get
  *   place.c     places that are kept while their caller is away
  *   ticket.c    what shows whose place it is
  *   keep.c      one request and the journal; restore.c: all of them, after a restart
@@ -192,7 +193,8 @@ struct ek_door_request {
     bool asked : 1;                  /* to be read apart: it is a stream from the line on (stream_asked.c) */
     bool detached : 1;               /* it goes on though its connection is gone: its stream is read again */
     bool may_borrow : 1;             /* its prompt may go to borrowed upstreams; known at its arrival */
-    uint8_t attempts;
+    uint8_t attempts : 7;            /* at most relay.attempts_max */
+    bool automatic : 1;              /* it asked for `auto`: `model` is what it got */
     uint8_t retries;                 /* the SDK's attempts before this one */
     bool stream : 1;
     bool include_usage : 1;
@@ -232,6 +234,7 @@ struct ek_door_counters {
     uint64_t entered;                     /* arrivals let in by the desk, old places included */
     uint64_t shortened[EK_DESK_TIERS_MAX]; /* first STARTs with a lowered thinking budget, by tier */
     uint64_t refused[EK_DESK_TIERS_MAX];   /* by the desk */
+    uint64_t auto_lighter;                 /* steps down the list of `auto`, under load */
 };
 
 struct ek_door_saving;
@@ -344,6 +347,8 @@ enum ek_reason ek_door_identify(struct ek_door *d, const struct ek_http_head *he
                                 struct ek_identity *out);
 
 /* limits.c */
+/* May its caller use that model? */
+bool ek_door_limits_model(const struct ek_door_request *r, uint32_t model);
 /* PRICED. False: it was refused, and is gone. thinks: it asks for deep thinking. */
 bool ek_door_limits_begin(struct ek_door_request *r, const struct ek_arrival *a, bool thinks);
 void ek_door_limits_end(struct ek_door_request *r); /* part of ek_door_let_go, while it has its tokens */
@@ -377,6 +382,13 @@ const struct ek_price_options *ek_door_price(const struct ek_door_request *r);
 void ek_door_arrive(struct ek_door_request *r);
 /* PRICED and with money, if it needs any: on to the desk. */
 void ek_door_enter(struct ek_door_request *r, const struct ek_arrival *a);
+
+/* auto.c */
+bool ek_door_auto_is(const struct ek_door *d, struct ek_str name);
+/* The first model of the list that it may have now; EK_POOL_MODELS_MAX: there is none. */
+uint32_t ek_door_auto_model(const struct ek_door_request *r);
+/* PRICED, `automatic`: true when it now stands at a lighter model, for which `a` must be described anew. */
+bool ek_door_auto_lighter(struct ek_door_request *r, const struct ek_arrival *a);
 
 /* ticket.c */
 void ek_door_ticket_text(const struct ek_door_request *r, char out[EK_DOOR_TICKET_BYTES + 1]);
@@ -528,7 +540,7 @@ void ek_door_spend_put(struct ek_door_spend *s, const char *name, const struct e
 void ek_door_spend_write(struct ek_door_spend *s);
 
 /* answer.c */
-#define EK_DOOR_HEADERS_MAX 24u
+#define EK_DOOR_HEADERS_MAX 25u
 /* Adds what a browser asks for, if the configuration allows pages of other origins. Returns n + added. */
 size_t ek_door_cors(const struct ek_door *d, struct ek_http_header *out, size_t n);
 size_t ek_door_headers(const struct ek_door_request *r, bool sse, char id[33],

@@ -35,9 +35,9 @@ static struct ek_window_limits limits_of(const struct ek_door_request *r)
 }
 
 /* The account's own list, and else its tier's. */
-static bool may_use(const struct ek_door_request *r)
+bool ek_door_limits_model(const struct ek_door_request *r, uint32_t index)
 {
-    struct ek_str model = ek_str_of(ek_pool_model(r->door->pool, r->model)->name);
+    struct ek_str model = ek_str_of(ek_pool_model(r->door->pool, index)->name);
     const struct ek_keyring *k = ek_door_money_keyring(r->door);
     const struct ek_strlist *list = &r->door->config->tiers.item[r->tier].models;
     if (row_of(r) && ek_keyring_has_models(k, r->window)) return ek_keyring_model(k, r->window, model);
@@ -53,7 +53,7 @@ bool ek_door_limits_begin(struct ek_door_request *r, const struct ek_arrival *a,
     MUST(r->state == EK_DOOR_PRICED && !r->counted);
     const struct ek_account_limits *own = row_of(r);
     r->may_borrow = own ? own->borrow : d->config->tiers.item[r->tier].borrow;
-    if (!may_use(r)) {
+    if (!ek_door_limits_model(r, r->model)) {
         ek_door_refuse_reason(r, EK_REASON_MODEL_FORBIDDEN, NULL);
         return false;
     }

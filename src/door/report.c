@@ -145,6 +145,8 @@ static void decisions(const struct ek_door *d, struct ek_buf *b, const struct ek
     put_by_tier(d, b, &percent);
     put_by_tier(d, b, &shortened);
     put_by_tier(d, b, &refused);
+    counter(b, "evenkeel_auto_lighter_total", "Steps to a lighter model, of requests to auto under load.",
+            c->auto_lighter);
     counter(b, "evenkeel_shed_total", "Requests refused by the cursor of last resort.", s->shed);
     counter(b, "evenkeel_late_total", "Requests refused at once: their deadline could not be met.", s->late);
     counter(b, "evenkeel_repeats_total", "Requests that an SDK said it sends again.", c->repeats);

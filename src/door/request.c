@@ -240,6 +240,7 @@ void ek_door_put_models(const struct ek_door *d, struct ek_str asked, struct ek_
         if (model->alias || !model->upstream_mask) continue;
         ek_buf_printf(out, "%s %s", listed++ ? "," : "", model->name);
     }
+    if (ek_door_auto_is(d, EK_STR("auto"))) ek_buf_printf(out, "%s auto", listed ? "," : "");
     ek_buf_lit(out, ".");
 }
 
@@ -299,7 +300,9 @@ void ek_door_body_end(struct ek_door_request *r)
     }
     const struct ek_request *q = &r->reading->request;
     ek_door_move(r, EK_DOOR_PRICED);
-    uint32_t model = ek_pool_find_model(d->pool, ek_str_make(q->model, q->model_bytes));
+    struct ek_str name = ek_str_make(q->model, q->model_bytes);
+    r->automatic = ek_door_auto_is(d, name);
+    uint32_t model = r->automatic ? ek_door_auto_model(r) : ek_pool_find_model(d->pool, name);
     if (model == EK_POOL_MODELS_MAX) {
         ek_door_asked_free(&asked);
         refuse_model(r);

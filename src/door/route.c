@@ -107,9 +107,24 @@ static void put_pricing(const struct ek_door *d, const char *model, struct ek_bu
     ek_buf_char(out, '}');
 }
 
+/* It is no model of its own, so it has no price: those it may turn out to be have. */
+static struct ek_model_entry entry_of_auto(const struct ek_door *d, struct ek_buf *extra)
+{
+    const struct ek_strlist *list = &d->config->queue.automatic;
+    ek_buf_lit(extra, ",\"models\":[");
+    for (size_t i = 0; i < list->count; i++) {
+        if (i) ek_buf_char(extra, ',');
+        ek_json_put_string(extra, ek_str_of(list->item[i]));
+    }
+    ek_buf_char(extra, ']');
+    return (struct ek_model_entry){.id = EK_STR("auto"), .owned_by = EK_STR("evenkeel"),
+                                   .created_s = (int64_t)d->born_unix_s, .extra = ek_buf_view(extra)};
+}
+
 static void reply_models(struct ek_door *d, struct ek_http_req *http)
 {
-    struct ek_model_entry entry[EK_POOL_MODELS_MAX];
+    struct ek_model_entry entry[EK_POOL_MODELS_MAX + 1];
+    struct ek_buf auto_extra = ek_buf_make(16 * (EK_POOL_NAME_BYTES_MAX * 6 + 8));
     size_t end[EK_POOL_MODELS_MAX], count = 0;
     struct ek_buf pricing = ek_buf_make(EK_POOL_MODELS_MAX * 512u);
     for (uint32_t m = 0; m < ek_pool_models(d->pool); m++) {
@@ -121,10 +136,12 @@ static void reply_models(struct ek_door *d, struct ek_http_req *http)
     }
     for (size_t i = 0; i < count && !pricing.failed; i++) /* now that it moves no more */
         entry[i].extra = ek_str_make(pricing.data + (i ? end[i - 1] : 0), end[i] - (i ? end[i - 1] : 0));
+    if (ek_door_auto_is(d, EK_STR("auto"))) entry[count++] = entry_of_auto(d, &auto_extra);
     MUST(d->text.len == 0);
     ek_models_write(&d->text, entry, count);
     ek_door_reply_json(d, http, 200);
     ek_buf_free(&pricing);
+    ek_buf_free(&auto_extra);
 }
 
 static unsigned hex_value(char c)
@@ -161,6 +178,15 @@ static void reply_model(struct ek_door *d, struct ek_http_req *http, struct ek_s
     char plain[EK_POOL_NAME_BYTES_MAX + 1];
     uint32_t m = EK_POOL_MODELS_MAX;
     if (decode(name, plain)) m = ek_pool_find_model(d->pool, ek_str_of(plain));
+    if (ek_door_auto_is(d, name)) {
+        struct ek_buf extra = ek_buf_make(16 * (EK_POOL_NAME_BYTES_MAX * 6 + 8));
+        struct ek_model_entry entry = entry_of_auto(d, &extra);
+        MUST(d->text.len == 0);
+        ek_model_write(&d->text, &entry);
+        ek_door_reply_json(d, http, 200);
+        ek_buf_free(&extra);
+        return;
+    }
     if (m == EK_POOL_MODELS_MAX) {
         struct ek_buf text = ek_buf_make(16384);
         ek_door_put_models(d, name, &text);

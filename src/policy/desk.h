@@ -373,6 +373,9 @@ struct ek_desk_upstream_stats {
 };
 void ek_desk_upstream_stats(const struct ek_policy *p, uint32_t index, struct ek_desk_upstream_stats *out);
 
+/* What is left of a usual thought for newcomers of this tier and pool: 100, 75, 50, 25 or 0. */
+uint32_t ek_desk_thinking_percent(const struct ek_policy *p, uint32_t tier, uint32_t pool);
+
 uint32_t ek_desk_waiting_of_tier(const struct ek_policy *p, uint32_t tier);
 const char *ek_desk_why_name(enum ek_desk_why why); /* "busy", ... */
 

@@ -178,6 +178,13 @@ uint32_t ek_desk_percent(const struct ek_policy *p, uint32_t tier)
     return least;
 }
 
+uint32_t ek_desk_thinking_percent(const struct ek_policy *p, uint32_t tier, uint32_t pool)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(tier < p->tiers && pool < p->pools);
+    return p->brownout_on ? ek_brownout_percent(&p->pool[p->order.group[pool]].control.brownout, tier) : 100;
+}
+
 static const struct ek_brownout *brownout_of(const struct ek_policy *p, const struct ek_desk_entry *e)
 {
     return &p->pool[p->order.group[e->pool]].control.brownout;

@@ -21,6 +21,7 @@ struct ek_queue_options {
     uint64_t tpot_target_ns; /* slower than this between two tokens, an upstream is full; 0: off */
     const char *learned;     /* file of what was learned about answers; NULL: forgotten at the end */
     uint64_t learned_ns;     /* saved so often */
+    struct ek_strlist automatic; /* models for requests to `auto`, the best first; none: no such name */
     uint64_t quantum_nano;   /* how far locality may lead an account ahead; 0: four mean requests */
 };
 
