@@ -16,9 +16,10 @@
 #define FILLING 0.4    /* 1 - exp(-LAG): how far the slots taken follow the load in that time */
 #define UP_DEMAND 1.05 /* margins that must hold before thinking is given back */
 #define UP_TARGET 0.5
-#define DRAIN 0.25     /* of the horizon, in which the heaviest's line beyond its target is to be gone */
+#define DRAIN 0.15     /* of the horizon, in which the heaviest's line beyond its target is to be gone */
 #define ERROR_GAIN 1.0 /* a horizon at twice the target */
 #define ERROR_MAX 1.3
+#define ERROR_MAX_OWN 3.0 /* of the heaviest tier: only its own thoughts are shortened by it */
 #define FORGET 30.0    /* horizons */
 #define SLOT_S_ENOUGH 0.3 /* horizons that every slot must have worked before capacity is believed */
 #define FILL_BLOCK 0.25   /* of a horizon */
@@ -274,7 +275,7 @@ static void correct(struct ek_brownout *b, const struct ek_brownout_sight *s)
         bool counts = i >= first_that_counts(b, b->rung) && can_do_more && b->since_s > h;
         if (late > 0 && counts) *error += ERROR_GAIN * late * s->dt_s / h;
         if (late <= 0) *error += (1.0 - *error) * fmin(1.0, s->dt_s / (FORGET * h));
-        *error = clamp(*error, 1.0, ERROR_MAX);
+        *error = clamp(*error, 1.0, b->ladder > 1 && i == b->ladder - 1 ? ERROR_MAX_OWN : ERROR_MAX);
     }
 }
 

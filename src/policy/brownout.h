@@ -19,11 +19,11 @@
  * controller act before there is one, and rest at a rung instead of swinging about it.
  *
  * Down (shorter) at once, but into a heavier tier only as far as the load itself asks, seen through a longer
- * filter; the heaviest tier only for its own line, of which what is beyond its target counts four times (a
- * horizon is too long for it to be gone in). Up only to the highest rung that was needed, with margins,
- * in a window of a horizon or more. What the model gets wrong is taken out by a slow bounded integral a tier
- * over its delay's error that stands still where the actuator can do no more and while a step is not yet felt (no
- * wind-up). Pure: no clock, no allocation. */
+ * filter; the heaviest tier only for its own line, of which what is beyond its target counts several times
+ * (a horizon is too long for it to be gone in). Up only to the highest rung that was needed, with margins, in
+ * a window of a horizon or more. What the model gets wrong is taken out by a slow bounded integral, one a
+ * tier, over its delay's error. That stands still where the actuator can do no more and while a step is not
+ * yet felt (no wind-up). Pure: no clock, no allocation. */
 #ifndef EK_POLICY_BROWNOUT_H
 #define EK_POLICY_BROWNOUT_H
 
