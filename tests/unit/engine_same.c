@@ -12,7 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { ENTRIES_MAX = 24, SAMPLED = 20, MANY = 200, FEW_EACH = 1, MANY_EACH = 20 };
+enum { ENTRIES_MAX = 24, SAMPLED = 12, MANY = 200, FEW_EACH = 1, MANY_EACH = 20 };
 
 struct entry {
     const struct cast_request *request;
