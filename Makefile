@@ -61,6 +61,9 @@ prove-day15: build ## the same day asking for 1.5 times capacity on average (2.8
 prove-overflow: build ## the R1 day with a lender: cost against waiting, four ways to borrow (needs the traces)
 	@build/evenkeel sim tests/sim/overflow.yaml --csv bench/results/prove-overflow.csv --plot docs/why/overflow.svg
 
+bench-ceiling: ## what any policy could have on those days, beside what is had: from the CSVs of prove-day, -day15 and -day3
+	@python3 bench/ceiling.py bench/results/ceiling.svg 1.5=bench/results/prove-day.csv 2.81=bench/results/prove-day15.csv 3=bench/results/prove-day3.csv
+
 prove-shed: build ## 3.2 times the capacity: who is sent away, and does it come to rest
 	@build/evenkeel sim tests/sim/shed.yaml --csv bench/results/prove-shed.csv --plot docs/why/shed.svg
 
