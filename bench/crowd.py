@@ -178,8 +178,10 @@ def main():
         parser.add_argument('--' + name, type=int, default=value)
     parser.add_argument('--csv')
     parser.add_argument('--alone', action='store_true')
-    parser.add_argument('flags', nargs='*')
-    args = parser.parse_args()
+    own, flags = sys.argv[1:], []
+    if '--' in own:
+        own, flags = own[:own.index('--')], own[own.index('--') + 1:]
+    args = parser.parse_args(own, argparse.Namespace(flags=flags))
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 's')
         server = start(args, path)
