@@ -268,6 +268,17 @@ static void helper_done(void *arg)
     after_reading(c);
 }
 
+/* Compiling a schema may take a tenth of a second when it means ill: not on the thread of all streams. */
+static bool may_hold_schema(const struct ek_call *c)
+{
+    const struct ek_str body = ek_buf_view(&c->body);
+    static const char *const words[] = {"\"response_format\"", "\"tools\""};
+    for (size_t i = 0; i < EK_COUNT(words); i++) {
+        if (body.len && memmem(body.data, body.len, words[i], strlen(words[i]))) return true;
+    }
+    return false;
+}
+
 void ek_call_body_end(struct ek_call *c)
 {
     MUST_OBJ(c, EK_CALL_MAGIC);
@@ -280,7 +291,7 @@ void ek_call_body_end(struct ek_call *c)
         ek_call_release(c);
         return;
     }
-    if (c->body.len > EK_SERVE_INLINE_BYTES) {
+    if (c->body.len > EK_SERVE_INLINE_BYTES || may_hold_schema(c)) {
         c->on_helper = true;
         if (ek_work_submit(s->loop, read_on_helper, helper_done, c) == EK_OK) return;
         c->on_helper = false; /* all helpers are busy: then it is our turn */
