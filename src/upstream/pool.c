@@ -6,6 +6,7 @@
  * that a reload removes leaves: it gets nothing new and serves no model, and what runs there may end. The
  * same name with the same URL, come back by a later reload, gets its old number. */
 #include "upstream/pool_state.h"
+#include "upstream/relay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +141,7 @@ struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *cli
     MUST(p);
     MUST(events->load && events->models && events->hopeless);
     p->magic = EK_POOL_MAGIC;
+    ek_list_init(&p->resting);
     p->loop = loop;
     p->client = client;
     p->relay = o->relay;
@@ -167,6 +169,7 @@ void ek_pool_free(struct ek_pool **pp)
     if (!p) return;
     MUST_OBJ(p, EK_POOL_MAGIC);
     *pp = NULL;
+    while (p->resting.count) ek_relay_forget(ek_list_first(&p->resting));
     for (uint32_t i = 0; i < p->count; i++) {
         struct ek_upstream *u = &p->upstream[i];
         ek_pool_look_end(u);

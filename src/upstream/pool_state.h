@@ -11,6 +11,7 @@
 #ifndef EK_UPSTREAM_POOL_STATE_H
 #define EK_UPSTREAM_POOL_STATE_H
 
+#include "base/list.h"
 #include "upstream/dialect.h"
 #include "upstream/health.h"
 #include "upstream/load_text.h"
@@ -71,6 +72,7 @@ struct ek_pool {
     struct ek_upstream upstream[EK_POOL_UPSTREAMS_MAX];
     struct ek_pool_names names;
     struct ek_retry_budget retries;
+    struct ek_list resting; /* relays that are done, until their connections are */
     uint64_t ejected_ns; /* when the slow ones were last looked for */
     char dir[64];    /* of the child's socket; "" without a child */
     char socket[96]; /* "unix:DIR/engine.sock" */

@@ -16,6 +16,7 @@
 #include "chat/think_tags.h"
 #include "http/sse.h"
 #include "upstream/load_text.h"
+#include "upstream/pool_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ struct ek_relay {
     const struct ek_relay_events *events;
     void *arg;
     struct ek_timer timer;
+    struct ek_link rest; /* RESTING: of the pool's, for it has no other owner */
     struct ek_sse sse;
     struct ek_up_shape shape; /* of the last chunk */
     struct ek_buf error;
@@ -101,6 +103,7 @@ static void free_relay(struct ek_relay *r)
     MUST_OBJ(r, RELAY_MAGIC);
     MUST(!r->busy);
     tell_pool(r, EK_OUTCOME_LEFT);
+    if (ek_link_linked(&r->rest)) ek_list_remove(&r->pool->resting, &r->rest);
     free_split(r);
     if (r->exchange) ek_exchange_cancel(&r->exchange);
     ek_timer_clear(r->loop, &r->timer);
@@ -139,6 +142,7 @@ static void tell_done(struct ek_relay *r)
     MUST(events);
     r->events = NULL;
     r->state = RELAY_RESTING;
+    ek_list_append(&r->pool->resting, &r->rest);
     ek_timer_set(r->loop, &r->timer, ek_loop_now(r->loop).mono_ns + REST_NS);
     tell_pool(r, EK_OUTCOME_DONE);
     events->done(r->arg);
@@ -536,6 +540,14 @@ void ek_relay_pause(struct ek_relay *r, bool paused)
     if (paused) r->paused_ns = r->last_ns;
     else r->idle_ns += ek_ns_since(r->last_ns, r->paused_ns);
     ek_exchange_pause(r->exchange, paused);
+}
+
+void ek_relay_forget(struct ek_link *rest)
+{
+    struct ek_relay *r = EK_CONTAINER(rest, struct ek_relay, rest);
+    MUST_OBJ(r, RELAY_MAGIC);
+    MUST(r->state == RELAY_RESTING);
+    free_relay(r);
 }
 
 void ek_relay_cancel(struct ek_relay **r)

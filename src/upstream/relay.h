@@ -9,6 +9,7 @@
 #ifndef EK_UPSTREAM_RELAY_H
 #define EK_UPSTREAM_RELAY_H
 
+#include "base/list.h"
 #include "chat/upstream_chunk.h"
 #include "upstream/pool.h"
 
@@ -70,5 +71,6 @@ struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
                                 void *arg);
 void ek_relay_pause(struct ek_relay *r, bool paused); /* back-pressure */
 void ek_relay_cancel(struct ek_relay **r);            /* the upstream sees the connection close */
+void ek_relay_forget(struct ek_link *rest);           /* pool.c: one that rests, at the end of its pool */
 
 #endif

@@ -43,6 +43,21 @@ static void a_stream_is_relayed(void **state)
     world_free(w);
 }
 
+/* The upstream has said [DONE] and keeps its connection: nobody waits for that, and a door that leaves in
+ * this moment leaves nothing behind (the loop's end looks for timers). */
+static void a_door_leaves_while_an_upstream_hangs_on(void **state)
+{
+    (void)state;
+    struct world *w = world_new(OTHER, 1);
+    struct client *c = client_post(w, ASK_STREAM);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE SAY("42") FINISH DONE);
+    world_pass(w, 1);
+    expect_has(c, "data: [DONE]");
+    client_free(w, c);
+    world_free(w);
+}
+
 static void usage_comes_when_it_is_asked_for(void **state)
 {
     (void)state;
@@ -287,6 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stream_is_relayed),
+        cmocka_unit_test(a_door_leaves_while_an_upstream_hangs_on),
         cmocka_unit_test(usage_comes_when_it_is_asked_for),
         cmocka_unit_test(a_whole_answer_is_collected),
         cmocka_unit_test(our_engine_dies_and_the_answer_goes_on),
