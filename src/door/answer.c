@@ -210,11 +210,11 @@ struct ek_error ek_door_error_of(const struct ek_action *a)
 
 /* ---- requests --------------------------------------------------------------------------------------- */
 
-static void end_stream(struct ek_door_request *r, enum ek_reason why, struct ek_str error)
+static void end_stream(struct ek_door_request *r, enum ek_reason why, int status, struct ek_str error)
 {
     struct ek_door *d = r->door;
     ek_door_claim_out(r);
-    ek_door_stream_fail(r, why, error);
+    ek_door_stream_fail(r, why, status, error);
     if (r->running) ek_sse_put_id(&d->out, ++r->running->event);
     ek_sse_put_data(&d->out, error);
     ek_buf_lit(&d->out, "data: [DONE]\n\n");
@@ -238,7 +238,7 @@ static void reply(struct ek_door_request *r, int status, const struct ek_error *
     MUST(n <= EK_COUNT(header));
     struct ek_http_req *http = r->http;
     MUST(!r->detached); /* those have had their status */
-    ek_door_stream_fail(r, e->reason, body);
+    ek_door_stream_fail(r, e->reason, status, body);
     ek_door_let_go(r, false);
     ek_door_move(r, EK_DOOR_REFUSED);
     ek_http_reply(http, status, header, n, body);
@@ -276,7 +276,7 @@ void ek_door_refuse(struct ek_door_request *r, const struct ek_error *given)
         finish_committed(r, &e);
     } else {
         ek_error_write(&d->text, &e);
-        if (r->committed) end_stream(r, e.reason, ek_buf_view(&d->text));
+        if (r->committed) end_stream(r, e.reason, status, ek_buf_view(&d->text));
         else reply(r, status, &e, ek_buf_view(&d->text));
     }
     ek_buf_clear(&d->text);
@@ -326,7 +326,7 @@ void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_af
         reply(r, status, &e, body);
     } else if (envelope && r->stream) {
         d->counters.reasons[EK_REASON_UPSTREAM_STATUS]++;
-        end_stream(r, EK_REASON_UPSTREAM_STATUS, body);
+        end_stream(r, EK_REASON_UPSTREAM_STATUS, status >= 400 ? status : 0, body);
     } else if (!r->committed && status >= 400) {
         struct ek_error e = {.reason = EK_REASON_BAD_VALUE, .message = ek_str_of(text)};
         d->counters.reasons[EK_REASON_UPSTREAM_STATUS]++;

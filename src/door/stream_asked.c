@@ -200,9 +200,8 @@ void ek_door_asked_reply(struct ek_door_stream *s, struct ek_http_req *http)
         ek_door_stream_write_state(s, &d->text);
         ek_door_reply_json(d, http, 202);
     } else if (s->reason != EK_REASON_NONE) {
-        int status = ek_reason_status(s->reason);
         last_event(s, &d->text);
-        ek_door_reply_json(d, http, status >= 400 ? status : 500);
+        ek_door_reply_json(d, http, ek_door_stream_status(s));
     } else {
         reply_whole(s, http);
     }

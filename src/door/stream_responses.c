@@ -101,10 +101,9 @@ void ek_door_response_whole(struct ek_door_reader *rd)
     struct ek_door *d = s->door;
     struct ek_http_req *http = rd->http;
     if (s->r) return;
-    int status = s->reason == EK_REASON_NONE ? 200 : ek_reason_status(s->reason);
+    int status = ek_door_stream_status(s);
     struct ek_buf text = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     bool begun = rd->begun;
-    if (status < 400 && status != 200) status = 500;
     if (begun || status == 200) {
         ek_door_response_write(s, &text);
     } else {

@@ -248,11 +248,20 @@ void ek_door_stream_found_ended(struct ek_door_stream *s, uint64_t ended_ns)
         ek_timer_set(s->door->loop, &all->sweep, ek_door_now(s->door).mono_ns + EK_S_NS);
 }
 
-void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, struct ek_str payload)
+int ek_door_stream_status(const struct ek_door_stream *s)
+{
+    if (s->reason == EK_REASON_NONE) return 200;
+    int status = s->status ? s->status : ek_reason_status(s->reason);
+    return status >= 400 ? status : 500;
+}
+
+void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, int status, struct ek_str payload)
 {
     struct ek_door_stream *s = ek_door_stream_of(r);
+    MUST(status == 0 || (status >= 400 && status < 600));
     if (!s || (r->asked && !r->detached)) return; /* those are refused with a true status */
     if (r->running) r->running->event = s->log.last; /* what was held back is said to nobody */
+    s->status = (uint16_t)status;
     add(s, payload);
     ek_door_stream_end(r, why);
 }
@@ -269,7 +278,7 @@ void ek_door_stream_abandon(struct ek_door_request *r)
         return;
     }
     ek_error_write(&text, &(struct ek_error){.reason = EK_REASON_CLIENT_GONE});
-    ek_door_stream_fail(r, EK_REASON_CLIENT_GONE, ek_buf_view(&text));
+    ek_door_stream_fail(r, EK_REASON_CLIENT_GONE, 0, ek_buf_view(&text));
     ek_buf_free(&text);
 }
 

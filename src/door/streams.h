@@ -55,6 +55,7 @@ struct ek_door_stream {
     uint64_t created_unix_s;
     uint64_t ended_ns;
     enum ek_reason reason;     /* why it ended; NONE: its answer is whole */
+    uint16_t status;           /* of a refusal that had one of its own; 0: its reason's */
     uint8_t id[16];
     struct ek_tape *tape;      /* NULL: it lasts as long as the process */
     uint64_t visible;          /* with a tape: events that are written; no reader hears of another */
@@ -123,7 +124,9 @@ void ek_door_stream_add_framed(struct ek_door_request *r, struct ek_str bytes);
 /* The answer is over; r forgets its stream. NONE: whole. */
 void ek_door_stream_end(struct ek_door_request *r, enum ek_reason why);
 /* The same with an error as its last event. */
-void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, struct ek_str payload);
+void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, int status, struct ek_str payload);
+/* What one is told who asks for all of it: 200, or the status of its end. */
+int ek_door_stream_status(const struct ek_door_stream *s);
 /* Part of ek_door_let_go: one that ends without a word of its end has lost its reader. */
 void ek_door_stream_abandon(struct ek_door_request *r);
 void ek_door_stream_forget(struct ek_door_stream *s); /* ended, and without readers */

@@ -67,7 +67,7 @@ static void an_async_answer_that_fails_says_so(void **state)
     play(the_call(w, 0), "{\"error\":{\"message\":\"no such thing\",\"type\":\"x\",\"code\":\"y\"}}");
     play_end(the_call(w, 0));
     struct client *whole = get(w, "/v1/streams/", id, "");
-    expect_has(whole, "HTTP/1.1 502");
+    expect_has(whole, "HTTP/1.1 400"); /* as it would have been told at once */
     expect_has(whole, "no such thing");
     client_free(w, c);
     client_free(w, whole);
@@ -93,6 +93,21 @@ static void a_response_is_a_chat_answer(void **state)
     expect_has(c, "{\"type\":\"reasoning_text\",\"text\":\"hm\"}");
     expect_has(c, "\"input_tokens\":3");
     expect_has(c, "\"instructions\":\"be \\\"kind\\\"\"");
+    client_free(w, c);
+    world_free(w);
+}
+
+/* What the engine says of a request is the caller's to mend: to come again would not help. */
+static void a_response_that_is_refused_has_its_true_status(void **state)
+{
+    (void)state;
+    struct world *w = world_new(ONE, 1);
+    struct client *c = send_to(w, "/v1/responses", "", WHOLE);
+    play_head(the_call(w, 0), 422);
+    play(the_call(w, 0), "{\"error\":{\"message\":\"no such thing\",\"type\":\"x\",\"code\":\"y\"}}");
+    play_end(the_call(w, 0));
+    expect_has(c, "HTTP/1.1 422");
+    expect_has(c, "no such thing");
     client_free(w, c);
     world_free(w);
 }
@@ -218,6 +233,7 @@ int main(void)
         cmocka_unit_test(answers_come_later),
         cmocka_unit_test(an_async_answer_that_fails_says_so),
         cmocka_unit_test(a_response_is_a_chat_answer),
+        cmocka_unit_test(a_response_that_is_refused_has_its_true_status),
         cmocka_unit_test(a_waiting_response_that_is_left_is_stopped),
         cmocka_unit_test(events_have_numbers),
         cmocka_unit_test(a_background_response_is_cancelled_and_erased),
