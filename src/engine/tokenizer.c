@@ -154,6 +154,7 @@ enum ek_status ek_tokenizer_encode(const struct ek_tokenizer *t, struct ek_encod
 {
     MUST_OBJ(t, EK_TOKENIZER_MAGIC);
     MUST_OBJ(e, ENCODER_MAGIC);
+    if (text.len == 0) return EK_OK; /* it may have no address either */
     struct run r = {t, e, ids};
     size_t from = 0, room = ids->count_max - ids->count, longest = ek_tokenizer_longest(t);
     /* Megabytes that cannot fit, however well they merge, are not worth reading. */
@@ -169,5 +170,5 @@ enum ek_status ek_tokenizer_encode(const struct ek_tokenizer *t, struct ek_encod
         at += t->bytes[sp->id].len;
         from = at;
     }
-    return encode_plain(&r, ek_str_make(text.data + from, text.len - from)) ? EK_OK : EK_FULL;
+    return encode_plain(&r, ek_str_skip(text, from)) ? EK_OK : EK_FULL;
 }

@@ -228,7 +228,7 @@ static void same_tokens_from_a_cached_prefix(void **state)
     }
     ek_engine_close(&b.engine);
     print_message("%u of %u pages found\n", found, pages);
-    assert_true(found > pages / 2);
+    assert_true(found >= pages / 2); /* the first round finds all its own; the second, what is in time */
     bench_open(&b, small);
     for (int round = 0; round < 3; round++) {
         run(&b, jobs, again, CROWD);
