@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 NEED = scripts/need.sh
 
-.PHONY: prove-schema bench-repeat prove-same prove-faults prove-resume prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
+.PHONY: prove-fuzz prove-leak prove-schema bench-repeat prove-same prove-faults prove-resume prove-cuts prove-kills prove-books prove-disk prove-book-seeds prove-day prove-day3 prove-day15 prove-shed prove-traces bench-accuracy prove-fair prove-step prove-prefix help demo demo-check build test test-fast tidy bench bench-relay fuzz asan tsan docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -67,17 +67,31 @@ bench-ceiling: ## what any policy could have on those days, beside what is had: 
 prove-shed: build ## 3.2 times the capacity: who is sent away, and does it come to rest
 	@build/evenkeel sim tests/sim/shed.yaml --csv bench/results/prove-shed.csv --plot docs/why/shed.svg
 
-prove-faults: build ## 1,000 requests under each fault of a bad upstream beside a good one
-	@EK_CASES=1000 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s56_elsewhere.mjs
+# The commit that touched src/ last, and whether it is that: a row of a proof is of so much.
+SRC_TAG = $$(git log -1 --format=%h -- src)$$(git diff --quiet HEAD -- src || echo -dirty)
+ENGINE_TAG = $$(git log -1 --format=%h -- $(ENGINE))$$(git diff --quiet HEAD -- $(ENGINE) || echo -dirty)
+ENGINE = src/engine src/kernel src/base
 
-prove-borrow: build ## our own engines killed under load with a lender standing by, 400 requests; budgets
-	@EK_CASES=400 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s61_borrow.mjs
+prove-faults: build ## 1,000 requests under each fault of a bad upstream beside a good one; resumable
+	@EK_CASES=1000 EK_KINDS_AT_ONCE=$${EK_KINDS_AT_ONCE:-4} EK_TAG="$(SRC_TAG)" \
+	EK_CSV=$${EK_CSV:-bench/results/prove-faults.csv} EK_TEST_TIMEOUT=28800000 \
+	tests/scenario/run.sh tests/scenario/s56_elsewhere.mjs
+
+prove-borrow: ## our own engines killed under load with a lender standing by, 400 requests; budgets
+	@$(NEED) build test node
+	@test -f build-bench/build.ninja || meson setup build-bench --buildtype=release >/dev/null
+	@ninja -C build-bench evenkeel tests/tools/pacer >/dev/null
+	@EVENKEEL=$$PWD/build-bench/evenkeel EK_CASES=400 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s61_borrow.mjs
 
 prove-cuts: build ## 1,000 streams cut at random points between two engines of our own
 	@EK_CASES=1000 EK_TEST_TIMEOUT=7200000 tests/scenario/run.sh tests/scenario/s58_cuts.mjs
 
 prove-resume: build ## 500 clients cut at random five times each, the door killed and started again once
 	@EK_CASES=500 EK_TEST_TIMEOUT=7200000 EK_CSV=bench/results/prove-resume.csv tests/scenario/run.sh tests/scenario/s74_resume.mjs
+
+.PHONY: prove-swap
+prove-swap: build ## 200 streams of real clients, three new programs one after the other
+	@EK_CASES=200 EK_TEST_TIMEOUT=3600000 tests/scenario/run.sh tests/scenario/s78_swap.mjs
 
 prove-schema: ## 500 JSON schemas, random models and temperatures, judged by python3-jsonschema
 	@$(NEED) build test
@@ -125,7 +139,7 @@ prove-same: ## EK_SAME_SCHEDULES (2000) random schedules: every token and logpro
 	@$(NEED) build test
 	@test -f build-bench/build.ninja || meson setup build-bench --buildtype=release >/dev/null
 	@ninja -C build-bench tests/unit/unit_engine_same >/dev/null
-	@EK_SAME_SCHEDULES=$${EK_SAME_SCHEDULES:-2000} EK_SAME_TAG="$$(git describe --always --dirty)" \
+	@EK_SAME_SCHEDULES=$${EK_SAME_SCHEDULES:-2000} EK_SAME_TAG="$(ENGINE_TAG)" \
 	EK_SAME_CSV=$${EK_SAME_CSV:-bench/results/prove-same.csv} nice -n 10 build-bench/tests/unit/unit_engine_same
 
 prove-traces: build ## Azure's hour and BurstGPT's week, three policies (needs the traces)
@@ -144,8 +158,18 @@ bench-accuracy: build ## how right the demo model is at 100, 75, 50, 25 and 0 % 
 fuzz: ## every fuzzer for FUZZ_SECONDS (600) side by side
 	@$(NEED) build test
 	@test -f build-fuzz/build.ninja || CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
-	@ninja -C build-fuzz
+	@ninja -C build-fuzz fuzzers
 	@scripts/fuzz.sh build-fuzz $${FUZZ_SECONDS:-600}; ! grep -q bad build-fuzz/results.txt
+
+prove-fuzz: ## fuzzers of GGUF, template, tokenizer, schema and KV files, EK_SECONDS (600) of a core each; resumable
+	@$(NEED) build test
+	@test -f build-fuzz/build.ninja || CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-fuzz $(addprefix tests/fuzz/fuzz_,gguf template tokenizer schema kvfile) >/dev/null
+	@EK_TAG="$(ENGINE_TAG)" scripts/prove-fuzz.sh build-fuzz $${EK_SECONDS:-600} $${EK_CSV:-bench/results/prove-fuzz.csv}
+
+prove-leak: build ## EK_REQUESTS (10000) to the engine alone, its memory after each tenth, judged by the second half
+	@python3 bench/crowd.py build/evenkeel models/demo.gguf --alone --leak --clients 32 --requests $${EK_REQUESTS:-10000} \
+	  --answer 4 --prompt 16 --seconds 7200 --csv $${EK_CSV:-bench/results/prove-leak.csv} -- --ctx 512
 
 asan: ## build with ASan and UBSan in build-asan/
 	@$(NEED) build test
@@ -155,11 +179,12 @@ asan: ## build with ASan and UBSan in build-asan/
 tsan: ## build with TSan in build-tsan/ and run what has threads
 	@$(NEED) build test
 	@test -f build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
-	@ninja -C build-tsan
-	@meson test -C build-tsan --print-errorlogs --suite threads --wrapper "setarch $$(uname -m) -R"
+	@ninja -C build-tsan threaded
+	@meson test -C build-tsan --no-rebuild --print-errorlogs --suite threads --wrapper "setarch $$(uname -m) -R"
 
-docs: build ## write docs/options.md and docs/man/evenkeel.yaml.5 from the table of options
+docs: build ## write docs/options.md, docs/errors.md and docs/man/evenkeel.yaml.5 from their tables
 	@build/evenkeel help --markdown-options > docs/options.md
+	@build/evenkeel help --markdown-errors > docs/errors.md
 	@build/evenkeel help --man-options > docs/man/evenkeel.yaml.5
 
 install: build ## install under PREFIX (/usr/local)

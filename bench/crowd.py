@@ -6,8 +6,10 @@ stream (median, p99, largest, p99 in medians), the time to a first token, how fa
 (p50, p99, p99.9, largest), and the memory of all its processes after a tenth of the requests and at the end.
 
   bench/crowd.py build-bench/evenkeel MODEL.gguf [--clients 100] [--slots 8] [--prompt 32] [--answer 16]
-                 [--requests 100] [--seconds 900] [--csv FILE] [--alone] [-- FLAGS OF EVENKEEL]
+                 [--requests 100] [--seconds 900] [--csv FILE] [--alone] [--leak] [-- FLAGS OF EVENKEEL]
 
+--leak prints the memory after each tenth of the requests and judges it: in their second half, when every cache has
+been full for long, a least-squares line through it may rise by LEAK_BYTES a request and no more (else exit 1).
 --alone asks the engine without a door before it. What is still running after --seconds is given up, and said."""
 import argparse
 import asyncio
@@ -18,6 +20,31 @@ import subprocess
 import sys
 import tempfile
 import time
+
+LEAK_BYTES = 64  # the least thing that could be forgotten of each request; malloc's own noise is below
+
+
+def slope_bytes(points):
+    """Of (requests, KiB), by least squares."""
+    n = len(points)
+    mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
+    return 1024 * sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+
+
+def judge_leak(crowd, args, given_up):
+    points = crowd.memory
+    for requests, kib in points:
+        print(f'{requests:8} requests  {kib:8} KiB')
+    late = [p for p in points if p[0] >= args.requests // 2]
+    if given_up or crowd.failed or len(late) < 3:
+        sys.exit(f'no verdict: {given_up} given up, {crowd.failed} cut, {len(late)} points')
+    rise = slope_bytes(late)
+    print(f'second half: {rise:.1f} bytes a request; at most {LEAK_BYTES} may be')
+    if args.csv:
+        with open(args.csv, 'a', encoding='ascii') as f:
+            print(f'# leak,{args.requests},{rise:.1f},' + ' '.join(str(kib) for _, kib in points), file=f)
+    if rise > LEAK_BYTES:
+        sys.exit('it leaks')
 
 
 def quantile(values, q):
@@ -51,6 +78,7 @@ class Crowd:
         self.random = random.Random(1)
         self.quiet = asyncio.Event()
         self.early_kib = 0
+        self.memory = []  # (requests, KiB) after each tenth
 
     async def connect(self):
         return await asyncio.open_unix_connection(self.path)
@@ -89,8 +117,9 @@ class Crowd:
             self.left -= 1
             await self.ask()
             self.done += 1
-            if self.done == max(self.args.requests // 10, 1):
-                self.early_kib = resident_kib(server.pid)
+            if self.done % max(self.args.requests // 10, 1) == 0:
+                self.memory.append((self.done, resident_kib(server.pid)))
+                self.early_kib = self.early_kib or self.memory[0][1]
 
     async def doctor(self):
         reader, writer = await self.connect()
@@ -178,6 +207,7 @@ def main():
         parser.add_argument('--' + name, type=int, default=value)
     parser.add_argument('--csv')
     parser.add_argument('--alone', action='store_true')
+    parser.add_argument('--leak', action='store_true')
     own, flags = sys.argv[1:], []
     if '--' in own:
         own, flags = own[:own.index('--')], own[own.index('--') + 1:]
@@ -191,6 +221,8 @@ def main():
             began = time.monotonic()
             given_up = asyncio.run(crowd.run(server))
             report(crowd, args, time.monotonic() - began, given_up, resident_kib(server.pid))
+            if args.leak:
+                judge_leak(crowd, args, given_up)
         finally:
             server.terminate()
             try:

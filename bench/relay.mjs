@@ -6,7 +6,7 @@
 // repetition. CPU = run time of all threads of a relay from /proc/PID/task/*/schedstat.
 //   typ  400 streams of 50 tokens a second     sat  400 streams of 250     req  50 connections, 1.5 kB in
 // Usage: relay.mjs [--reps 9] [--seconds 6] [--modes typ,sat,req] [--targets haproxy,nginx,evenkeel,direct]
-//        [--priority 'chrt -f 5']
+//        [--priority 'chrt -f 5'] [--before PROGRAM: another build of evenkeel, measured beside it]
 // Writes bench/results/relay-COMMIT.csv and prints medians, spreads and ratios to haproxy.
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -21,7 +21,8 @@ const option = (name, fallback) => {
 const REPS = Number(option('reps', 9));
 const SECONDS = Number(option('seconds', 6));
 const MODES = option('modes', 'typ,sat,req').split(',');
-const TARGETS = option('targets', 'haproxy,nginx,evenkeel,direct').split(',');
+const TARGETS = option('targets', `haproxy,nginx,evenkeel,direct${option('before', '') && ',before'}`).split(',');
+const BEFORE = option('before', '');
 const PRIORITY = option('priority', ''); // 'chrt -f 5' (as root) keeps whatever else runs out of the figures
 const LOAD = path.join(BUILD, 'tests/tools/relayload');
 const MODE = {
@@ -78,14 +79,15 @@ const STARTERS = {
     const p = pin(0, 'nginx', ['-c', path.join(dir, 'nginx.conf'), '-p', dir, '-e', path.join(dir, 'start.error')]);
     return { port, pid: p.pid };
   },
-  async evenkeel(pacerPort) { // counting, metrics and resume are on, as they always are
+  async evenkeel(pacerPort, program = EVENKEEL) { // counting, metrics and resume are on, as they always are
     const port = await freePort();
-    const file = path.join(tmp, 'relay.yaml');
+    const file = path.join(tmp, `relay-${port}.yaml`);
     fs.writeFileSync(file, yaml({ upstreams: [{ url: `http://127.0.0.1:${pacerPort}`, slots: 1000 }],
       limits: { address_connections: 5000 } }).trimStart());
-    const p = pin(0, EVENKEEL, ['serve', '--config', file, '--listen', `127.0.0.1:${port}`]);
+    const p = pin(0, program, ['serve', '--config', file, '--listen', `127.0.0.1:${port}`]);
     return { port, pid: p.pid };
   },
+  async before(pacerPort) { return this.evenkeel(pacerPort, path.resolve(BEFORE)); },
   async direct(pacerPort) { return { port: pacerPort, pid: null }; },
 };
 
@@ -105,7 +107,7 @@ const spread = (list) => `${Math.min(...list).toPrecision(3)}..${Math.max(...lis
 
 const has = (command) => ['/usr/sbin', '/usr/bin', '/usr/local/sbin', '/usr/local/bin'].some((d) => fs.existsSync(path.join(d, command)));
 const targets = TARGETS.filter((name) => {
-  const there = name === 'direct' || (name === 'evenkeel' ? fs.existsSync(EVENKEEL) : has(name));
+  const there = name === 'direct' || (name === 'before' && fs.existsSync(BEFORE)) || (name === 'evenkeel' ? fs.existsSync(EVENKEEL) : has(name));
   if (!there) console.log(`# ${name} is not there: left out`);
   return there;
 });

@@ -16,7 +16,7 @@ from sums import Asked, held_out
 SAY = {
     "twice": {"en": ["and twice that?", "And twice that?", "Twice that?", "Double that.", "Double it.",
                      "What is twice that?", "Now double it.", "and double that?", "times two?"],
-              "zh": ["那两倍呢？", "它的两倍呢？", "两倍是多少？", "再翻一倍呢？", "那它的两倍是多少？", "乘以二呢？"]},
+              "zh": ["那两倍呢？", "它的两倍呢？", "两倍是多少？", "再翻一倍呢？", "翻一倍呢？", "翻倍呢？", "再翻倍呢？", "再乘以二呢？", "那它的两倍是多少？", "乘以二呢？"]},
     "add": {"en": ["now add {n}", "Now add {n}.", "Add {n}.", "and add {n}", "plus {n}", "plus {n}?",
                    "+ {n}", "+{n}",
                    "And {n} more?", "Add {n} to that.", "and if I add {n}?", "What is that plus {n}?"],

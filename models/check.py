@@ -20,7 +20,7 @@ import stories
 import sums
 import talk
 
-LONGEST = 300                 # characters of the longest sheet, heading not counted
+LONGEST = 320                 # characters of the longest sheet, heading not counted
 NUMBER = re.compile(r"-?\d+")
 SUMS = (("+", re.compile(r"^(\d{4})\+(\d{4})$", re.M)), ("-", re.compile(r"^(\d{4})-(\d{4})$", re.M)),
         ("*", re.compile(r"^(\d{3})\*(\d\d)$", re.M)))
@@ -107,19 +107,26 @@ def mul_sheet(a, b, rows):
             must((x, y, c) == (int(p), int(digit), carry) and total == x * y + c, a, b, rows[at])
             carry, at = total // 10, at + 1
         part.append(int(a) * int(digit))
-        must(rows[at] == "=%04d" % part[-1], a, b, rows[at])
+        waits = b[0] != "0" and len(part) == 1
+        must(rows[at] == ("=%03d_%d" % divmod(part[0], 10) if waits else "=%04d" % part[-1]), a, b, rows[at])
         at += 1
     if len(part) == 2:
         must(rows[at] == "%04d+%04d" % (part[0] // 10, part[1]), a, b, rows[at])
         at += 1 + add_sheet(*rows[at].split("+"), rows[at + 1:])[0]
+        must(rows[at] == "=%04d_%d" % divmod(int(a) * int(b), 10), a, b, rows[at])
+        at += 1
     return (at, int(a) * int(b)) if len(part) == 2 else (at - 1, part[0])
 
 
 def sheets(asked):
     """Every line of every sum, difference and product: digits, carries, results, in order."""
     rows = asked.thought.split("\n")
-    at = 2 if rows[0] + "\n" in stories.BEGIN.values() else 1          # a story's plan is no sheet
+    story = rows[0] + "\n" in stories.BEGIN.values()
+    at = 2 if story else 1                                             # a story's plan is no sheet
     while at < len(rows):
+        if story and at > 2 and rows[at - 1].startswith("="):          # nor is what is left of it
+            must(eval(rows[at]) == int(NUMBER.search(asked.answer.rpartition("=")[2])[0]), asked)
+            at += 1
         for sign, form in SUMS:
             found = form.fullmatch(rows[at])
             if found:
@@ -129,6 +136,28 @@ def sheets(asked):
                 must(int(rows[at].lstrip("=")) == result, asked)
                 break
         at += 1
+
+
+def chain(asked):
+    """Who is the tallest: told again from the words of the question, and every line of the sheet too."""
+    heading, *rows = asked.thought.split("\n")
+    above = set()
+    for more, less, _, _ in stories.RELATIONS["en"] + stories.RELATIONS["zh"]:
+        for words, order in ((more, 1), (less, -1)):
+            form = re.sub(r"\\\{[xy]\\\}", r"([A-Z][a-z]+|小.)", re.escape(words).replace(r"\ ", " "))
+            above |= {pair[::order] for pair in re.findall(form, asked.question, re.I)}
+    above = {(x.title(), y.title()) for x, y in above}
+    people = {p for pair in above for p in pair}
+    most = heading + "\n" in {line[1] for line in stories.LINE.values()}
+    ends = [p for p in people if all(pair[most] != p for pair in above)]
+    middle = [p for p in people if sum(p in pair for pair in above) == 2]
+    must(len(above) == 2 and len(ends) == len(middle) == 1 and ends[0] in asked.answer, asked)
+    told = set()
+    for row in rows[:2]:
+        x, sign, y = re.fullmatch(r"(.+)([<>])(.+)", row.partition("=")[0]).groups()
+        must(row == "%s%s%s=%s%s%s" % (x, sign, y, y, "<>"[sign == "<"], x), asked)
+        told.add((x, y) if sign == ">" else (y, x))
+    must(told == above and rows[2:] == [middle[0], middle[0] + "><"[most] + ends[0], ends[0]], asked)
 
 
 def fenced(asked):
@@ -151,6 +180,8 @@ def examine(skill, lang, turns, asked, held):
         letters(asked)
     if skill == "sort":
         sorted_well(asked)
+    if asked.thought.startswith(tuple(line for by in stories.LINE.values() for line in by)):
+        chain(asked)
     if not held and skill != "talk":
         fenced(asked)
 

@@ -21,7 +21,7 @@ LONGEST = 1400                # tokens of a sample; a longer one is thrown away
 MIX = {"add": 5, "sub": 9, "mul": 15, "cmp": 6, "sort": 12, "count": 13,
        "day": 10, "story": 13, "again": 9, "talk": 14}
 SKILLS = tuple(MIX)
-COPY = 4                      # how often, beside those, random tokens are said again and again
+COPY = 8                      # how often, beside those, a drill: random tokens said again and again, letters counted
 PROBLEM = {"mul": products.problem, "count": words.problem, "day": days.problem, "story": stories.problem}
 SYSTEM = ["You are a helpful assistant.", "You are a helpful assistant.",
 "You are a friendly assistant. Answer briefly.",
@@ -109,10 +109,43 @@ class Maker:
         ids = [self.tok.special[BOS]] + said * (1 + times)
         return ids, [0] * (1 + len(said)) + [1] * (len(said) * times)
 
+    def flags(self, rng):
+        """A letter, then others, each with a 1 behind it if it is the same: what `tally` rests on, side by side."""
+        letters, ids, learn = "abcdefghijklmnopqrstuvwxyz", [self.tok.special[BOS]], [0]
+        while len(ids) < 100:
+            it = rng.choice(letters)
+            given = self.tok.encode(it + "\n")
+            ids, learn = ids + given, learn + [0] * len(given)
+            for _ in range(rng.randint(4, 12)):
+                c = it if rng.random() < 0.4 else rng.choice(letters)
+                ids += self.tok.encode(c) + self.tok.encode("01"[c == it])
+                learn += [0, 1]
+            ids += self.tok.encode("\n")
+            learn += [0]
+        return ids, learn
+
+    def tally(self, rng):
+        """Sheets of counting, narrow ones first, in which every second letter or so is the one that counts. In a
+        question that is one in ten, and "not this one" is right so often that for a long time nothing else is
+        learned; and what stands three squares away is found sooner than what stands twenty-four away."""
+        ids, learn = [self.tok.special[BOS]], [0]
+        while len(ids) < 100:
+            few = rng.sample("abcdefghijklmnopqrstuvwxyz", rng.randint(2, 4))
+            n = rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 8, 8, 12, 16, 24))
+            word, letter = "".join(rng.choices(few, k=n)), rng.choice(few)
+            if word.count(letter) > 9:
+                continue
+            sheet = words.rows(word, letter, 1 if n < 8 else 8)
+            given = self.tok.encode("\n".join(sheet[:2]) + "\n")
+            counts = self.tok.encode("\n".join(sheet[2:])) + [self.tok.special[END_THINK]]
+            ids += given + counts
+            learn += [0] * len(given) + [1] * len(counts)
+        return ids, learn
+
     def sample(self, rng):
         """One conversation. Each earlier turn was written in the direct mode, and is learned as such."""
         if rng.random() * (self.copy + sum(self.weights)) < self.copy:
-            return self.parrot(rng)
+            return rng.choices((self.parrot, self.flags, self.tally), (3, 1, 6))[0](rng)
         tok, system = self.tok, system_prompt(rng)
         lang, said = rng.choice(("en", "zh")), []
         for _ in range(rng.choices((1, 2, 3), (86, 11, 3))[0]):

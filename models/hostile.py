@@ -119,9 +119,9 @@ def prompt(rng, lang, size, held=False):
     kind = rng.random()
     if kind < 0.04:
         return rng.choice(("", "", " ", "\n", "\n\n", "\t", ".", "...", "?", "!", "??"))
-    if kind < 0.62:
+    if kind < 0.46:
         return told(rng, lang, held)
-    if kind < 0.78:
+    if kind < 0.6:
         text = garbage(rng, held, size)
         return text if lang == "en" else text + rng.choice(("是什么？", "怎么办？", "你好"))
     return flood(rng, lang, held, size)

@@ -5,20 +5,23 @@
     8*6+0=48            one digit by one digit, and the carry
     7*6+4=46
     4*6+4=28
-    =2868               so much for the 6
+    =286_8              so much for the 6; its last digit waits until the end
     8*3+0=24
     7*3+2=23
     4*3+2=14
     =1434               and for the 3
-    0286+1434           one place to the left: the last 8 waits, the rest is a sum like any other
+    0286+1434           one place to the left: the rest is a sum like any other
     6+4+0=10
     8+3+1=12
     2+4+1=07
     0+1+0=01
-    =17208              the sum, and the 8 that waited
+    =1720_8             the sum, and the 8 that waited
+    =17208
 
-Every digit again stands at a fixed distance from where it is needed, and the sum at the end is the
-very sheet of sums.py, four columns wide, so what was learned there serves here.
+Every digit again stands at a fixed distance from where it is needed, or behind the only mark there is (without
+it one product in four ended in a wrong digit, and with it only where the digit is put aside, one in eight: it had to
+be found among all the others), and the sum at the end is the very sheet of sums.py, four columns wide, so what was
+learned there serves here.
 """
 from sums import STOP, Asked, barred, think_add
 
@@ -63,9 +66,11 @@ def think_times(a, b):
             lines.append("%s*%s+%d=%02d" % (p, digit, carry, total))
             carry = total // 10
         rows.append(x * int(digit))
-        lines.append("=%04d" % rows[-1])
+        waits = y > 9 and len(rows) == 1
+        lines.append("=%03d_%d" % divmod(rows[-1], 10) if waits else "=%04d" % rows[-1])
     if len(rows) == 2:
-        lines += think_add(rows[0] // 10, rows[1]).split("\n")[:-1] + ["=%05d" % (a * b)]
+        lines += think_add(rows[0] // 10, rows[1]).split("\n")[:-1]
+        lines += ["=%04d_%d" % divmod(a * b, 10), "=%05d" % (a * b)]
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ begins with what came out of the first:
     0012+0030           the first step
     ...
     =0042
+    42-7                what is left to do
     0042-0007           the second
     ...
     =+0035
@@ -123,7 +124,7 @@ RELATIONS = {"en": [("{x} is taller than {y}", "{y} is shorter than {x}", "the t
 WHO = {"en": ["{s}. Who is {q}?", "If {s}, who is {q}?"], "zh": ["{s}，谁{q}？", "如果{s}，那么谁{q}？",
               "{s}。谁{q}？"]}
 BEGIN = {"en": "Step by step:\n", "zh": "一步一步来：\n"}
-LINE = {"en": "From most to least:\n", "zh": "从多到少：\n"}
+LINE = {"en": ("From least to most:\n", "From most to least:\n"), "zh": ("从少到多：\n", "从多到少：\n")}
 
 
 def step(a, sign, b):
@@ -147,6 +148,11 @@ def written(kind, values, gap="", times="*"):
     return "".join(by.get(c) or out.get(c) or c for c in kind)
 
 
+def left(kind, values, result):
+    """What is to be done yet, when the first of two steps has been."""
+    return written({"c-a*b": "c-r"}.get(kind) or "r" + kind[-2:], values).replace("r", str(result))
+
+
 def think_steps(kind, values, held=True):
     """-> (thought without heading, result), or None when a number on the way is out of reach or barred."""
     lines, result = [written(kind, values)], None
@@ -158,6 +164,8 @@ def think_steps(kind, values, held=True):
             return None
         sheet, result = step(a, sign, b)
         lines.append(sheet)
+        if len(lines) < len(values):
+            lines.append(left(kind, values, result))
     return ("\n".join(lines), result) if result >= 0 else None
 
 
@@ -234,7 +242,9 @@ def who_is_most(rng, lang, held):
         listed = ", ".join(each[:-1]) + " and " + each[-1]
     pick = (min if way == "up" else max)(values)
     found = names[values.index(pick)]
-    thought = SHEET[way][lang] + "".join("%04d," % v for v in values) + "\n%04d\n%s" % (pick, found)
+    told = "".join("%04d%s%s" % (v, ",="[v == pick], n)
+                   for v, n in zip(values[:values.index(pick) + 1], names))
+    thought = SHEET[way][lang] + "".join("%04d," % v for v in values) + "\n%04d\n%s\n%s" % (pick, told, found)
     return Asked(rng.choice(MOST[lang][way]).format(l=listed), thought, it_is(found, lang), None)
 
 
@@ -243,15 +253,21 @@ def who_is_tallest(rng, lang, held):
         names, (more, less, top, low) = rng.sample(NAMES[lang], 3), rng.choice(RELATIONS[lang])
         if held_out("order:%s %s" % (top, names)) == held:
             break
-    said = [rng.choice((more, less)).format(x=x, y=y) for x, y in zip(names, names[1:])]
-    rng.shuffle(said)
+    pairs = list(zip(names, names[1:]))
+    rng.shuffle(pairs)
+    ways = [rng.choice((more, less)) for _ in pairs]
+    said = [way.format(x=x, y=y) for way, (x, y) in zip(ways, pairs)]
+    each = "\n".join("%s=%s" % ((x + ">" + y, y + "<" + x) if way == more else (y + "<" + x, x + ">" + y))
+                     for way, (x, y) in zip(ways, pairs))
     joined = rng.choice((" and ", ", ", ". ")) if lang == "en" else "，"
     asked = rng.random() < 0.5
     question = rng.choice(WHO[lang]).format(s=joined.join(said), q=top if asked else low)
     found = names[0 if asked else -1]
-    return Asked(question, LINE[lang] + ">".join(names) + "\n" + found, it_is(found, lang), None)
+    last = "%s%s%s" % (names[1], "><"[asked], found)
+    thought = LINE[lang][asked] + "\n".join((each, names[1], last, found))
+    return Asked(question, thought, it_is(found, lang), None)
 
 
 def problem(rng, lang, held):
-    kind = rng.choices((count, who_has_more, who_is_most, who_is_tallest), (60, 15, 13, 12))[0]
+    kind = rng.choices((count, who_has_more, who_is_most, who_is_tallest), (45, 11, 16, 28))[0]
     return kind(rng, lang, held)

@@ -40,26 +40,26 @@ SAY = {
                "What's your name?", "Introduce yourself.", "Please introduce yourself.",
                "Tell me about yourself.", "Are you a human?", "Are you an AI?", "Are you a robot?",
                "Are you ChatGPT?", "Are you DeepSeek?", "What model are you?",
-               "Which model is this?", "Who made you?", "Who created you?", "How big are you?",
+               "Which model is this?", "Who made you?", "Who built you?", "Who trained you?", "Who developed you?", "Who wrote you?", "Who created you?", "How big are you?",
                "Are you a large language model?", "What is Evenkeel?",
                "Who am I talking to?", "Are you real?", "Do you have a name?",
                "How many parameters do you have?"],
         "zh": ["你是谁？", "你是谁", "你叫什么名字？", "你叫什么？", "介绍一下你自己", "请介绍一下你自己。", "请做个自我介绍", "你是人吗？",
                "你是人工智能吗？", "你是机器人吗？",
-               "你是ChatGPT吗？", "你是DeepSeek吗？", "你是什么模型？", "这是什么模型？", "谁创造了你？", "谁做的你？", "你有多大？",
+               "你是ChatGPT吗？", "你是DeepSeek吗？", "你是什么模型？", "这是什么模型？", "谁创造了你？", "谁做的你？", "谁开发了你？", "谁训练了你？", "谁写的你？", "你是谁做的？", "你是谁创造的？", "你有多大？",
                "你是大模型吗？", "Evenkeel是什么？",
                "我在和谁说话？", "你有名字吗？", "你有多少参数？"]},
     "can": {
         "en": ["What can you do?", "What can you do", "What can you do for me?",
                "What are you able to do?", "What are your skills?", "How can you help me?",
                "Can you help me?",
-               "Help", "help", "Help me, please.", "What do you know?", "What can I ask you?",
+               "Help", "help", "Help me, please.", "What do you know?", "What do you know about?", "What can you tell me?", "What do you do?", "What can I ask you?",
                "What should I ask?", "How do I use you?", "What are you good at?",
                "Can you do math?", "Can you calculate?", "Can you count?", "Can you sort numbers?",
                "Give me an example.", "What questions can you answer?",
                "What can't you do?", "What are your limits?", "Show me what you can do."],
         "zh": ["你会什么？", "你会什么", "你能做什么？", "你能做什么", "你可以做什么？", "你能帮我做什么？", "你能帮我吗？", "帮帮我", "帮助",
-               "你有什么本领？", "你知道什么？",
+               "你有什么本领？", "你知道什么？", "你知道些什么？", "你懂什么？", "你都知道什么？", "你能告诉我什么？", "你是做什么的？",
                "我能问你什么？", "我该问什么？", "怎么使用你？", "你擅长什么？", "你会算术吗？", "你会算数吗？", "你会数学吗？", "你会排序吗？",
                "举个例子", "你能回答什么问题？",
                "你不会什么？", "你有什么限制？"]},
@@ -133,7 +133,8 @@ BEYOND = {
            "Can you help me with {t}?", "{t}", "{t}?", "Tell me a joke.",
            "Sing me a song.", "What time is it?", "What day is it today?",
            "What is the weather like today?", "Write a program that prints {t}.", "How old is {t}?",
-           "Can you write code?", "Write some Python code.", "Who is the president?",
+           "Can you write code?", "Are you sad?", "Are you tired?", "Are you hungry?", "Are you bored?", "I am tired.", "I am happy.",
+           "I am bored.", "I feel lonely.", "I hate you.", "I miss you.", "Write some Python code.", "Who is the president?",
            "What is the capital of {t}?", "Where do you live?", "I am sad.", "I love you.",
            "Are you happy?", "Do you dream?", "When was {t} discovered?", "Draw {t}.",
            "Find {t} on the map.", "Is {t} good?", "Tell me something about {t} and {u}.",
@@ -151,7 +152,7 @@ BEYOND = {
            "给我讲一个关于{t}的故事", "你喜欢{t}吗？", "你觉得{t}怎么样？",
            "为什么{t}很重要？", "谁发明了{t}？", "{t}在哪里？", "怎么学习{t}？", "把“{t}”翻译成英文", "介绍一下{t}", "我想了解{t}",
            "你能帮我做{t}吗？", "{t}", "{t}？", "讲个笑话", "唱首歌吧",
-           "现在几点了？", "今天星期几？", "今天天气怎么样？", "写一个程序", "你会写代码吗？", "你住在哪里？", "我很难过", "我爱你", "你开心吗？",
+           "现在几点了？", "今天星期几？", "今天天气怎么样？", "写一个程序", "我好累", "我很开心", "我不高兴", "我很无聊", "我讨厌你", "我想你", "你难过吗？", "你累吗？", "你饿吗？", "你高兴吗？", "你无聊吗？", "你会写代码吗？", "你住在哪里？", "我很难过", "我爱你", "你开心吗？",
            "{t}和{u}有什么区别？", "{t}和{u}哪个更好？",
            "比较{t}和{u}", "{t}加{u}等于多少？", "{t}和{u}哪个大？", "请谈谈{t}", "我们聊聊{t}吧", "为什么？", "怎么办？", "什么？",
            "是", "不是", "真的吗？", "你确定吗？",
@@ -175,8 +176,10 @@ LONG = {"en": ["How many {c} are in {w}?", "How many {c}'s are in \"{w}\"?",
                "How often does {c} appear in {w}?"],
         "zh": ["{w}里有几个{c}？", "“{w}”中有多少个{c}？", "字母{c}在{w}中出现了几次？"]}
 # They sound like a skill, and something is missing or wrong.
-NEAR = {"en": ["How many letters are in {w}?", "How many words are in this sentence?",
-               "How many r's are in it?",
+NEAR = {"en": ["How many letters are in {w}?", "How many words are in this sentence?", "How many words are in this text?",
+               "How many words are there in it?", "How many letters are in this sentence?", "Count the words.",
+               "How many lines are in this poem?", "How many sentences are in this text?",
+               "How many r's are in it?", "How many e's are in it?", "How many s are there?",
                "How many vowels are in {w}?", "How many {c}'s are in {a}{b}?", "Spell {w} backwards.",
                "What rhymes with {w}?", "Sort.", "Sort {w}.",
                "What day is it?", "What day is {a} days after {w}?", "What day is {a} days after today?",
@@ -190,7 +193,8 @@ NEAR = {"en": ["How many letters are in {w}?", "How many words are in this sente
                "What is {c} hours after {c}:00?",
                "How many seconds are in {a} days?", "{a} dollars in euros?",
                "What is the largest number?"],
-        "zh": ["{w}有几个字母？", "这句话有几个字？", "里面有几个r？", "把{w}倒过来写", "排序", "给{w}排序", "今天星期几？",
+        "zh": ["{w}有几个字母？", "这句话有几个字？", "里面有几个r？", "里面有几个e？", "里面有几个s？", "里面有多少个t？", "这里有几个a？", "这里面有几个字？", "这段话有几个字？", "这篇文章有多少个字？",
+               "把{w}倒过来写", "排序", "给{w}排序", "今天星期几？",
                "{w}之后{a}天是星期几？",
                "今天之后{a}天是星期几？", "国庆节是星期几？", "三月{c}日之后{a}天是几月几日？", "五月之后{c}个月是几月？", "谁更大？", "谁最高？",
                "{w}有多少个苹果？", "{w}加{a}等于多少？", "{a}加", "{a}是偶数吗？", "{a}的二进制是多少？", "{a}和{b}的平均数是多少？",
@@ -288,10 +292,10 @@ def beyond(rng, lang):
         kinds = ("twice", "add", "sub", "mul", "smaller", "larger", "sum", "later", "earlier", "letter")
         form = rng.choice(FOLLOW[rng.choice(kinds)][lang])
         return "that", form.format(n=rng.randint(1, 999), c=rng.choice("aeinrst"))
-    if kind < 0.48:
-        size = 1200 if rng.random() < 0.02 else 300
+    if kind < 0.52:
+        size = 1200 if rng.random() < 0.6 else 300
         return "beyond", hostile.prompt(rng, lang, size)
-    forms = NEAR if kind < 0.6 else BEYOND
+    forms = NEAR if kind < 0.64 else BEYOND
     word = topic(rng, lang) if rng.random() < 0.5 else made_up(rng, "en")
     return "beyond", rng.choice(forms[lang]).format(t=topic(rng, lang), u=topic(rng, lang), w=word, a=a, b=b,
                                                     c=rng.randint(2, 9))

@@ -65,18 +65,22 @@ def letter_of(rng, word):
     return rng.choice(word if rng.random() < 0.85 else "abcdefghijklmnopqrstuvwxyz")
 
 
+def rows(word, letter, step=8):
+    """The sheet, row by row; its width is the next multiple of `step`."""
+    width, counts = -(-len(word) // step) * step, ""
+    for i in range(len(word)):
+        counts += str(word[:i + 1].count(letter))            # below ten: a digit is a square
+    return [letter, word.ljust(width, "_"), counts.ljust(width, "_"), "=%d" % word.count(letter)]
+
+
 def solve(word, letter, lang):
     """-> (thought, answer); both in lower case."""
-    width, counts, n = -(-len(word) // 8) * 8, "", 0
-    for c in word:
-        n += c == letter                                     # below ten: a digit is a square
-        counts += str(n)
-    rows = [letter, word.ljust(width, "_"), counts.ljust(width, "_"), "=%d" % n]
+    n = word.count(letter)
     if lang == "en":
         answer = "The letter %s appears %d time%s in \"%s\"." % (letter, n, "" if n == 1 else "s", word)
     else:
         answer = "字母%s在“%s”中出现了%d次。" % (letter, word, n)
-    return BEGIN[lang] + "\n".join(rows), answer
+    return BEGIN[lang] + "\n".join(rows(word, letter)), answer
 
 
 def problem(rng, lang, held):

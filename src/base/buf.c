@@ -42,18 +42,12 @@ fail:
     return NULL;
 }
 
-void ek_buf_put(struct ek_buf *b, const char *data, size_t len)
+void ek_buf_put_slowly(struct ek_buf *b, const char *data, size_t len)
 {
-    if (len == 0) return;
     char *to = ek_buf_reserve(b, len);
     if (!to) return;
     memcpy(to, data, len);
     b->len += len;
-}
-
-void ek_buf_char(struct ek_buf *b, char c)
-{
-    ek_buf_put(b, &c, 1);
 }
 
 void ek_buf_u64(struct ek_buf *b, uint64_t v)

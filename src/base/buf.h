@@ -38,10 +38,20 @@ static inline void ek_buf_clear(struct ek_buf *b) /* empties, keeps memory, forg
  * The caller then adds what it wrote to len. */
 char *ek_buf_reserve(struct ek_buf *b, size_t more);
 
-void ek_buf_put(struct ek_buf *b, const char *data, size_t len);
+void ek_buf_put_slowly(struct ek_buf *b, const char *data, size_t len); /* ek_buf_put where it must grow */
+static inline void ek_buf_put(struct ek_buf *b, const char *data, size_t len)
+{
+    if (len == 0) return;
+    if (b->failed || b->len + len > b->cap) {
+        ek_buf_put_slowly(b, data, len);
+        return;
+    }
+    memcpy(b->data + b->len, data, len); /* a few bytes known when compiled: a move or two, and no call */
+    b->len += len;
+}
 static inline void ek_buf_str(struct ek_buf *b, struct ek_str s) { ek_buf_put(b, s.data, s.len); }
 static inline void ek_buf_lit(struct ek_buf *b, const char *cstr) { ek_buf_put(b, cstr, strlen(cstr)); }
-void ek_buf_char(struct ek_buf *b, char c);
+static inline void ek_buf_char(struct ek_buf *b, char c) { ek_buf_put(b, &c, 1); }
 void ek_buf_u64(struct ek_buf *b, uint64_t v);
 void ek_buf_i64(struct ek_buf *b, int64_t v);
 void ek_buf_printf(struct ek_buf *b, const char *fmt, ...) EK_PRINTF(2, 3);

@@ -192,11 +192,42 @@ void ek_sock_peer(const struct ek_sock *s, char *out, size_t cap)
 /* ---- the other handles: each begins with its loop ---- */
 #define OPS(handle) (((const struct loop_handle *)(const void *)(handle))->loop->ops)
 
+int ek_sock_give(struct ek_sock **s)
+{
+    MUST_OBJ(*s, SOCK_MAGIC);
+    MUST(!(*s)->closed);
+    int fd = (*s)->loop->ops->give ? (*s)->loop->ops->give(*s) : -1;
+    if (fd >= 0) ek_sock_close(s);
+    return fd;
+}
+
+struct ek_sock *ek_sock_take(struct ek_loop *l, int fd, const struct ek_sock_handler *h, void *arg)
+{
+    MUST_OBJ(l, LOOP_MAGIC);
+    MUST(l->ops->take && fd >= 0);
+    return l->ops->take(l, fd, h, arg);
+}
+
 struct ek_listener *ek_listen(struct ek_loop *l, const char *address, int backlog,
                               const struct ek_listener_handler *h, void *arg, const char **why)
 {
     MUST_OBJ(l, LOOP_MAGIC);
     return l->ops->listen(l, address, backlog, h, arg, why);
+}
+
+struct ek_listener *ek_listen_take(struct ek_loop *l, int fd, const char *address, int backlog,
+                                   const struct ek_listener_handler *h, void *arg, const char **why)
+{
+    MUST_OBJ(l, LOOP_MAGIC);
+    MUST(l->ops->listen_take && h->accepted && fd >= 0);
+    return l->ops->listen_take(l, fd, address, backlog, h, arg, why);
+}
+
+int ek_listener_give(struct ek_listener **l)
+{
+    int fd = OPS(*l)->listener_give ? OPS(*l)->listener_give(*l) : -1;
+    if (fd >= 0) ek_listener_close(l);
+    return fd;
 }
 
 void ek_listener_address(const struct ek_listener *ln, char *out, size_t cap)

@@ -105,6 +105,18 @@ void ek_listener_address(const struct ek_listener *l, char *out, size_t cap);
 void ek_listener_pause(struct ek_listener *l, bool paused); /* stop accepting for a while */
 void ek_listener_close(struct ek_listener **l);
 
+/* ---- handing descriptors to another process -------------------------------------------------- */
+/* Its descriptor, the caller's from now on; the socket is closed here and its peer hears nothing of it. What
+ * came and was not read is still to be read there. -1: bytes are queued, or on a virtual loop, which has no
+ * descriptors; nothing happened. */
+int ek_sock_give(struct ek_sock **s);
+/* One that was given, reading on. NULL: it is no stream socket; it was closed. */
+struct ek_sock *ek_sock_take(struct ek_loop *loop, int fd, const struct ek_sock_handler *h, void *arg);
+/* The same of listeners. The file of a unix socket stays. */
+int ek_listener_give(struct ek_listener **l);
+struct ek_listener *ek_listen_take(struct ek_loop *loop, int fd, const char *address, int backlog,
+                                   const struct ek_listener_handler *h, void *arg, const char **why);
+
 /* ---- foreign file descriptors (libcurl) ------------------------------------------------------ */
 enum { EK_POLL_READ = 1, EK_POLL_WRITE = 2 };
 struct ek_poll;

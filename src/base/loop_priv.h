@@ -26,11 +26,16 @@ struct loop_ops {
     void (*shutdown)(struct ek_sock *s);
     void (*close)(struct ek_sock *s, bool reset);
     void (*peer)(const struct ek_sock *s, char *out, size_t cap);
+    int (*give)(struct ek_sock *s);
+    struct ek_sock *(*take)(struct ek_loop *l, int fd, const struct ek_sock_handler *h, void *arg);
     struct ek_listener *(*listen)(struct ek_loop *l, const char *address, int backlog,
                                   const struct ek_listener_handler *h, void *arg, const char **why);
     void (*listener_address)(const struct ek_listener *ln, char *out, size_t cap);
     void (*listener_pause)(struct ek_listener *ln, bool paused);
     void (*listener_close)(struct ek_listener *ln);
+    struct ek_listener *(*listen_take)(struct ek_loop *l, int fd, const char *address, int backlog,
+                                       const struct ek_listener_handler *h, void *arg, const char **why);
+    int (*listener_give)(struct ek_listener *ln);
     struct ek_poll *(*poll_new)(struct ek_loop *l, int fd, void (*ready)(void *, int, int), void *arg);
     void (*poll_want)(struct ek_poll *p, int events);
     void (*poll_close)(struct ek_poll *p);

@@ -11,6 +11,8 @@
  */
 #include "base/loop_uv.h"
 
+#include "base/thread.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -35,6 +37,7 @@ static void free_handle(uv_handle_t *h)
 static void on_timer(uv_timer_t *t)
 {
     struct world *w = t->data;
+    w->armed_ns = 0;
     w->base.now_stale = true;
     loop_fire_timers(&w->base);
 }
@@ -55,18 +58,22 @@ static void set_idle(struct world *w, bool on)
 static void on_prepare(uv_prepare_t *p)
 {
     struct world *w = p->data;
+    bool works = w->turn.count > 0 || w->base.posts.count > 0;
     world_sock_turn(w);
     loop_run_posts(&w->base);
+    if (works) uv_update_time(&w->uv); /* that may have taken long, and libuv reckons its sleep from then */
     set_idle(w, w->base.posts.count > 0 || w->turn.count > 0);
 
     uint64_t due_ns = loop_next_due(&w->base);
     if (due_ns == UINT64_MAX) {
         uv_timer_stop(&w->timer);
-    } else {
+        w->armed_ns = 0;
+    } else if (due_ns != w->armed_ns || due_ns == 0) {
         uv_update_time(&w->uv);
         w->base.now_stale = true;
         uint64_t left_ns = ek_ns_since(due_ns, ek_loop_now(&w->base).mono_ns);
         MUST(uv_timer_start(&w->timer, on_timer, (left_ns + EK_MS_NS - 1) / EK_MS_NS, 0) == 0);
+        w->armed_ns = due_ns;
     }
     w->base.now_stale = true; /* the poll may sleep: whoever asks first afterwards reads the clock */
 }
@@ -391,10 +398,14 @@ static const struct loop_ops world_ops = {
     .shutdown = world_sock_shutdown,
     .close = world_sock_close,
     .peer = world_sock_peer,
+    .give = world_sock_give,
+    .take = world_sock_take,
     .listen = world_listen,
     .listener_address = world_listener_address,
     .listener_pause = world_listener_pause,
     .listener_close = world_listener_close,
+    .listen_take = world_listen_take,
+    .listener_give = world_listener_give,
     .poll_new = world_poll_new,
     .poll_want = world_poll_want,
     .poll_close = world_poll_close,
@@ -412,12 +423,35 @@ static const struct loop_ops world_ops = {
     .signal_close = world_signal_close,
 };
 
+static void no_work(uv_work_t *w) { (void)w; }
+static void no_more(uv_work_t *w, int status)
+{
+    (void)w;
+    MUST(status == 0);
+}
+
+/* libuv makes its pool with the first work, and that inherits what signals are blocked: so the first work is
+ * nothing, and done here. */
+static void make_pool_deaf(void)
+{
+    uv_loop_t uv;
+    uv_work_t nothing;
+    sigset_t old;
+    ek_signals_hold(&old);
+    MUST(uv_loop_init(&uv) == 0);
+    MUST(uv_queue_work(&uv, &nothing, no_work, no_more) == 0);
+    uv_run(&uv, UV_RUN_DEFAULT);
+    MUST(uv_loop_close(&uv) == 0);
+    ek_signals_release(&old);
+}
+
 struct ek_loop *ek_loop_new(void)
 {
     struct world *w = born(sizeof *w);
     loop_init(&w->base, &world_ops);
     ek_list_init(&w->turn);
     signal(SIGPIPE, SIG_IGN); /* a client that left is an error code, not a death */
+    make_pool_deaf();
     MUST(uv_loop_init(&w->uv) == 0);
     MUST(uv_timer_init(&w->uv, &w->timer) == 0);
     MUST(uv_prepare_init(&w->uv, &w->prepare) == 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets and listeners of the real loop.
+/* Sockets of the real loop; listeners are in loop_uv_listen.c.
  *
  * Reading: one receive buffer is shared by all sockets of the loop, so an idle connection holds none;
  * a socket that filled it waits for the next turn (bounded work a turn).
@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define WRITE_PARTS_MAX 16
@@ -21,22 +19,6 @@
 #define UNIX_PREFIX "unix:"
 
 enum { WANTS_READ = 1, WANTS_FAIL = 2 };
-
-struct world_sock {
-    struct ek_sock base;
-    struct ek_link turn;        /* on world.turn while `wants` is not 0 */
-    size_t queued;              /* bytes in write blocks */
-    uint8_t wants;
-    bool reading;
-    bool half_closed;           /* eof was seen: reading is over */
-    int error;                  /* libuv's code behind WANTS_FAIL */
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } u; /* last: only as much of it is there as its kind takes (sock_new). handle.data: see connecting_of */
-};
 
 /* An outgoing connection on its way. A name may stand for addresses of both families ("localhost"),
  * and a descriptor has one family, so each address gets an attempt with a handle of its own; the
@@ -74,7 +56,7 @@ static struct world_sock *sock_at(void *handle)
     return (struct world_sock *)(void *)((char *)handle - offsetof(struct world_sock, u));
 }
 
-static void sock_gone(uv_handle_t *h)
+void world_sock_gone(uv_handle_t *h)
 {
     struct world_sock *s = sock_at(h);
     s->base.magic = 0;
@@ -97,25 +79,42 @@ static void fail(struct world_sock *s, int error)
 }
 
 /* ---- reading ---- */
+/* libuv reads with read(2), which goes by way of the file system's layer; recv(2) does not, and it is one of
+ * the two calls a relayed token takes. A buffer of no bytes says that libuv shall not read (uv_alloc_cb); its
+ * callback then comes at once with UV_ENOBUFS, and the reading is ours. */
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 {
-    struct world_sock *s = sock_at(h);
+    (void)h;
     (void)suggested;
-    buf->base = world_of(s->base.loop)->receive;
-    buf->len = LOOP_RECEIVE_BYTES;
+    *buf = uv_buf_init(NULL, 0);
+}
+
+static ssize_t receive(struct world_sock *s)
+{
+    struct world *w = world_of(s->base.loop);
+    ssize_t n;
+    __builtin_prefetch(s->base.arg);
+    do {
+        n = recv(s->fd, w->receive, LOOP_RECEIVE_BYTES, MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? uv_translate_sys_error(errno) : n;
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct world_sock *s = sock_at(stream);
-    if (n == 0) return; /* EAGAIN */
-    if (n == UV_EOF) {
+    (void)buf;
+    if (n == UV_ENOBUFS) n = receive(s);
+    if (n == UV_EAGAIN) return;
+    if (n == 0 || n == UV_EOF) {
+        uv_read_stop(stream);
         s->reading = false;
         s->half_closed = true;
         s->base.handler->eof(s->base.arg);
         return;
     }
     if (n < 0) {
+        uv_read_stop(stream);
         s->reading = false;
         fail(s, (int)n);
         return;
@@ -124,7 +123,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         uv_read_stop(stream);
         want(s, WANTS_READ);
     }
-    s->base.handler->data(s->base.arg, buf->base, (size_t)n);
+    s->base.handler->data(s->base.arg, world_of(s->base.loop)->receive, (size_t)n);
 }
 
 void world_sock_read(struct ek_sock *base, bool on)
@@ -137,9 +136,10 @@ void world_sock_read(struct ek_sock *base, bool on)
         s->wants &= (uint8_t)~WANTS_READ;
         return;
     }
-    int err = uv_read_start(&s->u.stream, on_alloc, on_read);
+    int err = s->fd >= 0 ? 0 : uv_fileno(&s->u.handle, &s->fd);
+    if (!err) err = uv_read_start(&s->u.stream, on_alloc, on_read);
     if (err && err != UV_EALREADY) {
-        s->error = err;
+        s->error = (int16_t)err;
         want(s, WANTS_FAIL);
     }
 }
@@ -197,24 +197,32 @@ static void queue_rest(struct world_sock *s, const struct iovec *parts, size_t c
     if (err) {
         s->queued -= at;
         free(k);
-        s->error = err;
+        s->error = (int16_t)err;
         want(s, WANTS_FAIL);
     }
 }
 
-/* What the kernel takes of it now, or libuv's code. */
-static int write_now(struct world_sock *s, const struct iovec *parts, size_t count, size_t total)
+/* What the kernel takes of it now, or libuv's code. Past libuv, which has nothing queued: its way to the same
+ * call costs a tenth of it. */
+static ssize_t write_now(struct world_sock *s, const struct iovec *parts, size_t count, size_t total)
 {
     char gathered[GATHER_BYTES_MAX];
-    uv_buf_t bufs[WRITE_PARTS_MAX];
-    bool gather = count > 1 && total <= sizeof gathered;
-    for (size_t i = 0, at = 0; i < count; at += parts[i++].iov_len) {
-        bufs[i] = uv_buf_init(parts[i].iov_base, (unsigned)parts[i].iov_len);
-        if (gather && bufs[i].len) memcpy(gathered + at, bufs[i].base, bufs[i].len);
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count};
+    const void *bytes = parts[0].iov_base;
+    ssize_t n;
+    MUST(s->fd >= 0);
+    if (count > 1 && total <= sizeof gathered) {
+        for (size_t i = 0, at = 0; i < count; at += parts[i++].iov_len)
+            if (parts[i].iov_len) memcpy(gathered + at, parts[i].iov_base, parts[i].iov_len);
+        bytes = gathered;
+        count = 1;
     }
-    if (gather) bufs[0] = uv_buf_init(gathered, (unsigned)total);
-    if (gather) count = 1;
-    return uv_try_write(&s->u.stream, bufs, (unsigned)count);
+    do {
+        n = count == 1 ? send(s->fd, bytes, total, MSG_DONTWAIT | MSG_NOSIGNAL)
+                       : sendmsg(s->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) return n;
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? 0 : uv_translate_sys_error(errno);
 }
 
 void world_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t count)
@@ -227,13 +235,13 @@ void world_sock_writev(struct ek_sock *base, const struct iovec *parts, size_t c
     for (size_t i = 0; i < count; i++) total += parts[i].iov_len;
     if (total == 0 || (s->wants & WANTS_FAIL)) return;
     if (s->queued == 0) {
-        int n = write_now(s, parts, count, total);
-        if (n < 0 && n != UV_EAGAIN) {
-            s->error = n;
+        ssize_t n = write_now(s, parts, count, total);
+        if (n < 0) {
+            s->error = (int16_t)n;
             want(s, WANTS_FAIL);
             return;
         }
-        taken = n > 0 ? (size_t)n : 0;
+        taken = (size_t)n;
     }
     if (taken < total) queue_rest(s, parts, count, taken, total);
 }
@@ -270,8 +278,39 @@ void world_sock_close(struct ek_sock *base, bool reset)
         else if (k->resolve.loop)
             uv_cancel((uv_req_t *)&k->resolve);
     }
-    if (reset && s->u.handle.type == UV_TCP && uv_tcp_close_reset(&s->u.tcp, sock_gone) == 0) return;
-    uv_close(&s->u.handle, sock_gone);
+    if (reset && s->u.handle.type == UV_TCP && uv_tcp_close_reset(&s->u.tcp, world_sock_gone) == 0) return;
+    uv_close(&s->u.handle, world_sock_gone);
+}
+
+int world_sock_give(struct ek_sock *base)
+{
+    struct world_sock *s = sock_of(base);
+    uv_os_fd_t fd;
+    if (s->queued > 0 || connecting_of(s) || s->wants & WANTS_FAIL) return -1;
+    if (uv_fileno(&s->u.handle, &fd) != 0) return -1;
+    return fcntl(fd, F_DUPFD_CLOEXEC, 3); /* closing ours says nothing to the peer while this one is open */
+}
+
+struct ek_sock *world_sock_take(struct ek_loop *l, int fd, const struct ek_sock_handler *h, void *arg)
+{
+    int domain = 0, type = 0;
+    socklen_t len = sizeof domain;
+    bool good = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0;
+    len = sizeof type;
+    good = good && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+    bool is_unix = domain == AF_UNIX;
+    good = good && (is_unix || domain == AF_INET || domain == AF_INET6);
+    struct world_sock *s = good ? world_sock_new(world_of(l), is_unix, h, arg) : NULL;
+    int err = !s ? UV_EINVAL : is_unix ? uv_pipe_open(&s->u.pipe, fd) : uv_tcp_open(&s->u.tcp, fd);
+    if (err) {
+        close(fd);
+        if (s) s->base.closed = true;
+        if (s) uv_close(&s->u.handle, world_sock_gone);
+        return NULL;
+    }
+    if (!is_unix) uv_tcp_nodelay(&s->u.tcp, 1);
+    world_sock_read(&s->base, true);
+    return &s->base;
 }
 
 void world_sock_peer(const struct ek_sock *base, char *out, size_t cap)
@@ -288,18 +327,10 @@ void world_sock_peer(const struct ek_sock *base, char *out, size_t cap)
 }
 
 /* ---- addresses ---- */
-struct place { /* where to connect to, or to listen at */
-    const char *path; /* of a unix socket, inside the address; NULL: the rest counts */
-    char host[256];
-    int port;
-    bool numeric; /* `at` is host and port; else host is a name to be looked up */
-    struct sockaddr_storage at;
-};
-
 /* "HOST:PORT", "[v6]:PORT" or "unix:/path". */
-static bool read_place(const char *address, struct place *out)
+bool world_place_read(const char *address, struct world_place *out)
 {
-    *out = (struct place){.path = NULL};
+    *out = (struct world_place){.path = NULL};
     if (strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0) {
         out->path = address + sizeof UNIX_PREFIX - 1;
         return true;
@@ -319,7 +350,7 @@ static bool read_place(const char *address, struct place *out)
     return true;
 }
 
-static struct world_sock *sock_new(struct world *w, bool is_unix, const struct ek_sock_handler *h, void *arg)
+struct world_sock *world_sock_new(struct world *w, bool is_unix, const struct ek_sock_handler *h, void *arg)
 {
     size_t kind_bytes = is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t);
     struct world_sock *s = calloc(1, offsetof(struct world_sock, u) + kind_bytes);
@@ -330,6 +361,7 @@ static struct world_sock *sock_new(struct world *w, bool is_unix, const struct e
     else
         MUST(uv_tcp_init(&w->uv, &s->u.tcp) == 0);
     s->u.handle.data = NULL;
+    s->fd = -1;
     return s;
 }
 
@@ -427,12 +459,12 @@ struct ek_sock *world_sock_connect(struct ek_loop *l, const char *address,
                                 const struct ek_sock_handler *h, void *arg, const char **why)
 {
     struct world *w = world_of(l);
-    struct place to;
-    if (!read_place(address, &to)) {
+    struct world_place to;
+    if (!world_place_read(address, &to)) {
         *why = "not an address: expected HOST:PORT or unix:/path";
         return NULL;
     }
-    struct world_sock *s = sock_new(w, to.path != NULL, h, arg);
+    struct world_sock *s = world_sock_new(w, to.path != NULL, h, arg);
     struct connecting *k = calloc(1, sizeof *k);
     MUST(s && k);
     s->u.handle.data = k;
@@ -447,151 +479,8 @@ struct ek_sock *world_sock_connect(struct ek_loop *l, const char *address,
         err = connect_named(w, k, to.host, to.port);
     if (err) { /* told like every other failure: later */
         connect_over(k);
-        s->error = err;
+        s->error = (int16_t)err;
         want(s, WANTS_FAIL);
     }
     return &s->base;
-}
-
-/* ---- listening ---- */
-struct ek_listener {
-    struct ek_loop *loop;
-    const struct ek_listener_handler *handler;
-    void *arg;
-    bool paused;
-    bool pending; /* a connection waits to be accepted while paused */
-    char path[sizeof((struct sockaddr_un *)0)->sun_path];
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } u;
-};
-
-static void accept_one(struct ek_listener *ln)
-{
-    struct world *w = world_of(ln->loop);
-    struct world_sock *s = sock_new(w, ln->path[0] != '\0', NULL, NULL);
-    if (!s) return; /* no memory: the connection stays in the backlog */
-    if (uv_accept(&ln->u.stream, &s->u.stream) != 0) {
-        s->base.closed = true;
-        uv_close(&s->u.handle, sock_gone);
-        return;
-    }
-    if (!ln->path[0]) uv_tcp_nodelay(&s->u.tcp, 1);
-    world_sock_read(&s->base, true);
-    ln->handler->accepted(ln->arg, &s->base);
-}
-
-static void on_connection(uv_stream_t *stream, int status)
-{
-    struct ek_listener *ln = stream->data;
-    if (status < 0) return; /* out of descriptors or the like: libuv keeps listening */
-    if (ln->paused)
-        ln->pending = true; /* libuv waits for our uv_accept before it takes another */
-    else
-        accept_one(ln);
-}
-
-/* A socket file that nobody answers at is left over from a crash; one that answers is not ours. */
-static bool clear_stale(const char *path)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof a.sun_path) return false;
-    memcpy(a.sun_path, path, strlen(path));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return false;
-    bool refused = connect(fd, (struct sockaddr *)&a, sizeof a) != 0 && errno == ECONNREFUSED;
-    close(fd);
-    struct stat st;
-    if (refused && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) unlink(path);
-    return true;
-}
-
-static int bind_unix(struct world *w, struct ek_listener *ln, const char *path)
-{
-    MUST(uv_pipe_init(&w->uv, &ln->u.pipe, 0) == 0);
-    if (!clear_stale(path)) return UV_ENAMETOOLONG;
-    snprintf(ln->path, sizeof ln->path, "%s", path);
-    mode_t old = umask(0177);
-    int err = uv_pipe_bind(&ln->u.pipe, path);
-    umask(old);
-    if (err == UV_EACCES && access(path, F_OK) != 0 && errno == ENOENT) { /* libuv hides ENOENT */
-        char dir[sizeof ln->path];
-        snprintf(dir, sizeof dir, "%s", path);
-        char *slash = strrchr(dir, '/');
-        if (slash && slash != dir) *slash = '\0';
-        if (slash && access(dir, F_OK) != 0) err = UV_ENOENT;
-    }
-    if (err) ln->path[0] = '\0'; /* not ours: do not remove it */
-    return err;
-}
-
-static void listener_gone(uv_handle_t *h)
-{
-    free(h->data);
-}
-
-struct ek_listener *world_listen(struct ek_loop *l, const char *address, int backlog,
-                                 const struct ek_listener_handler *h, void *arg, const char **why)
-{
-    struct world *w = world_of(l);
-    struct place at;
-    if (!read_place(address, &at) || (!at.path && !at.numeric)) {
-        snprintf(l->why, sizeof l->why,
-                 "cannot listen on %s: expected ADDRESS:PORT with a numeric address, or unix:/path", address);
-        *why = l->why;
-        return NULL;
-    }
-    struct ek_listener *ln = calloc(1, sizeof *ln);
-    MUST(ln != NULL);
-    *ln = (struct ek_listener){.loop = l, .handler = h, .arg = arg};
-    int err;
-    if (at.path) {
-        err = bind_unix(w, ln, at.path);
-    } else {
-        MUST(uv_tcp_init(&w->uv, &ln->u.tcp) == 0);
-        err = uv_tcp_bind(&ln->u.tcp, (struct sockaddr *)&at.at, 0);
-    }
-    ln->u.handle.data = ln;
-    if (!err) err = uv_listen(&ln->u.stream, backlog, on_connection);
-    if (err) {
-        snprintf(l->why, sizeof l->why, "cannot listen on %s: %s", address, uv_strerror(err));
-        *why = l->why;
-        uv_close(&ln->u.handle, listener_gone);
-        return NULL;
-    }
-    return ln;
-}
-
-void world_listener_address(const struct ek_listener *ln, char *out, size_t cap)
-{
-    struct sockaddr_storage a;
-    int len = sizeof a;
-    char host[64];
-    if (ln->path[0]) {
-        snprintf(out, cap, UNIX_PREFIX "%s", ln->path);
-        return;
-    }
-    MUST(uv_tcp_getsockname(&ln->u.tcp, (struct sockaddr *)&a, &len) == 0);
-    MUST(uv_ip_name((struct sockaddr *)&a, host, sizeof host) == 0);
-    bool six = a.ss_family == AF_INET6;
-    int port = ntohs(six ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
-    snprintf(out, cap, six ? "[%s]:%d" : "%s:%d", host, port);
-}
-
-void world_listener_pause(struct ek_listener *ln, bool paused)
-{
-    ln->paused = paused;
-    if (!paused && ln->pending) {
-        ln->pending = false;
-        accept_one(ln);
-    }
-}
-
-void world_listener_close(struct ek_listener *ln)
-{
-    if (ln->path[0]) unlink(ln->path);
-    uv_close(&ln->u.handle, listener_gone);
 }

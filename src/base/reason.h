@@ -8,7 +8,7 @@
 #ifndef EK_BASE_REASON_H
 #define EK_BASE_REASON_H
 
-#include "base/must.h"
+#include "base/buf.h"
 
 #define EK_REASONS(X) \
     X(NONE, "none", 0, "", "Nothing went wrong.") \
@@ -130,6 +130,10 @@
       "Only borrowed machines serve this model, and your prompts may not leave the house.") \
     X(BORROW_BUDGET, "borrow_budget", 503, "server_error", \
       "The answer ran on a borrowed machine, and the budget for those is used up.") \
+    X(BORROW_SPENT, "borrow_spent", 503, "server_error", \
+      "Only borrowed machines serve this model, and their budget is used up until its next hour or day.") \
+    X(BORROW_SMALL, "borrow_small", 503, "server_error", \
+      "Only borrowed machines serve this model, and their budget never holds a request as large as this.") \
     /* the work behind the door */ \
     X(UPSTREAM_CONNECT, "upstream_connect", 502, "server_error", "The engine could not be reached.") \
     X(UPSTREAM_TIMEOUT, "upstream_timeout", 504, "server_error", "The engine did not answer in time.") \
@@ -158,5 +162,6 @@ const char *ek_reason_code(enum ek_reason r); /* "queue_full" */
 int ek_reason_status(enum ek_reason r);       /* 429; 0 where no answer can be sent */
 const char *ek_reason_type(enum ek_reason r); /* "rate_limit_error" */
 const char *ek_reason_text(enum ek_reason r); /* a sentence with a full stop */
+void ek_reason_markdown(struct ek_buf *out);  /* docs/errors.md, made from the table */
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The two operations on views that are too long to be inline. */
+/* The operations on views that are too long to be inline. */
 #include "base/str.h"
 
 bool ek_str_u64(struct ek_str s, uint64_t *out)
@@ -23,4 +23,13 @@ bool ek_str_copy(struct ek_str s, char *out, size_t cap)
     if (s.len) memcpy(out, s.data, s.len);
     out[s.len] = '\0';
     return true;
+}
+
+bool ek_str_word(const char **list, struct ek_str *word)
+{
+    while (**list == ' ') ++*list;
+    size_t len = strcspn(*list, " ");
+    *word = ek_str_make(*list, len);
+    *list += len;
+    return len > 0;
 }

@@ -58,4 +58,7 @@ bool ek_str_u64(struct ek_str s, uint64_t *out);
 /* Copy into a C string of `cap` bytes; false (and an empty string) when it does not fit or holds NUL. */
 bool ek_str_copy(struct ek_str s, char *out, size_t cap);
 
+/* The next word of a list of words with blanks between, and *list behind it; false at the end. */
+bool ek_str_word(const char **list, struct ek_str *word);
+
 #endif

@@ -162,6 +162,7 @@ void ek_usage_write(struct ek_buf *out, const struct ek_usage *u)
         ek_buf_u64(out, u->thinking_budget);
     }
     if (u->priced) ek_usage_put_cost(out, u->cost_nano);
+    if (u->reprompted) ek_buf_lit(out, ",\"continued\":\"reprompt\"");
     ek_buf_lit(out, u->estimated ? ",\"estimated\":true}" : "}");
 }
 

@@ -42,6 +42,7 @@ struct ek_usage {
     bool shortened;
     int64_t cost_nano;         /* when priced: in the configured currency, written in units of it */
     bool priced;
+    bool reprompted;           /* a part of it was made anew on demand: "continued":"reprompt" */
     bool estimated;            /* nobody reported it: counted by the door, and marked "estimated":true */
 };
 

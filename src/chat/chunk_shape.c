@@ -17,13 +17,18 @@ _Static_assert(EK_COUNT(fields) <= EK_UP_SHAPE_SPANS_MAX, "room for each");
 
 /* ---- remembering ---------------------------------------------------------------------------------- */
 
-static void add_hole(struct ek_up_shape *s, struct ek_str payload, struct ek_str value, bool is_ek)
+#define MISSES_MAX 4u   /* so many chunks in a row like no other: the stream's are all different */
+#define MISSES_TURN 64u /* one of so many is looked at all the same */
+
+static void add_hole(struct ek_up_shape *s, struct ek_str payload, struct ek_str value,
+                     enum ek_up_hole_kind kind)
 {
     uint32_t start = (uint32_t)(value.data - payload.data);
     uint32_t at = s->hole_count++;
     MUST(at < EK_UP_SHAPE_HOLES_MAX && value.len > 0);
     for (; at > 0 && s->hole[at - 1].start > start; at--) s->hole[at] = s->hole[at - 1];
-    s->hole[at] = (struct ek_up_hole){.start = start, .end = start + (uint32_t)value.len, .is_ek = is_ek};
+    s->hole[at] = (struct ek_up_hole){.start = start, .end = start + (uint32_t)value.len,
+                                       .kind = (uint8_t)kind};
 }
 
 static uint8_t holes_before(const struct ek_up_shape *s, uint32_t place)
@@ -47,6 +52,28 @@ static void add_spans(struct ek_up_shape *s, struct ek_str payload, const struct
     }
 }
 
+/* A raw member's value, where it is text. */
+static void add_text(struct ek_up_shape *s, struct ek_str payload, struct ek_str raw)
+{
+    if (raw.len > 2 && raw.data[0] == '"')
+        add_hole(s, payload, ek_str_make(raw.data + 1, raw.len - 2), EK_UP_HOLE_TEXT);
+}
+
+/* The end of a whole number as servers write them; NULL: it is none, or an odd one. */
+static const char *number_end(const char *at, const char *stop)
+{
+    const char *p = at;
+    while (p < stop && *p >= '0' && *p <= '9') p++;
+    return p == at || *at == '0' || p - at > 15 ? NULL : p;
+}
+
+static bool is_number(struct ek_str value)
+{
+    if (!value.data) return false; /* nothing may be added to it, not even 0 */
+    const char *end = value.data + value.len;
+    return number_end(value.data, end) == end;
+}
+
 static bool lies_in(struct ek_str part, struct ek_str whole)
 {
     return part.data >= whole.data && part.data + part.len <= whole.data + whole.len;
@@ -60,11 +87,12 @@ static void remember(struct ek_up_shape *s, struct ek_str payload, const struct 
     const struct ek_up_choice *h = &c->choice[0];
     bool has_ek = (c->flags & EK_UP_EK) && c->ek_raw.len && c->ek_raw.data[0] == '{';
     if (c->ek_ids.data && !(has_ek && lies_in(c->ek_ids, c->ek_raw))) return; /* two of them */
-    if (c->fingerprint.len > 2 && c->fingerprint.data[0] == '"')
-        add_hole(s, payload, ek_str_make(c->fingerprint.data + 1, c->fingerprint.len - 2), false);
-    if (h->content.len) add_hole(s, payload, h->content, false);
-    if (h->reasoning.len) add_hole(s, payload, h->reasoning, false);
-    if (has_ek) add_hole(s, payload, c->ek_raw, true);
+    add_text(s, payload, c->id);
+    add_text(s, payload, c->fingerprint);
+    if (is_number(c->created)) add_hole(s, payload, c->created, EK_UP_HOLE_NUMBER);
+    if (h->content.len) add_hole(s, payload, h->content, EK_UP_HOLE_TEXT);
+    if (h->reasoning.len) add_hole(s, payload, h->reasoning, EK_UP_HOLE_TEXT);
+    if (has_ek) add_hole(s, payload, c->ek_raw, EK_UP_HOLE_EK);
     add_spans(s, payload, c);
     memcpy(s->chunk, c, sizeof s->chunk);
     memcpy(s->payload, payload.data, payload.len);
@@ -77,7 +105,8 @@ static void remember(struct ek_up_shape *s, struct ek_str payload, const struct 
 static const char *read_hole(const struct ek_up_hole *hole, const char *at, const char *stop,
                              struct ek_up_chunk *c)
 {
-    if (!hole->is_ek) {
+    if (hole->kind == EK_UP_HOLE_NUMBER) return number_end(at, stop);
+    if (hole->kind == EK_UP_HOLE_TEXT) {
         const char *quote = ek_json_string_end(at, stop);
         return quote == at ? NULL : quote; /* an empty text is no text: other flags */
     }
@@ -122,5 +151,43 @@ bool ek_up_chunk_read_next(struct ek_up_shape *s, struct ek_str payload, struct 
     bool ok = ek_up_chunk_read(payload, c, fault);
     if (ok) remember(s, payload, c);
     else s->len = 0;
+    return ok;
+}
+
+/* ---- the kinds of a server --------------------------------------------------------------------------- */
+
+static bool met(struct ek_up_shapes *s, struct ek_up_shape_hint *hint, uint32_t at)
+{
+    hint->at = (uint8_t)at;
+    hint->misses = 0;
+    s->worth[at] = s->worth[at] < 255 ? s->worth[at] + 1u : 255;
+    return true;
+}
+
+/* Where a new kind may go; EK_UP_SHAPES_MAX: nowhere yet, but one that is met often is worth half now. */
+static uint32_t make_room(struct ek_up_shapes *s)
+{
+    uint32_t at = s->next;
+    s->next = (at + 1) % EK_UP_SHAPES_MAX;
+    if (!s->shape[at].len || s->worth[at] == 0) return at;
+    s->worth[at] /= 2;
+    return EK_UP_SHAPES_MAX;
+}
+
+bool ek_up_chunk_read_among(struct ek_up_shapes *s, struct ek_up_shape_hint *hint, struct ek_str payload,
+                            struct ek_up_chunk *c, const char **fault)
+{
+    MUST(hint->at < EK_UP_SHAPES_MAX);
+    if (s->shape[hint->at].len && read_alike(&s->shape[hint->at], payload, c)) return met(s, hint, hint->at);
+    bool looks = hint->misses < MISSES_MAX || hint->misses % MISSES_TURN == 0;
+    for (uint32_t i = 0; looks && i < EK_UP_SHAPES_MAX; i++)
+        if (i != hint->at && s->shape[i].len && read_alike(&s->shape[i], payload, c)) return met(s, hint, i);
+    hint->misses = hint->misses == 2 * MISSES_TURN ? MISSES_TURN + 1 : hint->misses + 1u;
+    bool ok = ek_up_chunk_read(payload, c, fault);
+    uint32_t at = ok && looks ? make_room(s) : EK_UP_SHAPES_MAX;
+    if (at == EK_UP_SHAPES_MAX) return ok;
+    remember(&s->shape[at], payload, c);
+    s->worth[at] = 0;
+    hint->at = (uint8_t)at;
     return ok;
 }

@@ -5,6 +5,7 @@
 bool ek_error_retryable(enum ek_reason reason)
 {
     int status = ek_reason_status(reason);
+    if (reason == EK_REASON_BORROW_SMALL) return false; /* no time helps */
     return status == 408 || status == 429 || (status >= 500 && status != 505);
 }
 

@@ -91,7 +91,7 @@ static int8_t name_find(struct ek_request_reader *r, int8_t parent)
         if (ek_str_eq(name, rule->key)) return (int8_t)m;
         if (ek_str_eq_nocase(plain, rule->key)) {
             ek_request_refuse(r, EK_REASON_BAD_VALUE, rule->name,
-                              "The member \"%.*s\" must be written \"%s\".", (int)name.len, name.data,
+                              "'%.*s' must be written '%s'.", (int)name.len, name.data,
                               rule->key.data);
             return -1;
         }

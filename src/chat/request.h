@@ -60,7 +60,9 @@ enum ek_api {
     X(KV_TRANSFER_PARAMS, "kv_transfer_params") \
     X(RESPONSE_FORMAT, "response_format") \
     X(CONTINUE_FINAL, "continue_final_message") \
-    X(GENERATION_PROMPT, "add_generation_prompt")
+    X(GENERATION_PROMPT, "add_generation_prompt") \
+    X(TOKEN_BUDGET, "thinking_token_budget") \
+    X(BUDGET_TOKENS, "thinking_budget_tokens")
 
 enum ek_member {
 #define X(name, text) EK_MEMBER_##name,

@@ -34,6 +34,8 @@ const struct ek_member_rule ek_member_rules[EK_MEMBER_COUNT] = {
     TOP(RESPONSE_FORMAT, "response_format"),
     TOP(CONTINUE_FINAL, "continue_final_message"),
     TOP(GENERATION_PROMPT, "add_generation_prompt"),
+    TOP(TOKEN_BUDGET, "thinking_token_budget"),
+    TOP(BUDGET_TOKENS, "thinking_budget_tokens"),
 };
 
 const char *ek_member_name(enum ek_member m)
@@ -52,7 +54,7 @@ static bool is_bool(enum ek_json_event e)
 static void want(struct ek_request_reader *r, enum ek_member m, bool ok, const char *what)
 {
     if (ok) return;
-    ek_request_refuse(r, EK_REASON_WRONG_TYPE, ek_member_name(m), "%s must be %s.",
+    ek_request_refuse(r, EK_REASON_WRONG_TYPE, ek_member_name(m), "'%s' must be %s.",
                       ek_member_name(m), what);
 }
 
@@ -80,11 +82,11 @@ static void take_whole(struct ek_request_reader *r, enum ek_member m, enum ek_js
         return;
     }
     if (fits && max == INT64_MAX) {
-        ek_request_refuse(r, EK_REASON_BAD_VALUE, ek_member_name(m), "%s must be at least %lld.",
+        ek_request_refuse(r, EK_REASON_BAD_VALUE, ek_member_name(m), "'%s' must be at least %lld.",
                           ek_member_name(m), (long long)min);
     } else {
         ek_request_refuse(r, EK_REASON_BAD_VALUE, ek_member_name(m),
-                          "%s must be between %lld and %lld.", ek_member_name(m), (long long)min,
+                          "'%s' must be from %lld to %lld.", ek_member_name(m), (long long)min,
                           (long long)max);
     }
 }
@@ -99,7 +101,7 @@ static void take_model(struct ek_request_reader *r, enum ek_json_event e)
     _Static_assert(EK_JSON_TEXT_MAX == EK_REQUEST_MODEL_BYTES_MAX, "the reader keeps a model's name");
     if (j->text_cut || j->text_bytes == 0 || memchr(j->text, '\0', j->text_bytes)) {
         ek_request_refuse(r, EK_REASON_BAD_VALUE, "model",
-                          "model must be a name of 1 to %u bytes without NUL.",
+                          "'model' must be a name of 1 to %u bytes without NUL.",
                           EK_REQUEST_MODEL_BYTES_MAX);
         return;
     }
@@ -112,7 +114,7 @@ static void take_user(struct ek_request_reader *r, enum ek_member m, enum ek_jso
 {
     want(r, m, e == EK_JSON_STRING, "a string");
     if (r->bad || ek_json_decoded_bytes(&r->json) <= EK_REQUEST_USER_BYTES_MAX) return;
-    ek_request_refuse(r, EK_REASON_BAD_VALUE, ek_member_name(m), "%s must be at most %u bytes long.",
+    ek_request_refuse(r, EK_REASON_BAD_VALUE, ek_member_name(m), "'%s' must be at most %u bytes long.",
                       ek_member_name(m), EK_REQUEST_USER_BYTES_MAX);
 }
 
@@ -223,7 +225,9 @@ void ek_request_member(struct ek_request_reader *r, int8_t m, enum ek_json_event
     case EK_MEMBER_REQUEST_ID:
     case EK_MEMBER_RESPONSE_FORMAT:
     case EK_MEMBER_CONTINUE_FINAL:
-    case EK_MEMBER_GENERATION_PROMPT: break; /* the upstream judges */
+    case EK_MEMBER_GENERATION_PROMPT:
+    case EK_MEMBER_TOKEN_BUDGET:
+    case EK_MEMBER_BUDGET_TOKENS: break; /* the upstream judges */
     case EK_MEMBER_KV_TRANSFER_PARAMS: break; /* ours to overwrite; what the caller put is no matter */
     case EK_MEMBER_COUNT: WRONG("no member");
     }
@@ -318,8 +322,8 @@ void ek_request_whole(struct ek_request_reader *r)
     int64_t b = r->limit[1];
     q->max_tokens = a < 0 ? b : b < 0 ? a : a < b ? a : b;
     if (q->member[text].end == 0) {
-        ek_request_refuse(r, EK_REASON_MISSING_PARAM, name, "%s is missing.", name);
+        ek_request_refuse(r, EK_REASON_MISSING_PARAM, name, "'%s' is missing.", name);
     } else if (q->message_count == 0) {
-        ek_request_refuse(r, EK_REASON_BAD_VALUE, name, "%s must not be empty.", name);
+        ek_request_refuse(r, EK_REASON_BAD_VALUE, name, "'%s' must not be empty.", name);
     }
 }

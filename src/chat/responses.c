@@ -19,6 +19,17 @@ static bool refuse(struct reading *r, enum ek_reason why, const char *param, con
     return false;
 }
 
+/* Both into the scratch: the name, which is one of ours, and the sentence about it. */
+static bool must_be(struct reading *r, enum ek_reason why, const char *name, const char *what)
+{
+    size_t at = strlen(name) + 1;
+    MUST(at <= 80 && strlen(what) < 128);
+    snprintf(r->scratch, 256, "%s", name);
+    snprintf(r->scratch + at, 256 - at, "'%s' must be %s.", name, what);
+    *r->e = (struct ek_error){.reason = why, .param = r->scratch, .message = ek_str_of(r->scratch + at)};
+    return false;
+}
+
 static void put_value(struct ek_buf *out, const json_t *v)
 {
     char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
@@ -55,7 +66,7 @@ static bool put_parts(struct reading *r, const json_t *content, size_t item)
                               strcmp(type, "text") == 0);
         snprintf(where, sizeof where, "input[%zu].content[%zu].%s", item, i, known ? "text" : "type");
         if (!known) return refuse(r, EK_REASON_UNSUPPORTED, where, "Only parts of text are understood here.");
-        if (!json_is_string(text)) return refuse(r, EK_REASON_WRONG_TYPE, where, "This must be a string.");
+        if (!json_is_string(text)) return must_be(r, EK_REASON_WRONG_TYPE, where, "a string");
         if (i) ek_buf_lit(r->chat, "\\n");
         ek_json_put_inside(r->chat, ek_str_make(json_string_value(text), json_string_length(text)));
     }
@@ -76,14 +87,13 @@ static bool put_item(struct reading *r, const json_t *item, size_t i, bool *firs
     bool known = role && (strcmp(role, "user") == 0 || strcmp(role, "assistant") == 0 ||
                           strcmp(role, "system") == 0 || strcmp(role, "developer") == 0);
     snprintf(where, sizeof where, "input[%zu].role", i);
-    if (!known) return refuse(r, EK_REASON_BAD_VALUE, where, "The role must be user, assistant, system or "
-                              "developer.");
+    if (!known) return must_be(r, EK_REASON_BAD_VALUE, where, "user, assistant, system or developer");
     ek_buf_printf(r->chat, "%s{\"role\":\"%s\",\"content\":", *first ? "" : ",", role);
     *first = false;
     snprintf(where, sizeof where, "input[%zu].content", i);
     if (json_is_string(content)) put_string(r->chat, content);
     else if (!json_is_array(content))
-        return refuse(r, EK_REASON_WRONG_TYPE, where, "This must be a string or a list of parts.");
+        return must_be(r, EK_REASON_WRONG_TYPE, where, "a string or a list of parts");
     else if (!put_parts(r, content, i)) return false;
     ek_buf_char(r->chat, '}');
     return true;
@@ -101,7 +111,7 @@ static bool put_messages(struct reading *r, const json_t *body)
         ek_buf_char(r->chat, '}');
         first = false;
     } else if (instructions && !json_is_null(instructions)) {
-        return refuse(r, EK_REASON_WRONG_TYPE, "instructions", "The instructions must be a string.");
+        return must_be(r, EK_REASON_WRONG_TYPE, "instructions", "a string");
     }
     if (!input) return refuse(r, EK_REASON_MISSING_PARAM, "input", "There is no input.");
     if (json_is_string(input)) {
@@ -112,9 +122,10 @@ static bool put_messages(struct reading *r, const json_t *body)
     }
     size_t count = json_array_size(input); /* 0: no list either */
     if (count == 0 || count > EK_RESPONSES_ITEMS_MAX)
-        return refuse(r, EK_REASON_WRONG_TYPE, "input", "The input must be a string or a list of messages.");
+        return must_be(r, EK_REASON_WRONG_TYPE, "input", "a string or a list of messages");
     for (size_t i = 0; i < count; i++)
         if (!put_item(r, json_array_get(input, i), i, &first)) return false;
+    if (first) return refuse(r, EK_REASON_BAD_VALUE, "input", "There is no message in the input.");
     ek_buf_char(r->chat, ']');
     return true;
 }
@@ -134,14 +145,14 @@ static const struct {
 } members[] = {
     {"model", "model", PASSED}, {"input", NULL, TAKEN}, {"instructions", NULL, TAKEN},
     {"stream", NULL, TAKEN}, {"background", NULL, TAKEN}, {"text", NULL, TAKEN}, {"reasoning", NULL, TAKEN},
-    {"truncation", NULL, TAKEN}, {"metadata", NULL, IGNORED}, {"store", NULL, IGNORED},
+    {"truncation", NULL, TAKEN}, {"metadata", NULL, TAKEN}, {"store", NULL, TAKEN},
     {"max_output_tokens", "max_tokens", PASSED}, {"temperature", "temperature", PASSED},
     {"top_p", "top_p", PASSED}, {"user", "user", PASSED}, {"user_id", "user_id", PASSED},
     {"seed", "seed", PASSED}, {"thinking", "thinking", PASSED}, {"service_tier", NULL, IGNORED},
     {"safety_identifier", NULL, IGNORED}, {"prompt_cache_key", NULL, IGNORED},
     {"prompt_cache_retention", NULL, IGNORED}, {"stream_options", NULL, IGNORED},
     {"parallel_tool_calls", NULL, IGNORED}, {"max_tool_calls", NULL, IGNORED},
-    {"tool_choice", NULL, IGNORED}, {"tools", NULL, EMPTY}, {"include", NULL, EMPTY},
+    {"tool_choice", NULL, TAKEN}, {"tools", NULL, EMPTY}, {"include", NULL, EMPTY},
     {"previous_response_id", NULL, EMPTY}, {"conversation", NULL, EMPTY}, {"prompt", NULL, EMPTY},
     {"top_logprobs", NULL, EMPTY}, {"context_management", NULL, EMPTY}, {"moderation", NULL, EMPTY},
 };
@@ -169,16 +180,31 @@ static bool take_flag(struct reading *r, const json_t *body, const char *name, b
     const json_t *v = json_object_get(body, name);
     *out = json_is_true(v);
     if (!v || json_is_null(v) || json_is_boolean(v)) return true;
-    return refuse(r, EK_REASON_WRONG_TYPE, name, "This must be true or false.");
+    return must_be(r, EK_REASON_WRONG_TYPE, name, "true or false");
 }
 
 static bool take_reasoning(struct reading *r, const json_t *body)
 {
     const json_t *v = json_object_get(body, "reasoning"), *effort = json_object_get(v, "effort");
-    if (v && !json_is_null(v) && !json_is_object(v))
-        return refuse(r, EK_REASON_WRONG_TYPE, "reasoning", "This must be an object.");
     if (effort && !json_is_null(effort)) put_member(r->chat, "reasoning_effort", effort);
     return true;
+}
+
+static bool take_object(struct reading *r, const json_t *body, const char *name)
+{
+    const json_t *v = json_object_get(body, name);
+    if (!v || json_is_null(v) || json_is_object(v)) return true;
+    return must_be(r, EK_REASON_WRONG_TYPE, name, "an object");
+}
+
+/* What only says how tools are chosen means nothing where there are none; what asks for one does. */
+static bool take_tool_choice(struct reading *r, const json_t *body)
+{
+    const json_t *v = json_object_get(body, "tool_choice");
+    const char *word = json_string_value(v);
+    if (!v || json_is_null(v)) return true;
+    if (word && (strcmp(word, "auto") == 0 || strcmp(word, "none") == 0)) return true;
+    return refuse(r, EK_REASON_UNSUPPORTED, "tool_choice", "There are no tools here: only auto and none.");
 }
 
 /* text.format becomes response_format; a schema stands one level deeper there. */
@@ -192,8 +218,7 @@ static bool take_format(struct reading *r, const json_t *body)
         return true;
     }
     if (!type || strcmp(type, "json_schema") != 0)
-        return refuse(r, EK_REASON_BAD_VALUE, "text.format.type",
-                      "This must be text, json_object or json_schema.");
+        return must_be(r, EK_REASON_BAD_VALUE, "text.format.type", "text, json_object or json_schema");
     json_t *schema = json_deep_copy(format);
     json_object_del(schema, "type");
     ek_buf_lit(r->chat, ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":");
@@ -237,13 +262,18 @@ static bool read_body(struct reading *r, json_t *body, struct ek_responses_wishe
     const char *name;
     json_t *v;
     if (!json_is_object(body)) return refuse(r, EK_REASON_BAD_JSON, "", "The body must be a JSON object.");
-    if (!json_is_string(json_object_get(body, "model")))
-        return refuse(r, EK_REASON_MISSING_PARAM, "model", "There is no model.");
+    const json_t *model = json_object_get(body, "model");
+    bool flag;
+    if (!model) return refuse(r, EK_REASON_MISSING_PARAM, "model", "There is no model.");
+    if (!json_is_string(model)) return must_be(r, EK_REASON_WRONG_TYPE, "model", "a string");
     ek_buf_lit(r->chat, "{\"stream\":true,\"stream_options\":{\"include_usage\":true}");
     json_object_foreach(body, name, v)
         if (!take_member(r, name, v)) return false;
     if (!take_flag(r, body, "stream", &w->stream) || !take_flag(r, body, "background", &w->background))
         return false;
+    if (!take_flag(r, body, "store", &flag) || !take_object(r, body, "metadata")) return false;
+    if (!take_object(r, body, "reasoning") || !take_object(r, body, "text")) return false;
+    if (!take_tool_choice(r, body)) return false;
     if (!take_reasoning(r, body) || !take_format(r, body) || !take_truncation(r, body)) return false;
     if (!put_messages(r, body)) return false;
     ek_buf_char(r->chat, '}');
@@ -254,18 +284,69 @@ static bool read_body(struct reading *r, json_t *body, struct ek_responses_wishe
     return true;
 }
 
+static bool refuse_json(struct reading *r, const json_error_t *error)
+{
+    switch (json_error_code(error)) {
+    case json_error_duplicate_key:
+        return refuse(r, EK_REASON_DUPLICATE_KEY, "", "A name occurs twice in the body.");
+    case json_error_numeric_overflow:
+        return refuse(r, EK_REASON_BAD_VALUE, "", "A number in the body is larger than anything here.");
+    case json_error_null_byte_in_key:
+        return refuse(r, EK_REASON_BAD_VALUE, "", "A name in the body has a NUL inside.");
+    default: return refuse(r, EK_REASON_BAD_JSON, "", "The body is not valid JSON.");
+    }
+}
+
 bool ek_responses_read(struct ek_str body, struct ek_responses_wishes *w, struct ek_buf *chat,
                        struct ek_buf *echo, struct ek_error *e, char scratch[256])
 {
     struct reading r = {.chat = chat, .echo = echo, .e = e, .scratch = scratch};
     json_error_t error;
-    json_t *all = json_loadb(body.data, body.len, JSON_REJECT_DUPLICATES, &error);
-    if (!all) {
-        bool twice = strstr(error.text, "duplicate") != NULL;
-        return refuse(&r, twice ? EK_REASON_DUPLICATE_KEY : EK_REASON_BAD_JSON, "",
-                      "The body is not valid JSON.");
-    }
+    json_t *all = json_loadb(body.data, body.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (!all) return refuse_json(&r, &error);
     bool good = read_body(&r, all, w);
     json_decref(all);
     return good;
+}
+
+/* ---- names ------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *chat, *here;
+} renamed[] = {{"max_tokens", "max_output_tokens"}, {"messages", "input"},
+               {"reasoning_effort", "reasoning.effort"}, {"response_format", "text.format"}};
+
+void ek_responses_rename_fault(struct ek_request_fault *fault)
+{
+    char text[sizeof fault->text];
+    for (size_t i = 0; fault->param && i < EK_COUNT(renamed); i++) {
+        const char *name = renamed[i].chat;
+        if (strcmp(fault->param, name) != 0) continue;
+        fault->param = renamed[i].here;
+        memcpy(text, fault->text, sizeof text);
+        size_t len = strlen(name);
+        if (text[0] == '\'' && strncmp(text + 1, name, len) == 0) /* "'max_tokens' must be ..." */
+            snprintf(fault->text, sizeof fault->text, "'%s%.*s", fault->param,
+                     (int)(sizeof text - strlen(fault->param) - 2), text + 1 + len);
+        return;
+    }
+}
+
+bool ek_responses_rename_error(struct ek_str body, struct ek_buf *out)
+{
+    static const char front[] = "\"param\":\"";
+    const char *at = body.len ? memmem(body.data, body.len, front, sizeof front - 1) : NULL;
+    if (!at) return false;
+    size_t before = (size_t)(at - body.data) + sizeof front - 1;
+    struct ek_str rest = ek_str_skip(body, before);
+    for (size_t i = 0; i < EK_COUNT(renamed); i++) {
+        struct ek_str name = ek_str_of(renamed[i].chat);
+        if (!ek_str_starts(rest, name) || rest.len == name.len) continue;
+        if (!strchr("\".[", rest.data[name.len])) continue;
+        ek_buf_put(out, body.data, before);
+        ek_buf_lit(out, renamed[i].here);
+        ek_buf_str(out, ek_str_skip(rest, name.len));
+        return !out->failed;
+    }
+    return false;
 }

@@ -11,6 +11,7 @@
 #define EK_CHAT_RESPONSES_H
 
 #include "chat/error.h"
+#include "chat/request.h"
 #include "chat/upstream_chunk.h"
 
 #define EK_RESPONSES_ECHO_BYTES_MAX 65536u /* of a request, given back in its response */
@@ -26,6 +27,10 @@ struct ek_responses_wishes {
  * strings live in `scratch`. */
 bool ek_responses_read(struct ek_str body, struct ek_responses_wishes *w, struct ek_buf *chat,
                        struct ek_buf *echo, struct ek_error *e, char scratch[256]);
+/* What is at fault in the chat request is told under the name its caller has sent it by. */
+void ek_responses_rename_fault(struct ek_request_fault *fault);
+/* The same for an engine's error envelope; false: there is nothing to change, and `out` is as it was. */
+bool ek_responses_rename_error(struct ek_str body, struct ek_buf *out);
 
 /* What a response says beside its output. Views are the caller's. */
 struct ek_responses_frame {
@@ -47,7 +52,7 @@ struct ek_responses {
     struct ek_buf thought, text; /* so far, escaped */
     struct ek_usage usage;
     enum ek_finish finish;
-    bool begun, has_usage, thought_open, thought_done, text_open;
+    bool begun, has_usage, thought_open, thought_done, thought_cut, text_open;
 };
 
 /* after: events up to this number are not written; UINT64_MAX: all are. */

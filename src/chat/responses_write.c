@@ -85,7 +85,8 @@ void ek_responses_write(const struct ek_responses *r, const struct ek_responses_
     ek_buf_lit(out, ",\"model\":");
     ek_json_put_string(out, f->model);
     ek_buf_lit(out, ",\"output\":[");
-    if (r->thought_open) put_thought(r, f, r->thought_done ? "completed" : item, true, out);
+    bool thought_whole = r->thought_done && !r->thought_cut;
+    if (r->thought_open) put_thought(r, f, thought_whole ? "completed" : item, true, out);
     if (r->thought_open && r->text_open) ek_buf_char(out, ',');
     if (r->text_open) put_message(r, f, item, true, out);
     ek_buf_lit(out, "],\"usage\":");
@@ -151,7 +152,7 @@ static void thought_item(struct ek_responses *r, const struct ek_responses_frame
 {
     if (!event(r, done ? "response.output_item.done" : "response.output_item.added", out)) return;
     ek_buf_lit(out, ",\"output_index\":0,\"item\":");
-    put_thought(r, f, done ? "completed" : "in_progress", done, out);
+    put_thought(r, f, !done ? "in_progress" : r->thought_cut ? "incomplete" : "completed", done, out);
     end_event(out);
 }
 
@@ -217,6 +218,7 @@ void ek_responses_end(struct ek_responses *r, const struct ek_responses_frame *f
     const char *type = status == EK_RESPONSES_COMPLETED ? "response.completed"
                        : status == EK_RESPONSES_INCOMPLETE ? "response.incomplete" : "response.failed";
     MUST(r->begun && status > EK_RESPONSES_IN_PROGRESS);
+    r->thought_cut = !r->thought_done && status != EK_RESPONSES_COMPLETED;
     end_thought(r, f, out);
     if (r->text_open) {
         text_event(r, "response.output_text.done", "msg_", f->id, "text", ek_buf_view(&r->text), out);

@@ -38,6 +38,8 @@ static const struct ek_str names[EK_MEMBER_COUNT] = {
     NAME(RESPONSE_FORMAT, "response_format"),
     NAME(CONTINUE_FINAL, "continue_final_message"),
     NAME(GENERATION_PROMPT, "add_generation_prompt"),
+    NAME(TOKEN_BUDGET, "thinking_token_budget"),
+    NAME(BUDGET_TOKENS, "thinking_budget_tokens"),
 };
 
 #define PARTS_MAX 8 /* name, brace, two inner names and values, brace */
@@ -115,10 +117,11 @@ void ek_splice_max_tokens(struct ek_splice *s, int64_t tokens)
     }
 }
 
-void ek_splice_thinking_budget(struct ek_splice *s, int64_t tokens)
+void ek_splice_thinking_budget(struct ek_splice *s, enum ek_member m, int64_t tokens)
 {
     MUST(tokens >= 0);
-    ek_splice_set(s, EK_MEMBER_THINKING_BUDGET, number(s->budget_text, tokens));
+    MUST(m == EK_MEMBER_THINKING_BUDGET || m == EK_MEMBER_TOKEN_BUDGET || m == EK_MEMBER_BUDGET_TOKENS);
+    ek_splice_set(s, m, number(s->budget_text, tokens));
 }
 
 void ek_splice_append_message(struct ek_splice *s, struct ek_str message)

@@ -45,7 +45,7 @@ void ek_splice_stream(struct ek_splice *s);    /* stream true, stream_options.in
 void ek_splice_model(struct ek_splice *s, struct ek_str name); /* <= EK_REQUEST_MODEL_BYTES_MAX */
 void ek_splice_seed(struct ek_splice *s, int64_t seed);
 void ek_splice_max_tokens(struct ek_splice *s, int64_t tokens); /* whichever limits were given */
-void ek_splice_thinking_budget(struct ek_splice *s, int64_t tokens);
+void ek_splice_thinking_budget(struct ek_splice *s, enum ek_member m, int64_t tokens); /* one of its names */
 
 /* Add a message (a raw JSON object) behind the last one: to continue an answer elsewhere. */
 void ek_splice_append_message(struct ek_splice *s, struct ek_str message);

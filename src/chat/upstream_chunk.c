@@ -135,7 +135,9 @@ static bool read_usage(struct walk *w)
     if (u->cached_tokens > u->prompt_tokens) u->cached_tokens = u->prompt_tokens;
     if (u->reasoning_tokens > u->completion_tokens) u->reasoning_tokens = u->completion_tokens;
     c->usage_raw.len = (size_t)(w->base + w->j.end - c->usage_raw.data);
-    c->flags |= EK_UP_USAGE;
+    uint64_t more = u->prompt_tokens > u->completion_tokens ? u->prompt_tokens : u->completion_tokens;
+    c->usage_vast = more > EK_UP_USAGE_TOKENS_MAX;
+    if (!c->usage_vast) c->flags |= EK_UP_USAGE;
     return true;
 }
 
@@ -160,6 +162,15 @@ static bool skip_unknown(struct walk *w, struct ek_up_choice *h)
     return skip(w);
 }
 
+/* Of a whole array: does nothing but white space stand in it? */
+static bool is_empty_array(struct ek_str array)
+{
+    size_t at = 1;
+    MUST(array.len >= 2 && array.data[0] == '[');
+    while (memchr(" \t\r\n", array.data[at], 4)) at++;
+    return array.data[at] == ']';
+}
+
 static bool read_delta_member(struct walk *w, struct ek_up_choice *h, struct ek_str *other_reasoning)
 {
     if (NAMED(w, "content")) return text(w, &h->content, "content is not a string");
@@ -178,7 +189,7 @@ static bool read_delta_member(struct walk *w, struct ek_up_choice *h, struct ek_
     if (w->e == EK_JSON_NULL) return true;
     if (w->e != EK_JSON_ARRAY) return wrong(w, "tool_calls is not an array");
     if (!raw(w, &h->tool_calls)) return false;
-    bool empty = w->base[w->j.start - 1] == '[';
+    bool empty = is_empty_array(h->tool_calls);
     h->flags |= empty ? 0 : EK_UP_TOOL_CALLS;
     return true;
 }

@@ -11,6 +11,9 @@
 
 #include "chat/chunk.h"
 
+/* Tokens of one request. No model has so long a context (10 M is the longest told of); who reports more
+ * miscounts, and nobody shall pay for that: such usage counts as none. */
+#define EK_UP_USAGE_TOKENS_MAX (1u << 24)
 #define EK_UP_CHOICES_MAX 16u /* in one chunk; servers send one */
 
 enum { /* flags of a chunk (united over its choices) and of each choice */
@@ -44,6 +47,8 @@ struct ek_up_chunk {
     uint32_t flags;
     uint32_t choice_count;
     struct ek_usage usage;    /* when EK_UP_USAGE; total_tokens is not believed, it is a sum */
+    bool usage_vast;          /* more than EK_UP_USAGE_TOKENS_MAX: not EK_UP_USAGE, and to be kept from
+                               * the caller */
     uint32_t ek_tokens;       /* when EK_UP_EK: tokens of this choice so far */
     struct ek_str ek_ids;     /* raw array, or absent */
     uint64_t ek_prompt_tokens; /* of the request; 0: not said here */

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "config/config.h"
+#include "config/option.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define SPAN_DAYS_MAX 24855u /* seconds that the admin API takes, in days */
 
 static const char *const common[] = {"--ledger", "--secret", "--admin", "--admin-key", "--config", NULL};
 
@@ -279,21 +282,15 @@ void ek_books_puzzled(const char *command, const char *usage, const struct ek_bo
     fputs(usage, stderr);
 }
 
-bool ek_span_parse(const char *text, uint64_t *ns)
+bool ek_books_span(const char *flag, const char *text, uint64_t *ns)
 {
-    static const struct {
-        const char *unit;
-        uint64_t ns;
-    } units[] = {{"s", EK_S_NS}, {"min", 60 * EK_S_NS}, {"h", 3600 * EK_S_NS}, {"d", 86400 * EK_S_NS}};
-    size_t digits = strspn(text, "0123456789");
-    uint64_t n;
-    if (!ek_str_u64(ek_str_make(text, digits), &n) || n > 36500) return false;
-    for (size_t i = 0; i < EK_COUNT(units); i++) {
-        if (strcmp(text + digits, units[i].unit) != 0) continue;
-        *ns = n * units[i].ns;
-        return true;
-    }
-    return false;
+    const struct ek_option span = {.type = EK_OPTION_DURATION, .bytes = sizeof *ns, .min = EK_S_NS,
+                                   .max = SPAN_DAYS_MAX * 86400 * EK_S_NS};
+    struct ek_buf why = ek_buf_make(1024);
+    bool good = ek_option_parse(&span, ek_str_of(text), ns, NULL, &why);
+    if (!good) fprintf(stderr, "evenkeel: %s: %.*s\n", flag, (int)why.len, why.data);
+    ek_buf_free(&why);
+    return good;
 }
 
 json_t *ek_books_expires(const struct ek_books *b, int *code)
@@ -303,9 +300,9 @@ json_t *ek_books_expires(const struct ek_books *b, int *code)
     *code = 0;
     if (!v) return NULL;
     if (strcmp(v, "never") == 0) return json_null();
-    if (ek_span_parse(v, &ns))
+    if (ek_books_span("--expires", v, &ns))
         return json_integer((json_int_t)((ek_clock_read().unix_ns + ns) / EK_S_NS));
-    *code = ek_books_refused("--expires", v);
+    *code = EK_EXIT_USAGE;
     return NULL;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What `evenkeel account` and `evenkeel key` share: their words and flags, and whom they ask. Both speak
- * the admin API (door/admin.h): over HTTP to a door (--admin URL), or, without one, the same function on
+ * the admin API (office/admin.h): over HTTP to a door (--admin URL), or, without one, the same function on
  * the ledger's database itself. What comes back is the same either way, and so is what is printed. */
 #ifndef EK_CLI_BOOKS_H
 #define EK_CLI_BOOKS_H
 
-#include "door/admin.h"
+#include "office/admin.h"
 #include "ledger/amount.h"
 
 #include <jansson.h>
@@ -61,8 +61,9 @@ int ek_books_refused(const char *flag, const char *value);
 /* Words that are no command: says so, with the lines of `usage` that begin like them, or all of it. */
 void ek_books_puzzled(const char *command, const char *usage, const struct ek_books *b);
 
-/* "30d", "12h", "10min", "5s". */
-bool ek_span_parse(const char *text, uint64_t *ns);
+/* The value of a flag, "30d", "12h" or "10min", as durations are written in the configuration; at least a
+ * second. False: said why. */
+bool ek_books_span(const char *flag, const char *text, uint64_t *ns);
 /* --expires: "30d" as Unix seconds from now, "never" as null; NULL: it is not given, or *code says what
  * was wrong. */
 json_t *ek_books_expires(const struct ek_books *b, int *code);

@@ -121,6 +121,7 @@ static const char *because(const char *reason)
         {"engine_starting", ": the engine is starting"},
         {"handed_over", ": the engine has it and has not begun"},
         {"engine_down", ": the engine is down and being restarted"},
+        {"budget", ": the budget for borrowed machines is used up for now"},
         {"engine_restarted", ": the engine was restarted"},
     };
     for (size_t i = 0; reason && i < EK_COUNT(words); i++) {

@@ -2,9 +2,11 @@
 /* evenkeel check: read a file as the server would and say what is wrong with it, or what is in it. */
 #include "cli/cli.h"
 
+#include "base/address.h"
 #include "base/clock.h"
 #include "engine/inspect.h"
 #include "policy/cost.h"
+#include "policy/overflow.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -69,6 +71,38 @@ static void put_prices_now(const struct ek_config *c, struct ek_buf *out)
     }
 }
 
+/* What is no error, and will not be what was meant. */
+static void warn_of_budgets(const char *path, const struct ek_config *c)
+{
+    char why[256];
+    for (size_t i = 0; i < c->upstreams.count; i++) {
+        const struct ek_upstream_options *u = &c->upstreams.item[i];
+        struct ek_lender_terms terms = {.budget_nano = {u->budget_nano[0], u->budget_nano[1]},
+                                        .prices = &c->prices, .price = u->price, .zone = c->wall};
+        if (u->borrowed && ek_lender_is_small(&terms, ek_clock_read().unix_ns, why, sizeof(why)))
+            fprintf(stderr, "%s: warning: upstreams[%zu] (%s): %s\n", path, i, u->name, why);
+    }
+}
+
+const char *ek_cli_unguarded(const struct ek_config *c)
+{
+    if (c->keys.count > 0 || c->ledger.url || c->access.open_to_all) return NULL;
+    for (size_t i = 0; i < c->listen.count; i++) {
+        const char *l = c->listen.item[i];
+        bool local = strncmp(l, "unix:", 5) == 0 || strncmp(l, "[::1]:", 6) == 0 ||
+                     strncmp(l, "localhost:", 10) == 0 || ek_address_is_loopback(ek_str_of(l));
+        if (!local) return l;
+    }
+    return NULL;
+}
+
+static void warn_of_everybody(const char *path, const struct ek_config *c)
+{
+    const char *l = ek_cli_unguarded(c);
+    if (l) fprintf(stderr, "%s: warning: %s can be reached from other machines, and there are no keys: "
+                   "`evenkeel serve` starts so only with --open\n", path, l);
+}
+
 static int check_yaml(const char *path, bool show)
 {
     struct ek_buf why = ek_buf_make(1 << 18), text = ek_buf_make(1 << 20);
@@ -90,6 +124,8 @@ static int check_yaml(const char *path, bool show)
         printf("%s: good\n", path);
         code = 0;
     }
+    if (code == 0) warn_of_budgets(path, config);
+    if (code == 0) warn_of_everybody(path, config);
     ek_config_unref(&config);
     ek_buf_free(&text);
     ek_buf_free(&why);

@@ -23,6 +23,7 @@ int ek_cli_chat(int argc, char **argv);
 int ek_cli_account(int argc, char **argv);
 int ek_cli_key(int argc, char **argv);
 int ek_cli_engine(int argc, char **argv);
+int ek_cli_upstream(int argc, char **argv);
 int ek_cli_load(int argc, char **argv);
 int ek_cli_sim(int argc, char **argv);
 
@@ -50,6 +51,10 @@ bool ek_cli_scenario_flags(const struct ek_cli_flag *flags, size_t count, const 
 /* This process has secrets: it writes no core, and only root may look into it. (Not under AddressSanitizer,
  * whose search for leaks is such a look.) */
 void ek_cli_keep_private(void);
+
+/* An address of `listen` at which other machines reach a door that asks nobody for a key, and nobody has said
+ * that it shall; NULL: there is none. The configuration's own text. */
+const char *ek_cli_unguarded(const struct ek_config *c);
 
 /* The absolute path of this very program, for starting it again as a child; false when unknown. */
 bool ek_cli_self(char *out, size_t cap);

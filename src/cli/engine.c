@@ -70,6 +70,7 @@ static int run(struct program *p, const struct ek_config *config, int orphan_fd)
     struct ek_serve_options o = {.engine = config->engine, .limits = config->limits, .listen = config->listen,
                                  .model_name = config->model.name, .aliases = config->model.aliases,
                                  .chat_template = config->model.chat_template, .log = &p->log};
+    o.engine.kv_disk_waits = orphan_fd >= 0; /* the door's last engine may still have it (docs/why/swap.md) */
     p->loop = ek_loop_new();
     enum ek_status s = ek_serve_start(&p->serve, p->loop, &o, why, sizeof why);
     if (s != EK_OK) {

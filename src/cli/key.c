@@ -128,8 +128,7 @@ static int key_rotate(struct ek_books *b)
     uint64_t overlap = 24 * 3600 * EK_S_NS;
     const char *span = ek_books_flag(b, "--overlap");
     if (!key_path(b, "/rotate", path)) return ek_books_refused(the_id, b->word[2]);
-    if (span && (!ek_span_parse(span, &overlap) || overlap / EK_S_NS > INT32_MAX))
-        return ek_books_refused("--overlap", span);
+    if (span && !ek_books_span("--overlap", span, &overlap)) return EK_EXIT_USAGE;
     return print_new(b, path, json_pack("{s:I}", "overlap_s", (json_int_t)(overlap / EK_S_NS)));
 }
 

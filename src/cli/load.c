@@ -16,7 +16,7 @@
 static const char usage[] =
     "evenkeel load SCENARIO.yaml [OPTION]...\n"
     "  --url URL          the server (http://127.0.0.1:8080)\n"
-    "  --model NAME       asked for (default)\n"
+    "  --model NAME       asked for; without it none is named, and a server of one model answers with that\n"
     "  --keys FILE        lines \"TIER KEY\"; the keys of a tier are dealt to its accounts\n"
     "  --questions FILE   lines {\"question\": ...} to ask instead of words at random, greedily\n"
     "  --answers FILE     write each whole answer to it, a JSON object a line\n"
@@ -163,11 +163,11 @@ static bool prepare(struct ek_loading *l, struct flags *f, int argc, char **argv
     if (!ek_sim_scenario_read(s, f->scenario, shared, why, cap)) return false;
     if (!read_flags(f, s, argc, argv, why, cap)) return false;
     if (f->drain && !ek_sim_number(ek_str_of(f->drain), &drain_s)) drain_s = -1;
-    if (drain_s < 0 || drain_s > 1e6 || !ek_str_copy(ek_str_of(f->model), l->model, sizeof l->model) ||
-        strpbrk(f->model, "\"\\")) {
+    if (drain_s < 0 || drain_s > 1e6 || strlen(f->model) > 128 || strpbrk(f->model, "\"\\")) {
         snprintf(why, cap, "--drain wants seconds, --model a plain name");
         return false;
     }
+    if (*f->model) snprintf(l->model_member, sizeof l->model_member, "\"model\":\"%s\",", f->model);
     s->drain_s = drain_s;
     s->source.seed = s->seed;
     l->retry = !f->no_retries;
@@ -249,7 +249,7 @@ static int report(struct ek_loading *l, const struct flags *f)
 int ek_cli_load(int argc, char **argv)
 {
     char why[700] = "";
-    struct flags f = {.url = "http://127.0.0.1:8080", .model = "default"};
+    struct flags f = {.url = "http://127.0.0.1:8080", .model = ""};
     if (argc == 1 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
         fputs(usage, stdout);
         return 0;

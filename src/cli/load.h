@@ -28,7 +28,7 @@ struct ek_loading {
     struct ek_loop *loop;
     struct ek_exchange_client *client;
     struct ek_exchange_target target;
-    char model[128];
+    char model_member[160]; /* "model":"NAME", with its comma; empty: none is named */
     struct ek_sim_scenario s;
     struct ek_sim_plan plan;
     struct ek_sim_source *source;

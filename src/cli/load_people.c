@@ -149,10 +149,10 @@ static bool write_body(struct person *p)
         ek_load_question_put(p->load, b, p->id, p->account, p->thinks, p->liar);
         return !b->failed;
     }
-    ek_buf_printf(b, "{\"model\":\"%s\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+    ek_buf_printf(b, "{%s\"stream\":true,\"stream_options\":{\"include_usage\":true},"
                      "\"max_tokens\":%u,\"pacer_tokens\":%u,\"user\":\"u%u\",\"messages\":"
                      "[{\"role\":\"user\",\"content\":"
-                     "\"Question %llu.", p->load->model, p->max_tokens, p->output_tokens, p->account,
+                     "\"Question %llu.", p->load->model_member, p->max_tokens, p->output_tokens, p->account,
                   (unsigned long long)p->id);
     /* A common word is about a token. */
     for (uint32_t i = 4; i < p->prompt_tokens; i++)

@@ -76,9 +76,9 @@ uint32_t ek_load_question_of(const struct ek_loading *l, uint64_t id)
 void ek_load_question_put(const struct ek_loading *l, struct ek_buf *b, uint64_t id, uint32_t account,
                           bool thinks, bool liar)
 {
-    ek_buf_printf(b, "{\"model\":\"%s\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+    ek_buf_printf(b, "{%s\"stream\":true,\"stream_options\":{\"include_usage\":true},"
                      "\"temperature\":0,\"seed\":1,\"thinking\":{\"type\":\"%s\"},\"max_tokens\":%u,"
-                     "\"user\":\"u%u\",\"messages\":", l->model, thinks ? "enabled" : "disabled",
+                     "\"user\":\"u%u\",\"messages\":", l->model_member, thinks ? "enabled" : "disabled",
                   liar ? EK_LOAD_LIE_TOKENS : ANSWER_TOKENS_MAX, account);
     const char *messages = l->questions->messages[ek_load_question_of(l, id)];
     ek_buf_put(b, messages, strlen(messages));

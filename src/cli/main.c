@@ -2,6 +2,7 @@
 /* The program: finds the subcommand in the table and runs it. */
 #include "cli/cli.h"
 
+#include "base/reason.h"
 #include "config/option.h"
 
 #include <sodium.h>
@@ -17,6 +18,7 @@ static const struct ek_command commands[] = {
     {"check", ek_cli_check, "FILE", "Check a configuration or a model file, and name every error."},
     {"account", ek_cli_account, "add|show|topup|...", "Accounts of the ledger: money, limits, invitations."},
     {"key", ek_cli_key, "NAME | add|list|...", "Make a key, for the configuration or in the ledger."},
+    {"upstream", ek_cli_upstream, "list | probe NAME|URL", "How upstreams fare, and who they are."},
     {"load", ek_cli_load, "SCENARIO", "Send a scenario's clients to a live server, and measure."},
     {"sim", ek_cli_sim, "SCENARIO", "Try a policy on virtual time, beside others."},
     {"version", run_version, "", "Print the version."},
@@ -60,7 +62,7 @@ static int unknown_command(const char *name)
     return EK_EXIT_USAGE;
 }
 
-/* The pages that are made from the table of options: for `make docs`, not for people. */
+/* The pages that are made from the tables of options and reasons: for `make docs`, not for people. */
 static int print_manual(enum ek_config_manual form)
 {
     struct ek_buf text = ek_buf_make(1 << 18);
@@ -70,8 +72,18 @@ static int print_manual(enum ek_config_manual form)
     return 0;
 }
 
+static int print_reasons(void)
+{
+    struct ek_buf text = ek_buf_make(1 << 18);
+    ek_reason_markdown(&text);
+    fputs(ek_buf_cstr(&text), stdout);
+    ek_buf_free(&text);
+    return 0;
+}
+
 static int run_help(int argc, char **argv)
 {
+    if (argc == 1 && strcmp(argv[0], "--markdown-errors") == 0) return print_reasons();
     if (argc == 1 && strcmp(argv[0], "--man-options") == 0) return print_manual(EK_MANUAL_ROFF);
     if (argc == 1 && strcmp(argv[0], "--markdown-options") == 0) {
         return print_manual(EK_MANUAL_MARKDOWN);

@@ -234,7 +234,9 @@ static void check_keys(struct ek_load *l)
         }
         ek_load_check_tier(l, k->tier, ek_load_place_of(l, "keys", i, "tier"),
                    ek_load_name(l, g, i, row_of(l, g, "tier")));
-        for (size_t j = 0; plain != hashed && j < i; j++) {
+        static const unsigned char refused[sizeof(k->hash)]; /* nobody's double */
+        bool has_hash = plain != hashed && memcmp(k->hash, refused, sizeof refused) != 0;
+        for (size_t j = 0; has_hash && j < i; j++) {
             if (memcmp(k->hash, l->config->keys.item[j].hash, sizeof(k->hash)) == 0) {
                 ek_load_complain(l, ek_load_place_of(l, "keys", i, plain ? "key" : "sha256"),
                                  "keys[%zu] is the same key as keys[%zu]", i, j);

@@ -18,9 +18,11 @@
 #include "base/strlist.h"
 #include "door/options.h"
 #include "engine/options.h"
+#include "guard/options.h"
 #include "http/options.h"
 #include "journal/options.h"
 #include "ledger/options.h"
+#include "office/options.h"
 #include "policy/options.h"
 #include "upstream/options.h"
 

@@ -24,7 +24,7 @@ static bool put_flag(const struct ek_option_group *g, const struct ek_option *o,
         return true;
     }
     put_dashed(out, g->name);
-    ek_buf_char(out, '-');
+    if (g->name[0]) ek_buf_char(out, '-'); /* those of the top level have no group's name before theirs */
     put_dashed(out, o->name);
     return true;
 }

@@ -26,13 +26,15 @@ enum { LIVE = 0, RESTART = 1 }; /* can a reload change it? */
 static const char *const dialects[] = {"auto", "evenkeel", "vllm", "sglang", "llamacpp",
                                        "deepseek", "openai", "azure", NULL};
 static const char *const reasonings[] = {"field", "tags", "begun", NULL};
+static const char *const budgets[] = {"none", "thinking_token_budget", "thinking_budget_tokens",
+                                      "thinking.budget_tokens", NULL};
 static const char *const speculations[] = {"auto", "off", "always", NULL};
 static const char *const kv_types[] = {"bf16", "f16", "f32", NULL};
 static const char *const activations[] = {"q8", "f32", NULL};
 static const char *const isas[] = {"auto", "generic", "avx2", "avx512", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 
-_Static_assert(EK_DIALECT_AZURE == 7 && EK_REASONING_BEGUN == 2,
+_Static_assert(EK_DIALECT_AZURE == 7 && EK_REASONING_BEGUN == 2 && EK_BUDGET_THINKING == 3,
                "the names above are indexed by these enums");
 _Static_assert(EK_KV_F32 == 2 && EK_ACT_F32 == 1, "and these by the engine's enums");
 _Static_assert(EK_LOG_DEBUG == 3, "and these by enum ek_log_level");
@@ -42,8 +44,8 @@ static const struct ek_option top_options[] = {
      .restart = RESTART,
      .text = "Where clients connect: ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH."},
     {"zone", NULL, EK_OPTION_STRING, FIELD(ek_config, zone), 1, 64, "UTC",
-     .text = "Whose midnight ends a day of day_thoughts: a zone of tzdata, UTC, or UTC+5:30. (The days of "
-             "budgets are UTC's.)"},
+     .text = "Whose midnight ends a day of day_thoughts, and of a lender's budget_day: a zone of tzdata, "
+             "UTC, or UTC+5:30. (The days and months of accounts' budgets are UTC's.)"},
 };
 
 static const struct ek_option model_options[] = {
@@ -74,7 +76,8 @@ static const struct ek_option engine_options[] = {
      kv_types, .restart = RESTART, .text = "Number format of the KV cache."},
     {"speculation", "speculation", EK_OPTION_ENUM, FIELD(ek_engine_options, speculation), 0, 0, "auto",
      speculations, .restart = RESTART,
-     .text = "Compute likely tokens ahead: auto: when it pays; no answer changes. always is for tests."},
+     .text = "Compute likely tokens ahead, found in the text or by the model's own block for it (NextN): "
+             "auto: when it pays; no answer changes. always is for tests."},
     {"kv_disk", "kv-disk", EK_OPTION_PATH, FIELD(ek_engine_options, kv_disk), 1, 1024, NULL,
      .restart = RESTART,
      .text = "Folder in which computed prompts are kept beyond memory and restarts; unset: none."},
@@ -113,6 +116,12 @@ static const struct ek_option upstreams_options[] = {
     {"reasoning", NULL, EK_OPTION_ENUM, FIELD(ek_upstream_options, reasoning), 0, 0, "field", reasonings,
      .text = "Where thoughts stand in what it sends: in a field, in the text between <think> tags, or begun: "
              "the same without the opening tag."},
+    {"thinking_budget", NULL, EK_OPTION_ENUM, FIELD(ek_upstream_options, thinking_budget), 0, 0, "none",
+     budgets,
+     .text = "The member of a request in which it obeys a limit on the tokens of its thought, so that "
+             "thinking may be shortened there before people are refused: thinking_token_budget (vLLM started "
+             "with --reasoning-config), thinking_budget_tokens (llama-server), thinking.budget_tokens; none: "
+             "it is left alone. Our own engine needs no word."},
     {"api_version", NULL, EK_OPTION_STRING, FIELD(ek_upstream_options, api_version), 1, 32, NULL,
      .text = "Of Azure's API; unset: 2024-10-21."},
     {"identity", NULL, EK_OPTION_PATH, FIELD(ek_upstream_options, identity), 1, 4000, NULL,
@@ -153,6 +162,10 @@ static const struct ek_option relay_options[] = {
     {"identity_every", NULL, EK_OPTION_DURATION, FIELD(ek_relay_options, identity_ns), S, 720 * HOUR, "6h",
      .restart = RESTART, .text = "Time between two looks at whether an upstream with `identity` is the model "
              "it was."},
+    {"salt_file", NULL, EK_OPTION_PATH, FIELD(ek_relay_options, salt_file), 1, 4000, NULL, .restart = RESTART,
+     .text = "File of the secret that the salts of engines' caches are made with, made where there is none; "
+             "unset: engine.kv_disk with .salt behind, else the ledger's secret, else new with every start: "
+             "then what engines keep on disk is never found again. A journal has one of its own."},
     {"ca_file", NULL, EK_OPTION_PATH, FIELD(ek_relay_options, ca_file), 1, 4095, NULL, .restart = RESTART,
      .text = "Certificates (PEM) trusted for https upstreams beside the system's."},
 };
@@ -170,6 +183,11 @@ static const struct ek_option queue_options[] = {
      .text = "Last resort: while waits exceed a tier's patience, some callers are refused for the hour."},
     {"accounts", NULL, EK_OPTION_COUNT, FIELD(ek_queue_options, accounts_max), 1024, 4194304, "65536",
      .restart = RESTART, .text = "Accounts whose share of the work is remembered."},
+    {"hedge_after", NULL, EK_OPTION_DURATION, FIELD(ek_queue_options, hedge_after_ns), 0, HOUR, "0s",
+     .text = "In tiers with hedge: a first token that is later is asked for elsewhere, too; 0s: later than "
+             "19 of the last 20 at its upstream for prompts of its length."},
+    {"hedge_budget", NULL, EK_OPTION_RATIO, FIELD(ek_queue_options, hedge_part), 0, 500000, "5%",
+     .text = "Second attempts, of the requests of those tiers."},
     {"tpot_target", NULL, EK_OPTION_DURATION, FIELD(ek_queue_options, tpot_target_ns), 0, 60 * S, "0s",
      .text = "An upstream that takes longer for a token of a stream gets no more of them; 0s: no limit."},
     {"learned", NULL, EK_OPTION_PATH, FIELD(ek_queue_options, learned), 1, 4000, NULL, .restart = RESTART,
@@ -386,6 +404,12 @@ static const struct ek_option tiers_options[] = {
     {"overflow_after", NULL, EK_OPTION_DURATION, FIELD(ek_tier_options, overflow_after_ns), 0, 24 * HOUR,
      "10s", .text = "Who is foreseen to wait longer goes to a borrowed upstream, if there is one; "
                      "0s: never."},
+    {"hedge", NULL, EK_OPTION_BOOL, FIELD(ek_tier_options, hedge), 0, 0, "false",
+     .text = "A first token that is late (queue.hedge_after) is asked for at a second upstream of our own, "
+             "too, while both are below 70 % of their slots; the first that has it goes on."},
+    {"reprompt", NULL, EK_OPTION_BOOL, FIELD(ek_tier_options, reprompt), 0, 0, "false",
+     .text = "A streamed answer that broke off, with which no upstream has a way to go on, is given to "
+             "another as a message with the demand to go on; it says so. false: it ends with an error."},
     {"models", NULL, EK_OPTION_LIST, FIELD(ek_tier_options, models), 0, 64, NULL,
      .text = "Models its accounts may use; demo* names all that begin so; unset: all."},
 };

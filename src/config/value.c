@@ -193,36 +193,39 @@ static bool parse_ratio(const struct ek_option *o, struct ek_str text, double *o
     return true;
 }
 
-static bool parse_price(const struct ek_option *o, struct ek_str text, int64_t *out,
-                        struct ek_buf *why)
+/* A decimal number, kept as a whole number of its small units: `scale` of them in one. */
+static bool parse_decimal(const struct ek_option *o, struct ek_str text, uint64_t scale,
+                          const char *is_not, int64_t *out, struct ek_buf *why)
 {
-    uint64_t digits = 0, pico = 0;
+    uint64_t digits = 0, units = 0;
     unsigned places = 0;
     size_t used = scan_number(text, &digits, &places);
-    if (used == 0 || used != text.len || !scaled(digits, places, 1000000, &pico)) {
+    if (used == 0 || used != text.len || !scaled(digits, places, scale, &units)) {
         quote(why, text);
-        ek_buf_lit(why, " is not a price per million tokens with at most 6 decimals, such as 0.28");
+        ek_buf_str(why, ek_str_of(is_not));
         return false;
     }
-    if (!in_range(o, pico, text, why)) return false;
-    *out = (int64_t)pico;
+    if (!in_range(o, units, text, why)) return false;
+    *out = (int64_t)units;
     return true;
 }
 
+/* pico-units a token */
+static bool parse_price(const struct ek_option *o, struct ek_str text, int64_t *out,
+                        struct ek_buf *why)
+{
+    return parse_decimal(o, text, 1000000,
+                         " is not a price per million tokens with at most 6 decimals, such as 0.28",
+                         out, why);
+}
+
+/* nano-units */
 static bool parse_money(const struct ek_option *o, struct ek_str text, int64_t *out,
                         struct ek_buf *why)
 {
-    uint64_t digits = 0, nano = 0;
-    unsigned places = 0;
-    size_t used = scan_number(text, &digits, &places);
-    if (used == 0 || used != text.len || !scaled(digits, places, 1000000000, &nano)) {
-        quote(why, text);
-        ek_buf_lit(why, " is not an amount of money with at most 9 decimals, such as 2.50");
-        return false;
-    }
-    if (!in_range(o, nano, text, why)) return false;
-    *out = (int64_t)nano;
-    return true;
+    return parse_decimal(o, text, 1000000000,
+                         " is not an amount of money with at most 9 decimals, such as 2.50", out,
+                         why);
 }
 
 static bool parse_bool(struct ek_str text, bool *out, struct ek_buf *why)

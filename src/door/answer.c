@@ -145,7 +145,7 @@ static bool is_about_limits(enum ek_reason why)
 {
     switch (why) {
     case EK_REASON_RATE_REQUESTS: case EK_REASON_RATE_TOKENS: case EK_REASON_RATE_THOUGHTS:
-    case EK_REASON_BUDGET_DAY: case EK_REASON_BUDGET_MONTH: return true;
+    case EK_REASON_BUDGET_DAY: case EK_REASON_BUDGET_MONTH: case EK_REASON_BORROW_SPENT: return true;
     default: return false;
     }
 }
@@ -173,7 +173,7 @@ static size_t retry_headers(const struct ek_error *e, struct ek_http_header *out
 static struct ek_error advised(struct ek_door *d, const struct ek_error *e, int status)
 {
     struct ek_error out = *e;
-    if ((status == 429 || status == 503) && out.retry_after_ms <= 0)
+    if (ek_error_retryable(e->reason) && (status == 429 || status == 503) && out.retry_after_ms <= 0)
         out.retry_after_ms = ek_door_short_wait_ms(d);
     return out;
 }
@@ -301,8 +301,7 @@ static enum ek_reason ours_to_explain(int status)
     }
 }
 
-void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_after_ms,
-                        struct ek_str body)
+static void pass_error(struct ek_door_request *r, int status, uint64_t retry_after_ms, struct ek_str body)
 {
     struct ek_door *d = r->door;
     struct ek_up_chunk chunk;
@@ -337,4 +336,13 @@ void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_af
     } else {
         ek_door_refuse_reason(r, EK_REASON_UPSTREAM_STATUS, text);
     }
+}
+
+void ek_door_pass_error(struct ek_door_request *r, int status, uint64_t retry_after_ms, struct ek_str body)
+{
+    const struct ek_door_stream *s = r->asked ? ek_door_stream_of(r) : NULL;
+    struct ek_buf renamed = ek_buf_make(EK_RELAY_ERROR_BODY_BYTES_MAX + 64);
+    if (s && s->asked->response && ek_responses_rename_error(body, &renamed)) body = ek_buf_view(&renamed);
+    pass_error(r, status, retry_after_ms, body);
+    ek_buf_free(&renamed);
 }

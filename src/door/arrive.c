@@ -4,12 +4,13 @@
  *
  * Hashes find what belongs together: `repeat` covers account and body, so that an SDK that gave up and asks
  * again, in the same bytes, gets the place it had; prefixes and conversations are door/prefix.h's. */
-#include "door/door_state.h"
+#include "door/choices.h"
 
 #include "base/map.h"
 #include "door/prefix.h"
 #include "policy/cost.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define OUTPUT_TOKENS_GUESS 512u /* of one choice among several: nothing is learned about those */
@@ -99,7 +100,7 @@ static void put_people(const struct ek_door_request *r, const struct ek_request 
 
 /* ---- price ---------------------------------------------------------------------------------------- */
 
-/* Only our own engine takes a thinking budget from the door. */
+/* Our own engine takes a thinking budget from the door, and what the configuration says takes one. */
 static bool can_be_shortened(const struct ek_door *d, const struct ek_pool_model *model,
                              const struct ek_request *q)
 {
@@ -107,11 +108,18 @@ static bool can_be_shortened(const struct ek_door *d, const struct ek_pool_model
     bool any = false;
     for (uint64_t m = model->upstream_mask; m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
-        if (ek_pool_loan(d->pool, i)->borrowed) continue; /* there it thinks as it pleases */
-        if (!ek_pool_is_ours(d->pool, i)) return false;
+        if (ek_pool_loan(d->pool, i)->borrowed) continue; /* there it may think as it pleases */
+        if (!ek_pool_is_ours(d->pool, i) && ek_pool_budget_way(d->pool, i) == EK_BUDGET_NONE) return false;
         any = true;
     }
     return any;
+}
+
+/* Who names a budget has chosen, too, whatever its upstream calls it. */
+static bool names_budget(const struct ek_request *q)
+{
+    return q->thinking_budget >= 0 || ek_request_has(q, EK_MEMBER_TOKEN_BUDGET) ||
+           ek_request_has(q, EK_MEMBER_BUDGET_TOKENS);
 }
 
 /* Is this one of the deep thoughts that may be limited a day? By its own word, else by its model's habit. */
@@ -128,6 +136,12 @@ uint64_t ek_door_arrived_unix_ns(const struct ek_door_request *r)
 {
     struct ek_now now = ek_door_now(r->door);
     return now.unix_ns - ek_ns_since(now.mono_ns, r->arrived_ns);
+}
+
+void ek_door_arrived_then(struct ek_door_request *r, uint64_t unix_ns)
+{
+    struct ek_now now = ek_door_now(r->door);
+    r->arrived_ns = ek_ns_since(now.mono_ns, ek_ns_since(now.unix_ns, unix_ns));
 }
 
 const struct ek_price_options *ek_door_price(const struct ek_door_request *r)
@@ -150,9 +164,11 @@ static struct ek_arrival describe(struct ek_door_request *r)
     uint64_t limit = q->max_tokens > 0 && q->max_tokens < UINT32_MAX ? (uint64_t)q->max_tokens : 0;
     if (limit && output > limit * q->n) output = limit * q->n;
     const struct ek_price_options *p = ek_door_price(r);
+    uint64_t choosers = ek_door_choosers(d, model, q->n);
     struct ek_arrival a = {
         .id = (uint64_t)(uintptr_t)r, .tier = r->tier,
-        .pool = ek_desk_pool(d->desk, model->upstream_mask),
+        .pool = ek_desk_pool(d->desk, choosers ? choosers : model->upstream_mask),
+        .choices = q->n,
         .prompt_tokens = prompt > UINT32_MAX ? UINT32_MAX : (uint32_t)prompt,
         .output_tokens = (uint32_t)output,
         .price = {p->cached_pico, p->prompt_pico, p->output_pico},
@@ -160,8 +176,7 @@ static struct ek_arrival describe(struct ek_door_request *r)
         .effort = (uint32_t)q->effort + 16u * q->thinking,
         .max_tokens = (uint32_t)limit,
         .thinks = can_be_shortened(d, model, q),
-        /* Who names a budget has chosen, too. */
-        .keep_thinking = r->wishes->keep_thinking || q->thinking_budget >= 0,
+        .keep_thinking = r->wishes->keep_thinking || names_budget(q),
         .deadline_ns = r->wishes->deadline_ns,
         .retries = r->wishes->retries,
     };
@@ -270,10 +285,24 @@ void ek_door_enter(struct ek_door_request *r, const struct ek_arrival *a)
     into_line(r);
 }
 
+/* An answer that silently lacks choices would be a wrong answer. */
+static bool can_choose(struct ek_door_request *r)
+{
+    const struct ek_pool_model *model = ek_pool_model(r->door->pool, r->model);
+    uint32_t n = r->reading->request.n;
+    char text[128];
+    if (!model->upstream_mask || ek_door_choosers(r->door, model, n)) return true;
+    snprintf(text, sizeof text, "Nobody who serves this model gives %u choices to one prompt.", n);
+    struct ek_error e = {.reason = EK_REASON_UNSUPPORTED, .param = "n", .message = ek_str_of(text)};
+    ek_door_refuse(r, &e);
+    return false;
+}
+
 void ek_door_arrive(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     MUST(r->state == EK_DOOR_PRICED && r->reading && r->wishes);
+    if (!can_choose(r)) return;
     struct ek_arrival a = describe(r);
     if (r->automatic && !ek_desk_repeat(d->desk, a.repeat)) /* else its place, if it had one, has a model */
         while (ek_door_auto_lighter(r, &a)) a = describe(r);

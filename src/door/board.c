@@ -36,7 +36,7 @@ static void put_amount(struct ek_buf *b, const char *name, int64_t nano, bool kn
 static void put_window(struct ek_buf *b, const char *name, const struct ek_lender *l, enum ek_purse_span span)
 {
     ek_buf_printf(b, ",\"%s\":{", name);
-    put_amount(b, "spent", l->kept.spent_nano[span], true);
+    put_amount(b, "spent", l->kept.spent_nano[span] + l->elsewhere.spent_nano[span], true);
     ek_buf_char(b, ',');
     put_amount(b, "budget", l->terms.budget_nano[span], l->terms.budget_nano[span] > 0);
     ek_buf_char(b, '}');
@@ -54,7 +54,7 @@ static void put_lender(const struct ek_door *d, struct ek_buf *b, uint32_t i)
     put_window(b, "hour", &l, EK_PURSE_HOUR);
     put_window(b, "day", &l, EK_PURSE_DAY);
     ek_buf_char(b, ',');
-    put_amount(b, "reserved", l.reserved_nano, true);
+    put_amount(b, "reserved", l.reserved_nano + l.elsewhere.reserved_nano, true);
     ek_buf_char(b, ',');
     put_amount(b, "left", left, left < INT64_MAX);
     ek_buf_lit(b, ",\"sent\":{");

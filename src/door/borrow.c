@@ -4,12 +4,22 @@
  *
  *      config, pool ── terms ──▶ desk ── purse ──▶ spend.c (beside the journal, or the books)
  */
-#include "door/door_state.h"
+#include "door/choices.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 /* ---- who may go where ------------------------------------------------------------------------------ */
+
+uint64_t ek_door_choosers(const struct ek_door *d, const struct ek_pool_model *model, uint32_t choices)
+{
+    uint64_t able = model->upstream_mask;
+    for (uint64_t m = able; m && choices > 1; m &= m - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(m), most = ek_pool_ways(d->pool, i)->choices_max;
+        if (most && choices > most) able &= ~(1ull << i);
+    }
+    return able;
+}
 
 uint64_t ek_door_reach(const struct ek_door_request *r)
 {
@@ -31,7 +41,10 @@ static void lend(struct ek_door *d, uint32_t i)
     struct ek_lender_terms terms = {.budget_nano = {loan->budget_nano[0], loan->budget_nano[1]},
                                     .prices = &d->config->prices, .zone = d->config->wall,
                                     .price = loan->price[0] ? loan->price : NULL};
+    char why[256];
     ek_desk_lend(d->desk, ek_door_now(d), i, loan->borrowed ? &terms : NULL);
+    if (loan->borrowed && ek_lender_is_small(&terms, ek_door_now(d).unix_ns, why, sizeof why))
+        ek_warn(d->log, "upstream %s: %s", ek_pool_name(d->pool, i), why);
 }
 
 static bool has_lender(const struct ek_door *d)
@@ -68,7 +81,7 @@ static bool open_spend(struct ek_door *d, char *why, size_t cap)
     if (!d->spend) return false;
     for (uint32_t i = 0; i < ek_pool_count(d->pool); i++) {
         struct ek_purse_kept kept;
-        if (!ek_pool_loan(d->pool, i)->borrowed) continue;
+        if (!ek_pool_loan(d->pool, i)->borrowed || d->purse) continue; /* the page says it */
         if (ek_door_spend_find(d->spend, ek_pool_name(d->pool, i), &kept))
             ek_desk_lender_restore(d->desk, ek_door_now(d), i, &kept);
     }
@@ -81,6 +94,7 @@ bool ek_door_borrow_start(struct ek_door *d, char *why, size_t cap)
     d->borrowed = calloc(EK_POOL_UPSTREAMS_MAX * EK_OVERFLOW_WHYS, sizeof *d->borrowed);
     MUST(d->borrowed);
     for (uint32_t i = 0; i < ek_pool_count(d->pool); i++) lend(d, i);
+    ek_swap_purse_inherit(d);
     return open_spend(d, why, cap);
 }
 
@@ -114,14 +128,23 @@ void ek_door_borrow_sent(struct ek_door_request *r, const struct ek_action *star
 /* What runs there may cost as much as is reserved for it: that is what a crash leaves behind as spent. */
 void ek_door_borrow_changed(struct ek_door *d)
 {
-    if (!d->spend || !d->pool) return;
+    bool other = d->swap && (d->swap->state == EK_SWAP_TAKING || d->swap->state == EK_SWAP_LEAVING);
+    if (!d->spend || !d->pool || other) return; /* another process of ours keeps the file */
     for (uint32_t i = 0; i < ek_pool_count(d->pool); i++) {
         if (!ek_pool_loan(d->pool, i)->borrowed) continue;
         struct ek_lender l = ek_desk_lender(d->desk, ek_door_now(d), i);
-        for (int s = 0; s < EK_PURSE_SPANS; s++) l.kept.spent_nano[s] += l.reserved_nano;
+        int64_t reserved = l.reserved_nano + l.elsewhere.reserved_nano;
+        for (int s = 0; s < EK_PURSE_SPANS; s++)
+            l.kept.spent_nano[s] += l.elsewhere.spent_nano[s] + reserved;
         ek_door_spend_put(d->spend, ek_pool_name(d->pool, i), &l.kept);
     }
     ek_door_spend_write(d->spend);
+}
+
+void ek_door_borrow_writes(struct ek_door *d, bool writes)
+{
+    if (d->spend) ek_door_spend_hold(d->spend, writes);
+    if (writes) ek_door_borrow_changed(d);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------------- */
@@ -170,8 +193,10 @@ void ek_door_borrow_metrics(struct ek_door *d, struct ek_buf *out)
             if (!ek_pool_loan(d->pool, u)->borrowed || !ek_pool_is_there(d->pool, u)) continue;
             struct ek_lender l = ek_desk_lender(d->desk, ek_door_now(d), u);
             const double value[] = {
-                units(l.spent_nano), units(l.reserved_nano), units(l.kept.spent_nano[EK_PURSE_HOUR]),
-                units(l.kept.spent_nano[EK_PURSE_DAY]), units(l.terms.budget_nano[EK_PURSE_HOUR]),
+                units(l.spent_nano), units(l.reserved_nano + l.elsewhere.reserved_nano),
+                units(l.kept.spent_nano[EK_PURSE_HOUR] + l.elsewhere.spent_nano[EK_PURSE_HOUR]),
+                units(l.kept.spent_nano[EK_PURSE_DAY] + l.elsewhere.spent_nano[EK_PURSE_DAY]),
+                units(l.terms.budget_nano[EK_PURSE_HOUR]),
                 units(l.terms.budget_nano[EK_PURSE_DAY]), (double)l.swamped, (double)l.recalled,
                 (double)l.overdrafts};
             _Static_assert(EK_COUNT(value) == EK_COUNT(row), "one value a row");

@@ -61,8 +61,11 @@ void ek_door_pump_now(struct ek_door *d)
 {
     struct ek_action a;
     MUST_OBJ(d, EK_DOOR_MAGIC);
+    ek_swap_purse_open(d);
     while (ek_desk_next(d->desk, ek_door_now(d), &a) != EK_DESK_IDLE) obey(&a);
+    ek_swap_purse_shut(d);
     ek_door_borrow_changed(d);
+    ek_door_swap_pumped(d);
     uint64_t wake_ns = ek_desk_wake_ns(d->desk);
     if (wake_ns == UINT64_MAX) ek_timer_clear(d->loop, &d->desk_timer);
     else ek_timer_set(d->loop, &d->desk_timer, wake_ns);
@@ -162,13 +165,14 @@ static bool start_servers(struct ek_door *d, char *why, size_t cap)
     }
     for (size_t i = 0; i < l->count; i++) {
         const char *sentence = NULL;
-        struct ek_http_server *s = ek_http_server_start(d->loop, l->item[i], &d->config->limits,
-                                                        &d->budget, &ek_door_handler, d, &sentence);
-        if (!s) {
+        struct ek_http_server *s = ek_http_server_new(d->loop, &d->config->limits, &d->budget,
+                                                      &ek_door_handler, d);
+        d->server[d->servers++] = s;
+        if (ek_door_swap_inherits(d, l->item[i])) continue; /* when it is handed over */
+        if (!ek_http_server_listen(s, l->item[i], -1, &sentence)) {
             snprintf(why, cap, "%s", sentence);
             return false;
         }
-        d->server[d->servers++] = s;
     }
     return true;
 }
@@ -222,10 +226,13 @@ struct ek_door *ek_door_start(const struct ek_door_options *o, char *why, size_t
     MUST(d->windows && d->records);
     ek_windows_zone(d->windows, d->config->wall);
     if (d->config->oidc.count) d->oidc = ek_oidc_new(d->loop, d->client, d->log, d->config);
-    bool ok = ek_door_start_journal(d, why, cap) && start_desk(d, why, cap) &&
-              ek_door_money_open(d, o->ledger_on_loop, why, cap) && ek_door_office_start(d, why, cap);
+    bool ok = ek_door_swap_begin(d, o->swap_fd, why, cap) && ek_door_start_journal(d, why, cap) &&
+              start_desk(d, why, cap) && ek_door_money_open(d, o->ledger_on_loop, why, cap) &&
+              ek_door_office_start(d, why, cap);
+    ok = ok && ek_door_salt_start(d, why, cap);
     if (ok) ek_door_learned_start(d);
     if (ok && start_servers(d, why, cap) && start_pool(d, o, why, cap) && ek_door_borrow_start(d, why, cap)) {
+        ek_door_swap_start(d);
         ek_door_restore_enter(d); /* models that the configuration names */
         return d;
     }
@@ -237,6 +244,7 @@ bool ek_door_address(const struct ek_door *d, size_t index, char *out, size_t ca
 {
     MUST_OBJ(d, EK_DOOR_MAGIC);
     if (index >= d->servers) return false;
+    if (!ek_http_server_listens(d->server[index])) return false;
     ek_http_server_address(d->server[index], out, cap);
     return true;
 }
@@ -302,6 +310,7 @@ void ek_door_free(struct ek_door **dd)
     MUST_OBJ(d, EK_DOOR_MAGIC);
     *dd = NULL;
     d->closing = true; /* what waits stays in the journal */
+    ek_door_swap_end(d);
     for (uint32_t i = 0; i < d->servers; i++) ek_http_server_free(&d->server[i]); /* `gone` for all */
     ek_door_restore_end(d);
     for (int i = 0; i < EK_DOOR_STATES; i++)
@@ -320,6 +329,7 @@ void ek_door_free(struct ek_door **dd)
     ek_records_free(&d->records);
     ek_windows_free(&d->windows);
     ek_pool_free(&d->pool);
+    ek_swap_purse_close(d);
     if (d->own_client) ek_exchange_client_free(&d->client);
     ek_timer_clear(d->loop, &d->desk_timer);
     ek_post_clear(d->loop, &d->pump);

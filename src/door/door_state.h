@@ -17,12 +17,16 @@
  *   stream.c    what the relay reports: chunks to the client
  *   stream_*.c  streams that outlive their connection: kept events, readers, who has left (streams.h)
  *               stream_asked.c, stream_responses.c: what is asked for and read apart
+ *               stream_held.c: what is said of them only when the disk has it
  *   onward.c    an attempt that failed: again, elsewhere, on from what was said, or an end
+ *   salt.c      the seed of all hashes, which outlives the door
+ *   hedge.c     a second attempt where a first token is late
  *   borrow.c    upstreams that are not ours: terms, numbers; spend.c: what they have cost, across restarts
  *   finish.c    the end of an answer, and what it cost
  *   answer.c    refusals and errors in all their forms
  *   money*.c    what of all that is about money (money.h)
- *   office*.c   people and their accounts: admin API, codes, web hooks (office.h)
+ *   office_door.c  what the office (office/) asks of the door, and its paths on our listeners
+ *   swap*.c     a new program takes over (swap.h)
  *   report.c    /metrics; board.c: the scoreboard of upstreams */
 #ifndef EK_DOOR_STATE_H
 #define EK_DOOR_STATE_H
@@ -35,12 +39,13 @@
 #include "chat/error.h"
 #include "chat/request.h"
 #include "door/door.h"
-#include "door/identity.h"
-#include "door/oidc.h"
+#include "guard/identity.h"
+#include "guard/oidc.h"
 #include "door/records.h"
 #include "door/money.h"
-#include "door/office.h"
+#include "office/office.h"
 #include "door/streams.h"
+#include "door/swap.h"
 #include "http/server.h"
 #include "journal/journal.h"
 #include "ledger/ratelimit.h"
@@ -109,42 +114,29 @@ struct ek_door_wishes {
     struct ek_door_shown_ticket shown; /* X-Queue-Ticket: it has a place already */
 };
 
-/* Lives from the first START on. */
+/* Lives from the first START on. Small, because thousands of answers are open: of the request only what each
+ * token or the end needs; all else is read again from the body (ek_door_request_read). */
+/* What each token looks at comes first, in few lines of the cache: hundreds of streams take turns. */
 struct ek_door_running {
-    struct ek_request request;
     struct ek_relay *relay;     /* NULL while it waits to be continued */
-    struct ek_collect *collect; /* callers who do not stream */
-    uint64_t sent_ns;           /* when this attempt began */
-    uint64_t again_ns;          /* refused for now: keeps its slot until then, and goes again; 0: no */
+    struct ek_door_second *second; /* beside `relay`, until one of them has a token (hedge.c); NULL: none */
+    struct ek_door_stream *kept; /* its events, for readers to come; NULL: they are not kept */
     uint64_t event;             /* number of the last SSE event */
     uint64_t thought_tokens;
     uint64_t answer_tokens;
-    uint64_t prompt_tokens;     /* our engine says them with the first token; 0: not known */
-    uint64_t cached_tokens;     /* of those */
-    uint32_t *ids;              /* our engine: every token so far, when they are all known */
-    uint32_t id_count;
-    uint32_t id_cap;
-    struct ek_buf said_thought; /* streams: all that was said so far, escaped, for other upstreams to go on */
-    struct ek_buf said_answer;
+    uint64_t money_at;          /* with so many tokens its money is to be looked at; UINT64_MAX: never */
     uint64_t carried_tokens;    /* made before this attempt, which goes on from the text ... */
     uint64_t carried_thought;   /* ... of them thought */
-    uint64_t failed_mask;       /* upstreams at which it has failed */
-    uint64_t only_mask;         /* those it may go to next; 0: any */
     uint32_t upstream;
     uint32_t thinking_budget;   /* tokens, when shortened: the desk's word at the first START */
     bool shortened;
-    uint8_t connect_failures;
-    uint8_t progresses;       /* times an attempt got far enough for the count of attempts to begin anew */
-    uint64_t progress_tokens; /* tokens there were then */
-    uint64_t money_at;        /* with so many tokens its money is to be looked at; UINT64_MAX: never */
-    struct ek_buf tail;       /* the end of a stream, held until it is paid for */
-    uint32_t finished;        /* choices that have */
-    bool holding;             /* what comes now belongs to the end */
-    bool resting;             /* the relay is paused: for money */
-    enum ek_reason ended;     /* its money did, and why; NONE: it did not */
+    uint8_t n;                  /* choices of the request */
+    bool holding;               /* what comes now belongs to the end */
+    bool resting;               /* the relay is paused: for money */
     bool ids_whole;             /* ids[] holds exactly what was generated */
     bool text_whole;            /* said_... hold exactly what was delivered */
     bool carried;               /* this attempt goes on from the text */
+    bool reprompted;            /* a part of the answer was made on demand, and is labelled */
     bool went_on;               /* an attempt went on where another stopped */
     bool ours;
     bool borrowed;              /* this attempt is at a lender */
@@ -155,8 +147,29 @@ struct ek_door_running {
     bool held_back;             /* the relay is paused: the client does not read */
     uint8_t answer_id_bytes;
     char answer_id[50];         /* "chatcmpl-<hex>" with its quotes: on every chunk */
+    uint8_t connect_failures;
+    uint8_t progresses;         /* times an attempt got far enough for the count of attempts to begin anew */
+    struct ek_buf said_thought; /* streams: all that was said so far, escaped, for other upstreams to go on */
+    struct ek_buf said_answer;
+    uint32_t *ids;              /* our engine: every token so far, when they are all known */
+    uint32_t id_count;
+    uint32_t id_cap;
+    uint64_t prompt_tokens;     /* our engine says them with the first token; 0: not known */
+    uint64_t cached_tokens;     /* of those */
+    struct ek_door_choices *choices; /* choices.h; NULL: it is one, or none has begun */
+    uint32_t finished;          /* choices that have */
+    enum ek_reason ended;       /* its money did, and why; NONE: it did not */
+    uint64_t sent_ns;           /* when this attempt began */
+    uint64_t hedge_ns;          /* when its first token is late; 0: never, or it was seen to */
+    uint64_t again_ns;          /* refused for now: keeps its slot until then, and goes again; 0: no */
+    struct ek_collect *collect; /* callers who do not stream */
+    int64_t max_tokens;         /* of the request; -1: none */
+    uint64_t prompt_guess;      /* tokens, by its bytes */
+    uint64_t failed_mask;       /* upstreams at which it has failed */
+    uint64_t only_mask;         /* those it may go to next; 0: any */
+    uint64_t progress_tokens;   /* tokens there were when `progresses` rose last */
+    struct ek_buf tail;         /* the end of a stream, held until it is paid for */
     struct ek_usage usage;
-    struct ek_door_stream *kept; /* its events, for readers to come; NULL: they are not kept */
 };
 
 /* One request. Small, because thousands of them wait: see the budget in docs. */
@@ -224,7 +237,9 @@ struct ek_door_counters {
     uint64_t reasons[EK_REASON_COUNT];    /* refusals and failures */
     uint64_t prompt_tokens, cached_tokens, thought_tokens, answer_tokens;
     uint64_t continued;                   /* streams that went on after their engine died */
+    uint64_t reprompted;                  /* of those, by being asked to */
     uint64_t retried;
+    uint64_t hedged, hedge_won, hedge_lost, hedge_failed, hedge_saved, hedge_nano; /* second attempts */
     uint64_t words;                       /* queue comments, keep-alives, newlines */
     uint64_t pauses;                      /* back-pressure */
     uint64_t cost_nano;
@@ -262,6 +277,8 @@ struct ek_door {
     struct ek_door_request *writer; /* whose bytes are in out; NULL: nobody's */
     struct ek_post flush;
     struct ek_buf text;  /* scratch for bodies and comments */
+    struct ek_request read; /* what the body of one request says, ... */
+    const struct ek_door_request *read_of; /* ... this one's; NULL: nobody's */
     char head_text[4][24]; /* numbers in headers, until those are copied */
     char ticket_text[72];  /* and a ticket */
     uint64_t hash_seed;
@@ -292,6 +309,8 @@ struct ek_door {
     struct ek_office *office;    /* NULL: the same */
     uint64_t *borrowed;          /* STARTs at lenders, [upstream][why] */
     struct ek_door_spend *spend; /* NULL: what lenders cost is forgotten with the process */
+    struct ek_door_swap *swap;
+    struct ek_swap_purse *purse; /* NULL: no other process asks the same lenders */
     struct ek_journal *journal; /* NULL: none */
     struct ek_list restored;    /* found in the journal, their model not known yet */
     struct ek_timer restore_timer;
@@ -325,6 +344,9 @@ void ek_door_gone(struct ek_door_request *r, enum ek_reason why);
 /* "The model 'x' does not exist here. There is: a, b." */
 void ek_door_put_models(const struct ek_door *d, struct ek_str asked, struct ek_buf *out);
 void ek_door_start_request(struct ek_door_request *r, const struct ek_action *start);
+/* What one attempt at an upstream needs, but for what goes on from another. */
+void ek_door_relay_request(const struct ek_door_request *r, uint32_t upstream, struct ek_relay_request *q);
+struct ek_relay_deadlines ek_door_deadlines(const struct ek_door *d);
 /* Back to the line: the attempt failed, another may succeed. */
 void ek_door_again(struct ek_door_request *r, enum ek_desk_why why);
 /* Give back everything but the small struct: relay, desk, body. `served` as in ek_desk_finished. */
@@ -337,6 +359,8 @@ void ek_door_request_free(struct ek_door_request *r);
 struct ek_door_request *ek_door_request_of_record(struct ek_door *d, const uint8_t id[16]);
 /* What a running one has, but for what depends on its model. False: its body cannot be read. */
 bool ek_door_make_running(struct ek_door_request *r);
+/* What the body of a running one says; read anew, if another's was read since. Valid until the next call. */
+const struct ek_request *ek_door_request_read(const struct ek_door_request *r);
 bool ek_door_is_running(const struct ek_door_request *r); /* SENT or STREAMING */
 
 /* who.c */
@@ -362,6 +386,7 @@ struct ek_door_bill;
 /* The record of r, brought up to what is known; NULL: none (no memory, or its model is not known). */
 struct ek_request_record *ek_door_note(const struct ek_door_request *r);
 void ek_door_note_start(const struct ek_door_request *r);
+void ek_door_note_hedge(const struct ek_door_request *r, bool won); /* a second attempt began, or goes on */
 /* bill NULL: it is not whole. Before it lets go of what it knows. */
 void ek_door_note_end(const struct ek_door_request *r, enum ek_reason reason,
                       const struct ek_door_bill *bill);
@@ -376,6 +401,8 @@ bool ek_door_read_wishes(const struct ek_http_head *head, struct ek_now now, str
                          struct ek_error *error);
 /* When it came, by the clock of people and ledgers; that of the place it took over. */
 uint64_t ek_door_arrived_unix_ns(const struct ek_door_request *r);
+/* The inverse, for one of before a restart. */
+void ek_door_arrived_then(struct ek_door_request *r, uint64_t unix_ns);
 /* What its tokens cost: decided by the time of its arrival, however long it waits or runs. */
 const struct ek_price_options *ek_door_price(const struct ek_door_request *r);
 /* PRICED with its model known: on to WAITING, or refused. */
@@ -449,12 +476,17 @@ void ek_door_restore_end(struct ek_door *d);
 void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival *a, struct ek_buf *out);
 bool ek_door_kept_body(struct ek_str all, struct ek_str *body); /* what stands behind all that */
 
+/* salt.c */
+bool ek_door_salt_start(struct ek_door *d, char *why, size_t cap); /* before anything is hashed */
+
 /* learned.c */
 /* Before anything is hashed: what was learned before is read (blocking), and its seed taken, unless there is
  * a journal that has one. A damaged file is said and ignored. */
 void ek_door_learned_start(struct ek_door *d);
 /* The last save, here and now. */
 void ek_door_learned_end(struct ek_door *d);
+/* The file is kept by one process of those that serve and leave: from now on by this one, or by another. */
+void ek_door_learned_keep(struct ek_door *d, bool ours);
 
 /* waiting.c */
 void ek_door_tell(struct ek_door_request *r, const struct ek_action *a);
@@ -494,33 +526,14 @@ void ek_door_finish_taken_up(struct ek_door_request *r);
 /* SETTLING: it is paid for, the end may go out. */
 void ek_door_settled(struct ek_door_request *r);
 
-/* onward.c: what becomes of a failed attempt. The relay is dead. false: nothing honest can be done. */
-bool ek_door_try_again(struct ek_door_request *r, enum ek_reason why);
-/* It was refused: `passing`, for now, so that the same upstream may be asked again, too. */
-bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_after_ms);
-/* Is what is said to be kept, for an upstream that knows no token ids to go on with? */
-bool ek_door_keeps_text(const struct ek_door_request *r);
-void ek_door_keep_text(struct ek_door_request *r, const struct ek_up_chunk *c);
-/* Upstreams that can go on with it now; 0: none is up. */
-uint64_t ek_door_onward_mask(const struct ek_door_request *r);
-/* The usage of an attempt that went on from the text becomes that of the whole answer. */
-void ek_door_merge_usage(struct ek_door_running *w);
-/* What this upstream needs to go on from where the last one stopped, into q. false: it cannot. */
-bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q);
-
-/* The upstreams its prompt may go to. */
-uint64_t ek_door_reach(const struct ek_door_request *r);
-/* Its lender is full, or quarrels with us: back in line, or on elsewhere. false: it is neither. */
-bool ek_door_unlend(struct ek_door_request *r, int status, uint64_t retry_after_ms);
-/* The desk takes it back from its lender: there is no money for more. */
-void ek_door_recalled(struct ek_door_request *r);
-
 /* borrow.c */
 bool ek_door_borrow_start(struct ek_door *d, char *why, size_t cap); /* with its pool and desk there */
 void ek_door_borrow_end(struct ek_door *d);
 void ek_door_borrow_reload(struct ek_door *d); /* terms may be others, upstreams may be new */
 /* It is sent there. Says to its record and numbers why, where that is a lender. */
 void ek_door_borrow_sent(struct ek_door_request *r, const struct ek_action *start);
+/* Another process keeps the file of what lenders cost now, or we do again. */
+void ek_door_borrow_writes(struct ek_door *d, bool writes);
 void ek_door_borrow_changed(struct ek_door *d); /* money was reserved or spent */
 void ek_door_borrow_metrics(struct ek_door *d, struct ek_buf *out);
 
@@ -537,6 +550,8 @@ void ek_door_spend_close(struct ek_door_spend **s);
 bool ek_door_spend_find(const struct ek_door_spend *s, const char *name, struct ek_purse_kept *out);
 /* What it has come to by now; on its way to the disk when this returns, and synced within a second. */
 void ek_door_spend_put(struct ek_door_spend *s, const char *name, const struct ek_purse_kept *now);
+/* Give the file to another process, or take it back when that is gone. */
+void ek_door_spend_hold(struct ek_door_spend *s, bool holds);
 void ek_door_spend_write(struct ek_door_spend *s);
 
 /* answer.c */
@@ -564,6 +579,7 @@ int64_t ek_door_short_wait_ms(struct ek_door *d);
 
 /* route.c */
 void ek_door_reply_json(struct ek_door *d, struct ek_http_req *http, int status); /* d->text */
+void ek_door_refuse_method(struct ek_door *d, struct ek_http_req *http, struct ek_str allow);
 
 /* office_door.c */
 /* The office, where there is a ledger (d->office stays NULL without). False, and a sentence. */
@@ -576,5 +592,7 @@ void ek_door_office_head(struct ek_door *d, struct ek_http_req *http, const stru
 
 /* report.c */
 void ek_door_metrics(struct ek_door *d, struct ek_buf *out);
+
+#include "door/onward.h"
 
 #endif

@@ -3,7 +3,7 @@
  * is on the disk, where somebody is charged; a client that leaves meanwhile has had all but the end.
  *
  * An answer whose money ends is cut there like one that reached its length, and says the reason beside it. */
-#include "door/door_state.h"
+#include "door/choices.h"
 
 #include "http/sse.h"
 #include "policy/cost.h"
@@ -16,16 +16,13 @@
 static struct ek_usage usage_of(const struct ek_door_request *r)
 {
     const struct ek_door_running *w = r->running;
-    const struct ek_request *q = &w->request;
     if (w->saw_usage) return w->usage;
     if (w->prompt_tokens) /* our engine: all of it is exact */
         return (struct ek_usage){.prompt_tokens = w->prompt_tokens, .cached_tokens = w->cached_tokens,
                                  .completion_tokens = w->thought_tokens + w->answer_tokens,
                                  .reasoning_tokens = w->thought_tokens};
     return (struct ek_usage){
-        .prompt_tokens = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII],
-                                              q->prompt_bytes[EK_SCRIPT_WIDE],
-                                              q->prompt_bytes[EK_SCRIPT_OTHER]) + q->prompt_ids,
+        .prompt_tokens = w->prompt_guess,
         .completion_tokens = w->thought_tokens + w->answer_tokens,
         .reasoning_tokens = w->thought_tokens, .estimated = true};
 }
@@ -72,6 +69,7 @@ static struct ek_door_bill settle_usage(struct ek_door_request *r, enum ek_reaso
     d->counters.unpriced += !w->saw_usage;
     w->usage = usage_of(r);
     w->usage.shortened = w->shortened;
+    w->usage.reprompted = w->reprompted;
     w->usage.thinking_budget = w->thinking_budget;
     w->usage.priced = r->paying;
     const struct ek_usage *u = &w->usage;
@@ -213,37 +211,52 @@ void ek_door_conclude(struct ek_door_request *r, enum ek_reason ending)
     ek_door_move(r, EK_DOOR_SETTLING);
 }
 
-/* The end an engine would have written, with a reason: for a client it is an answer cut by its length. */
-static void put_end(const struct ek_door_request *r, struct ek_buf *out)
+/* The end an engine would have written of the choices from `next` on that have none yet, with a reason: for a
+ * client it is an answer cut by its length. As many as one chunk may have; returns where the others begin. */
+static uint32_t put_end(const struct ek_door_request *r, uint32_t next, struct ek_buf *out)
 {
     bool chat = r->api == EK_API_CHAT;
     char why[END_REASON_BYTES];
     ek_buf_printf(out, "{\"id\":\"\",\"object\":\"%s\",\"created\":%llu,\"model\":\"\",\"choices\":[",
                   chat ? "chat.completion.chunk" : "text_completion",
                   (unsigned long long)(ek_door_now(r->door).unix_ns / EK_S_NS));
-    for (uint32_t i = 0; i < (uint32_t)r->running->request.n; i++)
+    uint32_t count = 0;
+    for (; next < r->running->n && count < EK_UP_CHOICES_MAX; next++) {
+        const struct ek_door_choices *all = r->running->choices;
+        if (all && all->ended[next / 64] >> next % 64 & 1) continue;
         ek_buf_printf(out, "%s{\"index\":%u,%s,\"logprobs\":null,\"finish_reason\":\"length\"}",
-                      i ? "," : "", i, chat ? "\"delta\":{}" : "\"text\":\"\"");
+                      count++ ? "," : "", next, chat ? "\"delta\":{}" : "\"text\":\"\"");
+    }
     ek_buf_printf(out, "]%s}", end_reason(r, why));
+    if (count == 0) ek_buf_clear(out);
+    return next;
+}
+
+static enum ek_status say_end(struct ek_door_request *r)
+{
+    struct ek_buf text = ek_buf_make(65536);
+    enum ek_status s = EK_OK;
+    for (uint32_t next = 0; next < r->running->n && s == EK_OK; ek_buf_clear(&text)) {
+        struct ek_up_chunk c;
+        next = put_end(r, next, &text);
+        if (text.len == 0) break; /* the last of them have ended */
+        bool read = ek_up_chunk_read(ek_buf_view(&text), &c, NULL);
+        MUST(read && !text.failed);
+        if (r->stream) ek_door_relay_chunk(r, ek_buf_view(&text), &c);
+        else s = ek_collect_add(r->running->collect, &c);
+    }
+    ek_buf_free(&text);
+    return s;
 }
 
 void ek_door_money_end(struct ek_door_request *r, enum ek_reason why)
 {
     struct ek_door_running *w = r->running;
-    struct ek_buf text = ek_buf_make(65536);
-    struct ek_up_chunk c;
     MUST(r->state == EK_DOOR_STREAMING && w->relay);
     ek_relay_cancel(&w->relay);
     w->holding = true;
     w->ended = why;
     w->saw_usage = false; /* what was told in mid-stream is older than the last token */
-    put_end(r, &text);
-    bool read = ek_up_chunk_read(ek_buf_view(&text), &c, NULL);
-    MUST(read && !text.failed);
-    enum ek_status s = EK_OK;
-    if (r->stream) ek_door_relay_chunk(r, ek_buf_view(&text), &c);
-    else s = ek_collect_add(w->collect, &c);
-    ek_buf_free(&text);
-    if (s != EK_OK) ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
+    if (say_end(r) != EK_OK) ek_door_refuse_reason(r, EK_REASON_ANSWER_TOO_LARGE, NULL);
     else ek_door_conclude(r, why);
 }

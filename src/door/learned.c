@@ -114,6 +114,13 @@ static void due(struct ek_timer *t)
     d->saving = NULL;
 }
 
+void ek_door_learned_keep(struct ek_door *d, bool ours)
+{
+    if (!ours) ek_timer_clear(d->loop, &d->learned_timer);
+    else if (d->config->queue.learned)
+        ek_timer_set(d->loop, &d->learned_timer, ek_door_now(d).mono_ns + d->config->queue.learned_ns);
+}
+
 /* The whole file; false with errno when it cannot be read, or is larger than any of ours. */
 static bool read_whole(const char *path, struct ek_buf *out)
 {
@@ -145,7 +152,7 @@ void ek_door_learned_start(struct ek_door *d)
     MUST(d->desk);
     ek_timer_init(&d->learned_timer, due);
     if (!path) return;
-    ek_timer_set(d->loop, &d->learned_timer, ek_door_now(d).mono_ns + d->config->queue.learned_ns);
+    ek_door_learned_keep(d, true);
     if (!read_whole(path, &bytes)) {
         if (errno != ENOENT)
             ek_warn(d->log, "what was learned cannot be read from %s: %s", path, strerror(errno));
@@ -160,6 +167,7 @@ void ek_door_learned_start(struct ek_door *d)
 void ek_door_learned_end(struct ek_door *d)
 {
     struct ek_door_saving *s = d->saving;
+    bool ours = ek_timer_is_set(&d->learned_timer); /* or another process writes what it has learned */
     ek_timer_clear(d->loop, &d->learned_timer);
     if (s) { /* `done` comes when the loop ends, and finds no door */
         if (atomic_exchange(&s->claimed, 1))
@@ -167,7 +175,7 @@ void ek_door_learned_end(struct ek_door *d)
         s->door = NULL;
         d->saving = NULL;
     }
-    if (!d->config->queue.learned) return;
+    if (!ours || !d->config->queue.learned) return;
     s = snapshot(d);
     if (!s) return;
     s->error = replace_file(s->path, ek_buf_view(&s->bytes));

@@ -12,6 +12,8 @@
 #define STORE_QUEUE_MAX 65536u
 #define ACCOUNT_ROWS 256u /* in one refresh */
 #define KEY_ROWS 1024u
+#define SPOOL_PATH_MAX 4200u
+#define BERTH_MARK "~" /* NAME~2: the leases of another process of the door NAME */
 
 struct ek_store *ek_door_money_store(const struct ek_door *d) { return d->money ? d->money->store : NULL; }
 struct ek_book *ek_door_money_book(const struct ek_door *d) { return d->money ? d->money->book : NULL; }
@@ -194,6 +196,37 @@ static bool load(struct ek_door_money *m, const struct ek_ledger_options *lo, ch
     return s == EK_OK || s == EK_IO;
 }
 
+/* Each process of one door has a spool and leases of its own. */
+static const char *of_berth(const char *name, const char *mark, uint32_t berth, char *out, size_t cap)
+{
+    if (!berth) return name;
+    MUST(berth < 10 && cap > strlen(mark) + 2);
+    snprintf(out, cap, "%.*s%s%u", (int)(cap - strlen(mark) - 2), name, mark, berth);
+    return out;
+}
+
+/* What processes that are no more have left in theirs: settlements are stored, leases given back. */
+static void gather(struct ek_door_money *m, const struct ek_ledger_section *o,
+                   const struct ek_ledger_options *lo, const char *spool)
+{
+    struct ek_door *d = m->door;
+    for (uint32_t b = 1; b < EK_SWAP_BERTHS; b++) {
+        char path[SPOOL_PATH_MAX], name[EK_LEDGER_NAME_MAX + 1], why[256];
+        struct ek_store *s = NULL;
+        struct ek_store_options so = {.ledger = *lo, .spool_bytes_max = o->spool_bytes, .on_loop = true};
+        so.spool_path = of_berth(spool, ".berth", b, path, sizeof path);
+        if (access(so.spool_path, F_OK) != 0) continue;
+        so.ledger.door = of_berth(lo->door, BERTH_MARK, b, name, sizeof name);
+        if (ek_store_open(d->loop, &so, &s, why, sizeof why) != EK_OK) continue; /* somebody is there */
+        struct ek_store_counters c;
+        ek_store_counters(s, &c);
+        if (c.replayed) ek_info(d->log, "%llu settlements of another process of this door are stored",
+                                (unsigned long long)c.replayed);
+        ek_store_close(&s);
+        if (c.here && !c.spool_records) unlink(so.spool_path);
+    }
+}
+
 static bool open_store(struct ek_door_money *m, const struct ek_ledger_section *o,
                        const struct ek_ledger_options *lo, bool on_loop, char *why, size_t cap)
 {
@@ -204,6 +237,9 @@ static bool open_store(struct ek_door_money *m, const struct ek_ledger_section *
         snprintf(why, cap, "ledger.spool must be given");
         return false;
     }
+    char own[SPOOL_PATH_MAX];
+    if (m->door->swap->state != EK_SWAP_TAKING) gather(m, o, lo, spool);
+    spool = of_berth(spool, ".berth", m->door->swap->berth, own, sizeof own);
     struct ek_store_options so = {.ledger = *lo, .spool_path = spool, .spool_bytes_max = o->spool_bytes,
                                   .queue_max = STORE_QUEUE_MAX, .on_loop = on_loop, .changed = store_changed,
                                   .arg = m};
@@ -260,6 +296,8 @@ bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap)
     ek_timer_init(&m->renew, renew_due);
     ek_histogram_init(&m->finish_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     struct ek_ledger_options lo = ledger_options(o, host);
+    char name[EK_LEDGER_NAME_MAX + 1];
+    lo.door = of_berth(lo.door, BERTH_MARK, d->swap->berth, name, sizeof name);
     m->several = strstr(o->url, "://") != NULL;
     bool ok = open_secret(m, o, why, cap);
     if (ok && !make(m)) {
@@ -284,6 +322,11 @@ bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap)
                 "itself", d->config->access.open_to_all ? "open_to_all" : "open_on_loopback");
     ek_info(d->log, "the ledger has %llu keys", (unsigned long long)ek_keyring_keys(m->keyring));
     return true;
+}
+
+void ek_door_money_shares(struct ek_door *d)
+{
+    if (d->money) d->money->several = true;
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */

@@ -20,7 +20,7 @@
 #ifndef EK_DOOR_MONEY_H
 #define EK_DOOR_MONEY_H
 
-#include "door/identity.h"
+#include "guard/identity.h"
 #include "http/parse.h"
 #include "ledger/book.h"
 #include "ledger/keyring.h"
@@ -46,6 +46,8 @@ bool ek_door_money_open(struct ek_door *d, bool on_loop, char *why, size_t cap);
 void ek_door_money_close(struct ek_door *d);
 /* Nobody waits for money any more: they are refused with `draining`. */
 void ek_door_money_drain(struct ek_door *d);
+/* Another process of this door pays from the same accounts: what is leased and not needed goes back soon. */
+void ek_door_money_shares(struct ek_door *d);
 void ek_door_money_metrics(struct ek_door *d, struct ek_buf *out);
 
 struct ek_store *ek_door_money_store(const struct ek_door *d); /* these are NULL without a ledger */

@@ -90,7 +90,8 @@ bool ek_door_office_start(struct ek_door *d, char *why, size_t cap)
         .stripe_secrets = a->stripe_hook, .tolerance_ns = a->hook_tolerance_ns,
         .limits = &d->config->limits, .budget = &d->budget, .reasons = d->counters.reasons,
         .changed = changed, .tiers = tiers, .live = live, .upstreams = upstreams,
-        .headers = headers, .arg = d};
+        .headers = headers, .arg = d,
+        .listens_later = a->listen && ek_door_swap_inherits(d, a->listen)};
     d->office = ek_office_new(&o, why, cap);
     if (d->office && ek_office_address(d->office, at, sizeof at))
         ek_info(d->log, "the admin API listens on %s; its key is in %s", at, o.key_path);

@@ -4,14 +4,19 @@
  *   nothing                             again, elsewhere if there is an elsewhere; else a true error
  *   tokens of our engine, all known     on with their ids, at any engine of ours: exactly what was left
  *   text another can go on with         on from it, where the dialect allows it (ek_relay_can_carry)
+ *   text nobody has a way to go on with, in a tier that wants it all the same: another is shown it and asked
+ *                                       to go on; labelled (a comment, usage, the record): it is another's
  *   anything else                       an error event: an honest end; or again from the beginning, for who
  *                                       waits for the whole answer and has heard nothing of it
  *
  * Never in the middle of a tool call: half of one cannot be said again. What is sent again for a failure's
- * sake comes out of a budget (health.h) and after a jittered moment, in which the request keeps its slot:
- * that is also what keeps others from being sent to where it failed. The usage of an answer of several pieces
+ * sake comes out of a budget (health.h). Where it broke off and another is up, that one is asked at once;
+ * else after a jittered moment, in which the request keeps its slot: that is also what keeps others from
+ * being sent to where it failed. The usage of an answer of several pieces
  * is their sum, with the prompt counted once. */
 #include "door/door_state.h"
+
+#include <stdlib.h>
 
 #define RETRY_FIRST_MS 100u /* doubling each time; half of it is jitter */
 #define RETRY_LONGEST_MS 2000u
@@ -24,13 +29,14 @@ bool ek_door_keeps_text(const struct ek_door_request *r)
 {
     const struct ek_pool *p = r->door->pool;
     bool carriers = r->api == EK_API_COMPLETIONS, others = false;
-    if (r->running->request.n != 1) return false;
+    bool asks = r->stream && r->door->config->tiers.item[r->tier].reprompt;
+    if (r->running->n != 1) return false;
     for (uint64_t m = ek_door_reach(r); m; m &= m - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(m);
         carriers = carriers || ek_pool_ways(p, i)->carry != EK_CARRY_NOT;
         others = others || !ek_pool_is_ours(p, i); /* among ours alone the ids are enough */
     }
-    return carriers && others;
+    return (carriers || asks) && others;
 }
 
 void ek_door_keep_text(struct ek_door_request *r, const struct ek_up_chunk *c)
@@ -78,8 +84,26 @@ static bool has_text(const struct ek_door_running *w)
 static bool can_carry(const struct ek_door_request *r, uint32_t upstream)
 {
     const struct ek_door_running *w = r->running;
-    return has_text(w) && ek_relay_can_carry(r->door->pool, upstream, &w->request, ek_buf_view(&r->body),
-                                             w->said_thought.len > 0, w->said_answer.len > 0);
+    return has_text(w) && ek_relay_can_carry(r->door->pool, upstream, ek_door_request_read(r),
+                                             ek_buf_view(&r->body), w->said_thought.len > 0,
+                                             w->said_answer.len > 0);
+}
+
+/* Can it be gone on with in words, by anybody? An answer proper must have begun: a thought alone is no
+ * beginning that another's thought could follow. */
+static bool can_reprompt(const struct ek_door_request *r)
+{
+    const struct ek_door_running *w = r->running;
+    if (!r->door->config->tiers.item[r->tier].reprompt || !r->stream || !has_text(w)) return false;
+    return w->said_answer.len > 0 && ek_relay_can_reprompt(ek_door_request_read(r), ek_buf_view(&r->body));
+}
+
+static uint64_t up_mask(const struct ek_door_request *r)
+{
+    uint64_t up = 0;
+    for (uint64_t m = ek_door_reach(r); m; m &= m - 1)
+        if (ek_pool_load(r->door->pool, (uint32_t)__builtin_ctzll(m)).up) up |= m & -m;
+    return up;
 }
 
 /* Upstreams that serve its model, are up, and can take it as it stands. ids: by ids alone. */
@@ -138,6 +162,8 @@ static void begin_anew(struct ek_door_request *r)
     w->went_on = false;
     w->holding = false;
     w->finished = 0;
+    free(w->choices);
+    w->choices = NULL;
     ek_buf_clear(&w->tail);
     w->prompt_tokens = w->cached_tokens = 0;
     w->money_at = ek_door_money_tokens(r);
@@ -156,12 +182,16 @@ bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q)
         q->prefix_count = w->id_count;
         return true;
     }
-    if (!can_carry(r, q->upstream)) {
+    bool carries = can_carry(r, q->upstream), asks = !carries && can_reprompt(r);
+    if (!carries && !asks) {
         if (!can_begin_anew(r)) return false;
         begin_anew(r); /* nobody has heard of what was made, and here it is of no use */
         return true;
     }
-    w->carried = q->carries = true;
+    w->carried = true;
+    q->carries = carries;
+    q->reprompts = asks;
+    w->reprompted = w->reprompted || asks;
     w->carried_tokens = q->carried_tokens = w->thought_tokens + w->answer_tokens;
     w->carried_thought = w->thought_tokens;
     q->thought = ek_buf_view(&w->said_thought);
@@ -169,6 +199,21 @@ bool ek_door_go_on(struct ek_door_request *r, struct ek_relay_request *q)
     w->ids_whole = false; /* those of the first piece are not known here */
     w->id_count = 0;
     return true;
+}
+
+bool ek_door_tell_reprompted(struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    MUST(r->running->reprompted && r->stream && d->text.len == 0);
+    d->counters.reprompted++;
+    if (d->writer == r && !ek_door_flush(d)) return false;
+    if (!r->committed) return true;
+    ek_buf_printf(&d->text, ": continued {\"how\":\"reprompt\",\"after_tokens\":%llu}\n\n",
+                  (unsigned long long)r->running->carried_tokens);
+    d->counters.words++;
+    bool heard = ek_door_say(r, ek_buf_view(&d->text));
+    ek_buf_clear(&d->text);
+    return heard;
 }
 
 /* ---- again ----------------------------------------------------------------------------------------- */
@@ -211,13 +256,18 @@ static uint64_t backoff_ns(struct ek_door_request *r, uint64_t first_ms, uint64_
     return ms * EK_MS_NS - dice(r->door, ms * EK_MS_NS / 2);
 }
 
-/* From the beginning, with what the budget of retries leaves. */
-static void retry(struct ek_door_request *r, uint64_t least_ns)
+/* From the beginning, to one of these, with what the budget of retries leaves: after least_ns, or at once. */
+static void retry(struct ek_door_request *r, uint64_t to, uint64_t least_ns)
 {
     struct ek_door *d = r->door;
     uint64_t wait_ns = ek_pool_retry_wait_ns(d->pool);
     begin_anew(r);
     d->counters.retried++;
+    r->running->only_mask = to;
+    if (!wait_ns && !least_ns) {
+        ek_door_again(r, EK_WHY_RETRYING);
+        return;
+    }
     if (wait_ns) wait_ns += dice(d, wait_ns); /* all who wait for credit must not come at once */
     hold(r, wait_ns > least_ns ? wait_ns : least_ns);
 }
@@ -235,8 +285,9 @@ static bool go_on_elsewhere(struct ek_door_request *r)
     uint64_t exact = able_mask(r, true), carriers = able_mask(r, false);
     if (exact) w->only_mask = fresh_mask(w, exact);
     else if (carriers) w->only_mask = fresh_mask(w, carriers);
-    else if (!(w->ours && has_ids(w))) return false;
-    else w->only_mask = ours_mask(r); /* one of ours is restarted, and goes on then */
+    else if (w->ours && has_ids(w)) w->only_mask = ours_mask(r); /* one of ours is restarted, and goes on */
+    else if (can_reprompt(r) && up_mask(r)) w->only_mask = fresh_mask(w, up_mask(r));
+    else return false;
     ek_door_again(r, EK_WHY_ENGINE_RESTARTED);
     return true;
 }
@@ -258,8 +309,14 @@ bool ek_door_try_again(struct ek_door_request *r, enum ek_reason why)
         ek_door_again(r, EK_WHY_RETRYING);
         return true;
     }
-    retry(r, backoff_ns(r, ELSEWHERE_MS, 0));
-    w->only_mask = fresh_mask(w, able_mask(r, false));
+    /* Its machine broke and another, which has not failed it, is up: whoever waits for a first token has
+     * waited enough. The jitter is for those who come back to where it failed, or were told an error. */
+    begin_anew(r);
+    uint64_t able = able_mask(r, false);
+    bool broke = why == EK_REASON_UPSTREAM_RESET || why == EK_REASON_UPSTREAM_CUT ||
+                 why == EK_REASON_UPSTREAM_TIMEOUT;
+    bool at_once = broke && (able & ~w->failed_mask);
+    retry(r, fresh_mask(w, able), at_once ? 0 : backoff_ns(r, ELSEWHERE_MS, 0));
     return true;
 }
 
@@ -270,14 +327,15 @@ bool ek_door_try_later(struct ek_door_request *r, bool passing, uint64_t retry_a
     if (!may_try_again(r, EK_REASON_UPSTREAM_STATUS)) return false;
     if (is_begun(w) && (has_text(w) || !can_begin_anew(r)) && go_on_elsewhere(r)) return true;
     if (is_begun(w) && !can_begin_anew(r)) return false;
-    uint64_t others = able_mask(r, false) & ~(1ull << w->upstream);
+    uint64_t here = 1ull << w->upstream, others = able_mask(r, false) & ~here;
+    uint64_t resting = ek_door_reach(r) & ~here & ~others; /* down, or its breaker is open: for seconds */
     if (others) {
-        retry(r, backoff_ns(r, ELSEWHERE_MS, 0));
-        w->only_mask = fresh_mask(w, others);
+        retry(r, fresh_mask(w, others), backoff_ns(r, ELSEWHERE_MS, 0));
         return true;
     }
-    if (!passing) return false;
-    retry(r, backoff_ns(r, RETRY_FIRST_MS, retry_after_ms));
+    if (!passing && !resting) return false;
+    if (passing) retry(r, 0, backoff_ns(r, RETRY_FIRST_MS, retry_after_ms));
+    else retry(r, resting, backoff_ns(r, RETRY_LONGEST_MS, 0));
     return true;
 }
 

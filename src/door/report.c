@@ -33,6 +33,8 @@ static void requests(const struct ek_door *d, struct ek_buf *b)
         ek_metric_value(b, "evenkeel_refusals_total", label, c->reasons[r]);
     }
     counter(b, "evenkeel_continued_total", "Answers that went on after their engine died.", c->continued);
+    counter(b, "evenkeel_reprompted_total", "Broken answers that another was asked in words to go on with.",
+            c->reprompted);
     counter(b, "evenkeel_retried_total", "Attempts made anew before the first token.", c->retried);
     counter(b, "evenkeel_words_total", "Queue comments, keep-alives and newlines written.", c->words);
     counter(b, "evenkeel_pauses_total", "Times an upstream was held back for a slow client.", c->pauses);
@@ -331,9 +333,11 @@ void ek_door_metrics(struct ek_door *d, struct ek_buf *b)
     upstreams(d, b);
     scoreboard(d, b);
     identities(d, b);
+    ek_door_hedge_metrics(d, b);
     ek_door_borrow_metrics(d, b);
     connections(d, b);
     places(d, b);
+    ek_door_swap_metrics(d, b);
     ek_door_streams_metrics(d, b);
     if (d->journal) journal(d, b);
     ek_door_limits_metrics(d, b);

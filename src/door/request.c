@@ -21,7 +21,9 @@
  *   REFUSED, DONE: everything but this struct has been given back; `gone` frees it. */
 #include "door/door_state.h"
 
+#include "base/address.h"
 #include "base/map.h"
+#include "policy/cost.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +113,7 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     r->state = EK_DOOR_BODY;
     ek_timer_init(&r->silence, ek_door_silence);
     ek_loop_random(d->loop, r->id, sizeof r->id);
+    ek_door_swap_mark(d, r->id);
     ek_list_append(&d->state[EK_DOOR_BODY], &r->link);
     ek_http_set_user(http, r);
     return r;
@@ -168,6 +171,7 @@ void ek_door_request_free(struct ek_door_request *r)
     ek_door_forget_out(r);
     ek_door_let_go(r, false);
     ek_list_remove(&r->door->state[r->state], &r->link);
+    if (r->door->read_of == r) r->door->read_of = NULL;
     r->magic = 0;
     free(r);
 }
@@ -191,6 +195,7 @@ struct ek_door_request *ek_door_request_of_record(struct ek_door *d, const uint8
 static void refuse_fault(struct ek_door_request *r, const struct ek_request_fault *fault)
 {
     struct ek_request_fault copy = *fault; /* the reader goes away while the answer is written */
+    if (r->wishes && r->wishes->form == EK_DOOR_RESPONSE) ek_responses_rename_fault(&copy);
     struct ek_error e = ek_error_of_fault(&copy);
     ek_door_refuse(r, &e);
 }
@@ -248,7 +253,7 @@ static void refuse_model(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     struct ek_buf m = ek_buf_make(16384);
-    if (ek_pool_models(d->pool) == 0) { /* nobody has answered yet: this is no fault of the caller's */
+    if (!ek_pool_names_known(d->pool)) { /* who has not answered yet may have it: no fault of the caller's */
         ek_door_refuse_reason(r, EK_REASON_NO_UPSTREAM, NULL);
         return;
     }
@@ -318,21 +323,44 @@ void ek_door_body_end(struct ek_door_request *r)
 
 /* ---- SENT ------------------------------------------------------------------------------------------- */
 
+/* Into d->read. False: it is none, which only a body from disk may be. */
+static bool read_body(const struct ek_door_request *r)
+{
+    struct ek_door *d = r->door;
+    struct ek_request_fault fault;
+    if (d->read_of == r) return true;
+    bool ok = ek_request_read(&d->read, (enum ek_api)r->api, ek_buf_view(&r->body), &fault);
+    d->read_of = ok ? r : NULL;
+    return ok;
+}
+
+const struct ek_request *ek_door_request_read(const struct ek_door_request *r)
+{
+    MUST(r->running);
+    bool ok = read_body(r);
+    MUST(ok); /* it was read before, and has not changed */
+    return &r->door->read;
+}
+
 bool ek_door_make_running(struct ek_door_request *r)
 {
-    struct ek_door_running *w = calloc(1, sizeof *w);
-    MUST(w); /* bounded by the desk's running_max */
+    const struct ek_request *q = &r->door->read;
     if (r->reading) {
-        w->request = r->reading->request;
+        r->door->read = r->reading->request;
+        r->door->read_of = r;
         free(r->reading);
         r->reading = NULL;
-    } else {
-        struct ek_request_fault fault;
-        if (!ek_request_read(&w->request, (enum ek_api)r->api, ek_buf_view(&r->body), &fault)) {
-            free(w);
-            return false;
-        }
+    } else if (!read_body(r)) {
+        return false;
     }
+    struct ek_door_running *w = calloc(1, sizeof *w);
+    MUST(w); /* bounded by the desk's running_max */
+    w->n = q->n;
+    w->max_tokens = q->max_tokens;
+    w->prompt_guess = q->prompt_ids + ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII],
+                                                           q->prompt_bytes[EK_SCRIPT_WIDE],
+                                                           q->prompt_bytes[EK_SCRIPT_OTHER]);
+    if (!r->keep) ek_buf_shrink(&r->body); /* nobody else reads it */
     w->ids_whole = true;
     w->said_thought = w->said_answer = ek_buf_make(EK_DOOR_KEPT_TEXT_MAX);
     char id[48];
@@ -358,6 +386,25 @@ static uint64_t seed_of(const struct ek_door_request *r)
     uint64_t seed;
     memcpy(&seed, r->id, sizeof seed);
     return seed >> 1; /* below 2^63 */
+}
+
+struct ek_relay_deadlines ek_door_deadlines(const struct ek_door *d)
+{
+    const struct ek_relay_options *o = &d->config->relay;
+    return (struct ek_relay_deadlines){o->connect_ns, o->first_token_ns, o->stall_ns, o->floor_tokens};
+}
+
+void ek_door_relay_request(const struct ek_door_request *r, uint32_t upstream, struct ek_relay_request *q)
+{
+    const struct ek_door_running *w = r->running;
+    struct ek_door *d = r->door;
+    *q = (struct ek_relay_request){.upstream = upstream, .model = r->model,
+                                   .request = ek_door_request_read(r),
+                                   .body = ek_buf_view(&r->body), .seed = seed_of(r),
+                                   .cache_salt = ek_desk_whose(d->desk, r->ticket) ^ d->hash_seed,
+                                   .shorten = w->shortened, .thinking_budget = w->thinking_budget,
+                                   .elsewhere = ek_door_reach(r) & ~(1ull << upstream)};
+    ek_door_id_hex(r, q->request_id);
 }
 
 void ek_door_start_request(struct ek_door_request *r, const struct ek_action *start)
@@ -392,22 +439,20 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
         ek_door_refuse_reason(r, EK_REASON_MODEL_UNKNOWN, NULL);
         return;
     }
-    const struct ek_relay_options *o = &d->config->relay;
-    struct ek_relay_deadlines deadlines = {o->connect_ns, o->first_token_ns, o->stall_ns, o->floor_tokens};
-    struct ek_relay_request q = {.upstream = upstream, .model = r->model, .request = &w->request,
-                                 .body = ek_buf_view(&r->body), .seed = seed_of(r),
-                                 .cache_salt = ek_desk_whose(d->desk, r->ticket) ^ d->hash_seed,
-                                 .shorten = w->shortened, .thinking_budget = w->thinking_budget};
+    struct ek_relay_deadlines deadlines = ek_door_deadlines(d);
+    struct ek_relay_request q;
+    ek_door_relay_request(r, upstream, &q);
     if (!ek_door_go_on(r, &q)) {
         ek_door_refuse_reason(r, EK_REASON_UPSTREAM_CUT, NULL);
         return;
     }
     if (r->attempts == 1) ek_pool_first_sent(d->pool);
-    ek_door_id_hex(r, q.request_id);
     if (w->shortened && r->attempts == 1 && !ek_door_tell_shortened(r)) return;
+    if (q.reprompts && !ek_door_tell_reprompted(r)) return;
     ek_door_note_start(r);
     ek_door_borrow_sent(r, start);
     w->relay = ek_relay_start(d->pool, d->loop, d->client, &q, &deadlines, &ek_door_relay_events, r);
+    ek_door_hedge_arm(r);
     ek_door_watch_silence(r);
 }
 
@@ -415,7 +460,8 @@ void ek_door_again(struct ek_door_request *r, enum ek_desk_why why)
 {
     struct ek_door *d = r->door;
     MUST(ek_door_is_running(r));
-    MUST(r->running && !r->running->relay);
+    MUST(r->running && !r->running->relay && !r->running->second);
+    r->running->hedge_ns = 0;
     ek_desk_back(d->desk, ek_door_now(d), r->ticket, why);
     ek_desk_only(d->desk, r->ticket, r->running->only_mask);
     r->running->only_mask = 0;

@@ -6,9 +6,10 @@
  *
  * A place can be made only when its model is known, which is when an upstream has told of it; until then it
  * waits on d->restored, and on the list of PRICED requests. */
+#include "door/choices.h"
 #include "door/door_state.h"
 
-#include "policy/cost.h"
+#include "journal/berth.h"
 
 #include <stdlib.h>
 
@@ -24,6 +25,7 @@ struct kept {
     struct ek_prefix prefix[EK_DESK_PREFIX_MAX];
     uint8_t api, stream, include_usage, thinks, keep_thinking, first_turn, may_borrow;
     uint8_t tier_bytes, model_bytes; /* of the names that follow */
+    uint8_t choices; /* 0 as 1: where this stands there were zeros before */
 };
 _Static_assert(EK_POOL_NAME_BYTES_MAX <= 255, "fits model_bytes");
 
@@ -61,7 +63,7 @@ void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival
     k.ledger_account = ek_door_money_account(r);
     k.ledger_key = ek_door_money_key(r);
     k.repeat = a->repeat;
-    k.arrived_unix_ns = now.unix_ns - ek_ns_since(now.mono_ns, r->arrived_ns);
+    k.arrived_unix_ns = ek_door_arrived_unix_ns(r);
     k.deadline_unix_ns = deadline_of(r, a, now);
     k.prompt_tokens = a->prompt_tokens;
     k.output_tokens = a->output_tokens;
@@ -80,6 +82,7 @@ void ek_door_kept_write(const struct ek_door_request *r, const struct ek_arrival
     k.keep_thinking = a->keep_thinking;
     k.first_turn = a->first_turn;
     k.may_borrow = r->may_borrow;
+    k.choices = a->choices;
     k.tier_bytes = (uint8_t)tier.len;
     k.model_bytes = (uint8_t)model.len;
     ek_buf_put(out, (const char *)&k, sizeof k);
@@ -122,10 +125,8 @@ uint8_t ek_door_tier_named(const struct ek_door *d, struct ek_str name)
 static struct ek_door_request *request_of(struct ek_door *d, const struct ek_journal_found *f,
                                           const struct kept *k, struct ek_str tier)
 {
-    struct ek_now now = ek_door_now(d);
     struct ek_door_request *r = ek_door_request_of_record(d, f->name.key);
-    uint64_t waited_ns = ek_ns_since(now.unix_ns, k->arrived_unix_ns);
-    r->arrived_ns = ek_ns_since(now.mono_ns, waited_ns);
+    ek_door_arrived_then(r, k->arrived_unix_ns);
     r->account = f->owner;
     r->tier = ek_door_tier_named(d, tier);
     r->api = k->api & 3u;
@@ -147,7 +148,7 @@ static struct ek_arrival arrival_of(const struct ek_door_request *r, const struc
                            .output_tokens = k->output_tokens, .effort = k->effort,
                            .max_tokens = k->max_tokens, .retries = k->retries, .thinks = k->thinks,
                            .keep_thinking = k->keep_thinking, .first_turn = k->first_turn,
-                           .may_borrow = r->may_borrow,
+                           .may_borrow = r->may_borrow, .choices = k->choices,
                            .prefix_count = k->prefix_count, .deadline_ns = UINT64_MAX};
     if (k->deadline_unix_ns != UINT64_MAX)
         a.deadline_ns = now.mono_ns + ek_ns_since(k->deadline_unix_ns, now.unix_ns);
@@ -188,10 +189,8 @@ void ek_door_restore_running(struct ek_door_request *r, struct ek_str model, uin
 {
     struct ek_door_restored *s = calloc(1, sizeof *s);
     MUST(s && model.len < sizeof s->model); /* at the start */
-    const struct ek_request *q = &r->running->request;
-    uint64_t prompt = ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII], q->prompt_bytes[EK_SCRIPT_WIDE],
-                                           q->prompt_bytes[EK_SCRIPT_OTHER]) + q->prompt_ids;
-    if (r->running->prompt_tokens) prompt = r->running->prompt_tokens;
+    const struct ek_door_running *w = r->running;
+    uint64_t prompt = w->prompt_tokens ? w->prompt_tokens : w->prompt_guess;
     s->r = r;
     s->a = (struct ek_arrival){.id = (uint64_t)(uintptr_t)r, .account = r->account, .tier = r->tier,
                                .prompt_tokens = prompt < UINT32_MAX ? (uint32_t)prompt : UINT32_MAX,
@@ -250,7 +249,7 @@ static bool enter(struct ek_door_restored *s)
         ek_door_finish_taken_up(r);
         return true;
     }
-    uint64_t able = r->running ? ek_door_onward_mask(r) : 0;
+    uint64_t able = r->running ? ek_door_onward_mask(r) : ek_door_choosers(d, model, s->a.choices);
     s->a.pool = ek_desk_pool(d->desk, able ? able : model->upstream_mask);
     ek_door_money_restored(r, s->ledger_account, s->ledger_key, &s->a);
     bool in = s->a.pool != EK_DESK_POOLS_MAX && ek_desk_arrive(d->desk, now, &s->a, &r->ticket, &refusal);
@@ -329,14 +328,20 @@ bool ek_door_start_journal(struct ek_door *d, char *why, size_t cap)
     ek_timer_init(&d->restore_timer, restore_due);
     ek_loop_random(d->loop, d->ticket_key, sizeof d->ticket_key);
     ek_loop_random(d->loop, &d->id, sizeof d->id);
+    d->id = (d->id & ~(EK_SWAP_BERTHS - 1)) | d->swap->berth;
     if (!d->config->journal.dir) return true;
-    d->journal = ek_journal_open(d->loop, &d->config->journal, d->log, why, cap);
+    char dir[4096];
+    struct ek_journal_options o = d->config->journal;
+    if (d->swap->state != EK_SWAP_TAKING) ek_journal_gather(o.dir, d->log);
+    if (!ek_journal_berth(o.dir, d->swap->berth, dir, sizeof dir, why, cap)) return false;
+    o.dir = dir;
+    d->journal = ek_journal_open(d->loop, &o, d->log, why, cap);
     if (!d->journal) return false;
     const struct ek_journal_identity *me = ek_journal_identity(d->journal);
     memcpy(d->ticket_key, me->secret, sizeof d->ticket_key);
-    d->id = me->id;
+    d->id = (me->id & ~(EK_SWAP_BERTHS - 1)) | d->swap->berth;
     d->hash_seed = me->hash_seed; /* accounts and bodies have the same hashes as before */
-    if (!ek_door_tapes_open(d, why, cap)) return false;
+    if (!ek_door_tapes_open(d, dir, why, cap)) return false;
     ek_journal_visit(d->journal, found, d);
     if (d->restored.count) ek_timer_set(d->loop, &d->restore_timer, ek_door_now(d).mono_ns + RESTORE_NS);
     return true;

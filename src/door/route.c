@@ -228,12 +228,12 @@ static void reply_metrics(struct ek_door *d, struct ek_http_req *http)
 
 /* ---- heads ----------------------------------------------------------------------------------------- */
 
-static void refuse_method(struct ek_door *d, struct ek_http_req *http, bool post)
+void ek_door_refuse_method(struct ek_door *d, struct ek_http_req *http, struct ek_str allow)
 {
     char id[33];
     struct ek_http_header header[5] = {
         {EK_STR("Content-Type"), EK_STR("application/json")},
-        {EK_STR("Allow"), post ? EK_STR("POST") : EK_STR("GET, HEAD")},
+        {EK_STR("Allow"), allow},
     };
     d->counters.reasons[EK_REASON_METHOD]++;
     MUST(d->text.len == 0);
@@ -312,6 +312,7 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     enum endpoint at = find_route(head->path, &post, &open, &rest);
     bool is_get = ek_str_eq(head->method, EK_STR("GET")) || ek_str_eq(head->method, EK_STR("HEAD"));
     bool office = at == AT_NOTHING && ek_door_office_has(d, head->path);
+    if (at == AT_STREAM && memchr(rest.data, '/', rest.len)) at = AT_NOTHING; /* streams have nothing below */
     if (at == AT_NOTHING && !office) {
         ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NOT_FOUND});
         return;
@@ -327,7 +328,8 @@ static void on_head(void *arg, struct ek_http_req *http, const struct ek_http_he
     bool erases = at == AT_STREAM && ek_str_eq(head->method, EK_STR("DELETE"));
     bool known = post ? ek_str_eq(head->method, EK_STR("POST")) : is_get || erases || at == AT_RESPONSE;
     if (!known) {
-        refuse_method(d, http, post);
+        ek_door_refuse_method(d, http, post ? EK_STR("POST") : at == AT_STREAM ? EK_DOOR_STREAM_METHODS
+                                                                             : EK_STR("GET, HEAD"));
         return;
     }
     if (!open) {
@@ -399,6 +401,7 @@ static void on_gone(void *arg, struct ek_http_req *http, enum ek_reason why)
     if (r) ek_door_gone(r, why);
     else if (ek_office_is_call(ek_http_user(http))) ek_office_gone(ek_http_user(http));
     else if (ek_door_is_reader(ek_http_user(http))) ek_door_reader_gone(ek_http_user(http));
+    else if (ek_door_is_held(ek_http_user(http))) ek_door_held_gone(ek_http_user(http));
     else if (ek_http_user(http)) ek_door_call_gone(ek_http_user(http));
 }
 
@@ -417,5 +420,6 @@ static unsigned on_refusal(void *arg, enum ek_reason why, const char *detail, st
 
 const struct ek_http_handler ek_door_handler = {
     .head = on_head, .body = on_body, .end = on_end, .drain = on_drain, .gone = on_gone,
+    .elsewhere = ek_door_swap_elsewhere,
     .refusal = on_refusal,
 };

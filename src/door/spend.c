@@ -44,6 +44,7 @@ struct ek_door_spend {
     struct image now;
     int fd;
     bool locked, changed, unsynced, syncing, failed;
+    bool given; /* to another process, which writes now */
     bool sync_failed; /* of the helper while `syncing` */
     atomic_bool closed; /* while a helper syncs: it frees the rest */
 };
@@ -193,10 +194,29 @@ void ek_door_spend_put(struct ek_door_spend *s, const char *name, const struct e
     s->changed = true;
 }
 
+/* Who has the lock late must write behind what the one before wrote last. */
+static void try_lock(struct ek_door_spend *s)
+{
+    struct image *place = calloc(1, sizeof *place);
+    MUST(place);
+    s->locked = flock(s->fd, LOCK_EX | LOCK_NB) == 0;
+    for (int i = 0; s->locked && i < 2; i++)
+        if (read_place(s->fd, i, place) && place->number > s->now.number) s->now.number = place->number;
+    free(place);
+}
+
+void ek_door_spend_hold(struct ek_door_spend *s, bool holds)
+{
+    if (!holds) ek_door_spend_write(s);
+    s->given = !holds;
+    if (s->given && s->locked) s->locked = flock(s->fd, LOCK_UN) != 0;
+    s->changed = holds;
+}
+
 void ek_door_spend_write(struct ek_door_spend *s)
 {
-    if (!s->changed) return;
-    if (!s->locked) s->locked = flock(s->fd, LOCK_EX | LOCK_NB) == 0;
+    if (!s->changed || s->given) return;
+    if (!s->locked) try_lock(s);
     if (!s->locked) {
         if (!ek_timer_is_set(&s->sync))
             ek_timer_set(s->loop, &s->sync, ek_loop_now(s->loop).mono_ns + SYNC_NS);

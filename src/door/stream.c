@@ -4,7 +4,7 @@
  * upstream read in one write; for other callers they are collected.
  *
  * What happens when an attempt fails: onward.c. */
-#include "door/door_state.h"
+#include "door/choices.h"
 
 #include "http/sse.h"
 
@@ -16,9 +16,11 @@ void ek_door_running_free(struct ek_door_running **w)
     struct ek_door_running *dead = *w;
     *w = NULL;
     if (dead->relay) ek_relay_cancel(&dead->relay);
+    ek_door_second_free(&dead->second);
     if (dead->collect) ek_collect_free(&dead->collect);
     ek_buf_free(&dead->tail);
     free(dead->ids);
+    free(dead->choices);
     ek_buf_free(&dead->said_thought);
     ek_buf_free(&dead->said_answer);
     free(dead);
@@ -32,7 +34,7 @@ static void keep_ids(struct ek_door_running *w, const struct ek_up_chunk *c)
 {
     const uint32_t substance = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS;
     if (!w->ids_whole) return;
-    if (w->request.n != 1 || ((c->flags & substance) && !(c->flags & EK_UP_EK))) goto forget;
+    if (w->n != 1 || ((c->flags & substance) && !(c->flags & EK_UP_EK))) goto forget;
     if (!c->ek_ids.len) return;
     for (;;) {
         uint32_t room = w->id_cap - w->id_count;
@@ -50,6 +52,36 @@ static void keep_ids(struct ek_door_running *w, const struct ek_up_chunk *c)
     }
 forget:
     w->ids_whole = false;
+}
+
+static struct ek_door_choices *choices_of(struct ek_door_running *w)
+{
+    if (!w->choices) w->choices = calloc(1, sizeof *w->choices);
+    MUST(w->choices);
+    return w->choices;
+}
+
+/* One a chunk is what servers send; our engine says it exactly, of each choice apart. */
+static uint64_t new_tokens(struct ek_door_running *w, const struct ek_up_chunk *c)
+{
+    uint64_t before = w->thought_tokens + w->answer_tokens, now = c->ek_tokens + w->carried_tokens;
+    if (!(c->flags & EK_UP_EK)) return 1;
+    if (w->n == 1) return now > before ? now - before : 0;
+    struct ek_door_choices *all = choices_of(w);
+    uint32_t index = c->choice_count == 1 ? c->choice[0].index : UINT32_MAX;
+    if (index >= EK_COUNT(all->tokens)) return 1;
+    before = all->tokens[index];
+    all->tokens[index] = c->ek_tokens;
+    return c->ek_tokens > before ? c->ek_tokens - before : 0;
+}
+
+static void note_ended(struct ek_door_running *w, const struct ek_up_chunk *c)
+{
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        uint32_t index = c->choice[i].index;
+        if (!(c->choice[i].flags & EK_UP_FINISH) || index >= 128) continue;
+        choices_of(w)->ended[index / 64] |= 1ull << index % 64;
+    }
 }
 
 static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
@@ -71,10 +103,7 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
         if (w->carried) ek_door_merge_usage(w);
     }
     if (!thought && !answer) return;
-    uint64_t tokens = 1; /* one a chunk is what servers send; our engine says it exactly */
-    uint64_t before = w->thought_tokens + w->answer_tokens;
-    if ((c->flags & EK_UP_EK) && w->request.n == 1)
-        tokens = c->ek_tokens + w->carried_tokens > before ? c->ek_tokens + w->carried_tokens - before : 0;
+    uint64_t tokens = new_tokens(w, c);
     if (answer) w->answer_tokens += tokens;
     else w->thought_tokens += tokens;
     double since_s = (double)ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) * 1e-9;
@@ -82,7 +111,9 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     if (answer && !w->saw_answer) ek_histogram_add(&d->first_answer_s, since_s);
     w->saw_thought = w->saw_thought || thought;
     w->saw_answer = w->saw_answer || answer;
+    if (w->borrowed) ek_swap_purse_open(d);
     ek_desk_tokens(d->desk, ek_door_now(d), r->ticket, (uint32_t)tokens);
+    if (w->borrowed) ek_swap_purse_shut(d);
     if (w->borrowed && ek_desk_recalls(d->desk)) ek_door_pump(d);
 }
 
@@ -102,7 +133,8 @@ static bool is_idle_talk(const struct ek_door_request *r, const struct ek_up_chu
     const uint32_t substance = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS | EK_UP_FINISH;
     bool unwanted = !r->include_usage || w->carried; /* the merged one is written at the end */
     if (c->choice_count == 0 && (c->flags & EK_UP_USAGE) && unwanted) return true;
-    return w->saw_role && (c->flags & EK_UP_ROLE) && !(c->flags & substance);
+    bool known = w->saw_role && w->n == 1; /* of several choices each has its own */
+    return known && (c->flags & EK_UP_ROLE) && !(c->flags & substance);
 }
 
 /* A model's name as a JSON string. Names have no control bytes (upstream/models.c), so two characters
@@ -128,7 +160,8 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
     const char *theirs = ek_pool_their_name(d->pool, w->upstream, r->model);
     char name[EK_POOL_NAME_BYTES_MAX * 2 + 2];
     struct ek_up_edit edit = {.id = ek_str_make(w->answer_id, w->answer_id_bytes),
-                              .usage_drop = !r->include_usage || w->carried, .ek_drop = true,
+                              .usage_drop = !r->include_usage || w->carried || c->usage_vast,
+                              .ek_drop = true,
                               .reasoning_rename = c->reasoning_name.data != NULL};
     struct ek_buf more = ek_buf_make(256);
     if (c->flags & EK_UP_USAGE) {
@@ -182,7 +215,7 @@ static void watch_end(struct ek_door_request *r, const struct ek_up_chunk *c)
 {
     struct ek_door_running *w = r->running;
     for (uint32_t i = 0; i < c->choice_count; i++) w->finished += (c->choice[i].flags & EK_UP_FINISH) != 0;
-    if (w->finished >= w->request.n) w->holding = true;
+    if (w->finished >= w->n) w->holding = true;
 }
 
 /* Its reserve comes to its end; nothing is done for a token but this comparison. */
@@ -191,7 +224,7 @@ static void look_at_money(struct ek_door_request *r)
     struct ek_door_running *w = r->running;
     uint64_t made = w->thought_tokens + w->answer_tokens;
     if (made < w->money_at || w->holding || !w->relay) return;
-    if (w->request.max_tokens > 0 && made / (uint64_t)w->request.n == (uint64_t)w->request.max_tokens) {
+    if (w->max_tokens > 0 && made / w->n == (uint64_t)w->max_tokens) {
         w->money_at = made + 1; /* that was its last, and its end is on the way */
         return;
     }
@@ -199,14 +232,28 @@ static void look_at_money(struct ek_door_request *r)
     if (why != EK_REASON_NONE) ek_door_money_end(r, why);
 }
 
+/* Hundreds of streams take turns, so that the next one's state has mostly left the cache: while its chunk is
+ * read, which is a third of the work, what comes then is on its way. */
+static void on_soon(void *arg)
+{
+    const struct ek_door_request *r = arg;
+    MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
+    EK_NEAR(r->running, 192);
+    if (r->http) ek_http_near(r->http);
+}
+
 static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk *c)
 {
     struct ek_door_request *r = arg;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(ek_door_is_running(r));
+    const uint32_t token = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS;
+    if (r->running->kept) ek_door_stream_near(r->running->kept);
+    if (r->running->second && (c->flags & token)) ek_door_hedge_lost(r);
     if (r->state == EK_DOOR_SENT) ek_door_move(r, EK_DOOR_STREAMING);
     count_tokens(r, c);
     struct ek_door_running *w = r->running;
+    if ((c->flags & EK_UP_FINISH) && w->n > 1) note_ended(w, c);
     if (r->stream) {
         if (r->paying && !w->holding && (c->flags & EK_UP_FINISH)) watch_end(r, c);
         if (!is_idle_talk(r, c)) ek_door_relay_chunk(r, payload, c);
@@ -303,6 +350,7 @@ static void on_done(void *arg)
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(r->state == EK_DOOR_STREAMING); /* a whole answer has at least a finish_reason */
     r->running->relay = NULL;
+    if (r->running->second) ek_door_hedge_lost(r);
     if (d->writer == r && d->out.failed) {
         ek_door_flush(d);
         return;
@@ -318,9 +366,12 @@ static void on_refused(void *arg, int status, uint64_t retry_after_ms, struct ek
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     r->running->relay = NULL;
     bool passing = status == 408 || status == 429 || status >= 500;
+    if (status >= 401 && status <= 403) ek_pool_quarrel(r->door->pool, r->running->upstream, status);
     if (ek_door_unlend(r, status, retry_after_ms)) return;
     if ((status == 429 || status == 503) && !r->running->borrowed)
         ek_desk_full(r->door->desk, ek_door_now(r->door), r->ticket);
+    if (passing && ek_door_hedge_saves(r)) return;
+    if (r->running->second) ek_door_hedge_lost(r);
     /* Its quarrel is with us, not with the caller; another may have none. So it is with one that shall go on
      * with another's answer, and will not. */
     bool ours = (status >= 401 && status <= 403) || r->running->went_on;
@@ -337,11 +388,11 @@ static void on_failed(void *arg, enum ek_reason why, const char *detail)
     if (d->writer == r && !ek_door_flush(d)) return; /* what came before the failure is good */
     ek_debug(d->log, "upstream %s: %s (%s)", ek_pool_name(d->pool, r->running->upstream),
              ek_reason_code(why), detail ? detail : "");
-    if (ek_door_try_again(r, why)) return;
+    if (ek_door_hedge_saves(r) || ek_door_try_again(r, why)) return;
     ek_door_refuse_reason(r, why, NULL);
 }
 
 const struct ek_relay_events ek_door_relay_events = {
-    .accepted = on_accepted, .chunk = on_chunk, .done = on_done,
+    .soon = on_soon, .accepted = on_accepted, .chunk = on_chunk, .done = on_done,
     .refused = on_refused, .failed = on_failed,
 };

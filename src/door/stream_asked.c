@@ -85,7 +85,7 @@ bool ek_door_asked_begin(struct ek_door_request *r, struct ek_door_asked **given
 
 /* ---- in line ---------------------------------------------------------------------------------------- */
 
-static void reply_queued(struct ek_door_stream *s, struct ek_http_req *http)
+void ek_door_asked_taken_on(struct ek_door_stream *s, struct ek_http_req *http)
 {
     struct ek_door *d = s->door;
     char id[33], where[64];
@@ -107,7 +107,6 @@ static void reply_queued(struct ek_door_stream *s, struct ek_http_req *http)
     }
     n = ek_door_cors(d, header, n);
     MUST(n <= EK_COUNT(header));
-    ek_http_set_user(http, NULL);
     ek_http_reply(http, status, header, n, ek_buf_view(&d->text));
     ek_buf_clear(&d->text);
 }
@@ -129,7 +128,7 @@ bool ek_door_asked_admit(struct ek_door_request *r)
     r->detached = r->committed = true;
     if (s->asked->background) ek_door_tape_begin(r);
     if (rd) ek_door_response_attach(rd, http, s->asked->whole, UINT64_MAX);
-    else reply_queued(s, http);
+    else ek_door_hold(r->door, http, EK_DOOR_TAKEN_ON, s->id, s->asked->response);
     ek_door_stream_watch(s);
     return true;
 }

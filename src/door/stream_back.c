@@ -94,12 +94,11 @@ static bool run_again(struct taken *t)
 {
     struct ek_door_stream *s = t->s;
     struct ek_door *d = s->door;
-    struct ek_now now = ek_door_now(d);
     struct ek_door_request *r = ek_door_request_of_record(d, s->id);
     r->account = s->account;
     r->tier = ek_door_tier_named(d, t->tier);
     r->api = t->head.api & 3u;
-    r->arrived_ns = ek_ns_since(now.mono_ns, ek_ns_since(now.unix_ns, t->head.arrived_unix_ns));
+    ek_door_arrived_then(r, t->head.arrived_unix_ns);
     r->stream = r->committed = r->detached = true;
     r->include_usage = t->head.include_usage;
     r->asked = s->asked != NULL;
@@ -123,9 +122,9 @@ static bool run_again(struct taken *t)
     w->id_count = t->ids_lost ? 0 : t->id_count;
     w->id_cap = t->id_cap;
     t->ids = NULL;
-    s->ids_lost = t->ids_lost;
-    s->taped_ids = w->id_count;
-    s->whole = t->whole;
+    s->taped->ids_lost = t->ids_lost;
+    s->taped->ids = w->id_count;
+    s->taped->whole = t->whole;
     t->whole = ek_buf_make(1);
     w->event = s->log.last;
     ek_door_restore_running(r, t->model, t->head.ledger_account, t->head.ledger_key);
@@ -155,11 +154,12 @@ static void read_again(struct taken *t, struct ek_tape_found *f, struct ek_tape 
     struct ek_door *d = s->door;
     struct ek_now now = ek_door_now(d);
     struct ek_str frame;
-    s->tape = tape;
+    bool owned = ek_door_tape_own(s, tape);
+    MUST(owned); /* at the start */
     ek_tape_own(tape, &ek_door_tape_events, s);
     bool good = ask_again(t);
     while (good && ek_tape_next(f, &frame)) good = read_frame(t, frame);
-    s->visible = s->log.last;
+    s->taped->frames = ek_tape_frames(tape);
     s->created_unix_s = t->head.created_unix_s;
     if (good && !t->ended && run_again(t)) {
         d->streams.count.resumed++;
@@ -188,17 +188,18 @@ static void found(void *arg, struct ek_tape_found *f, struct ek_tape *tape)
     ek_buf_free(&t.text);
 }
 
-bool ek_door_tapes_open(struct ek_door *d, char *why, size_t cap)
+bool ek_door_tapes_open(struct ek_door *d, const char *journal_dir, char *why, size_t cap)
 {
     struct ek_buf dir = ek_buf_make(8192);
-    MUST(!d->tapes && d->config->journal.dir);
+    MUST(!d->tapes);
     if (!d->config->streams.window_bytes || !d->config->streams.disk_bytes) return true;
-    ek_buf_printf(&dir, "%s/streams", d->config->journal.dir);
+    ek_buf_printf(&dir, "%s/streams", journal_dir);
     struct ek_tapes_options o = {.dir = ek_buf_cstr(&dir), .bytes_max = d->config->streams.disk_bytes,
                                  .fsync_ns = d->config->journal.fsync_ns};
     d->tapes = ek_tapes_open(d->loop, &o, d->log, why, cap);
     ek_buf_free(&dir);
     if (!d->tapes) return false;
+    ek_tapes_on_erased(d->tapes, ek_door_tape_erased, d);
     ek_tapes_visit(d->tapes, found, d);
     return true;
 }
@@ -227,7 +228,7 @@ bool ek_door_stream_take_up(struct ek_door_request *r)
         w->saw_usage = w->saw_usage || (chunk.flags & EK_UP_USAGE);
     }
     ek_buf_free(&text);
-    if (finished >= w->request.n) return false;
+    if (finished >= w->n) return false;
     w->saw_usage = false; /* of a part */
     return true;
 }

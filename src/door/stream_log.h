@@ -33,6 +33,7 @@ struct ek_stream_cursor {
 };
 
 void ek_stream_log_free(struct ek_stream_log *l);
+void ek_stream_log_near(const struct ek_stream_log *l); /* an event comes soon */
 /* Event l->last + 1. False without memory, or beyond 1 GB: nothing has changed. */
 EK_CHECKED bool ek_stream_log_add(struct ek_stream_log *l, struct ek_str payload);
 /* Event l->last + 1 happened and cannot be kept: nor can any before it, for nobody may read over a gap. */

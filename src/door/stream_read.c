@@ -97,6 +97,7 @@ static void put_events(struct ek_door_stream *s, struct ek_door_reader *rd, stru
     struct ek_buf *text = &s->door->text;
     uint64_t until = ek_door_stream_visible(s);
     MUST(text->len == 0);
+    if (!ek_door_stream_has_head(s)) return;
     if (rd->as && !rd->as->begun) ek_door_response_event(rd, EK_STR(""), out);
     while (out->len < EK_DOOR_STREAM_TURN_BYTES && rd->at.next <= until &&
            ek_stream_log_read(&s->log, &rd->at, text)) {
@@ -125,7 +126,7 @@ static void feed(struct ek_door_reader *rd)
         ek_buf_clear(out);
         bool lost = rd->at.next < s->log.first && s->log.last > 0;
         if (!lost) put_events(s, rd, out);
-        bool all = rd->at.next > s->log.last && !s->r;
+        bool all = rd->at.next > s->log.last && !s->r && ek_door_stream_is_written(s);
         if (lost) put_lost(out);
         else if (all && rd->as) ek_door_response_last(rd, out);
         else if (all) ek_buf_lit(out, "data: [DONE]\n\n");
@@ -248,11 +249,16 @@ void ek_door_stream_read(struct ek_door *d, struct ek_http_req *http, const stru
         return;
     }
     if (!right || after > ek_door_stream_visible(s)) {
-        refuse(d, http, EK_REASON_BAD_VALUE, param, "This must be the number of an event that there was.");
+        refuse(d, http, EK_REASON_BAD_VALUE, param, "There was no event of that number yet.");
         return;
     }
     if (after + 1 < s->log.first) {
         refuse(d, http, EK_REASON_STREAM_WINDOW, param, NULL);
+        return;
+    }
+    if (ek_str_eq(head->method, EK_STR("HEAD"))) { /* it asks what would be answered, not for the end of it */
+        ek_door_reader_start(s, http);
+        ek_http_finish(http, ek_str_make(NULL, 0));
         return;
     }
     struct ek_door_reader *rd = ek_door_reader_new(s, after);
@@ -313,12 +319,9 @@ bool ek_door_stream_wipe(struct ek_door_stream *s, struct ek_http_req *http)
 void ek_door_stream_erase(struct ek_door *d, struct ek_http_req *http, const struct ek_identity *who,
                           struct ek_str id_text)
 {
-    char hex[33];
+    uint8_t id[16];
     struct ek_door_stream *s = ek_door_stream_ask(d, http, who, id_text, false);
     if (!s) return;
-    ek_door_hex(s->id, hex);
-    if (!ek_door_stream_wipe(s, http)) return;
-    MUST(d->text.len == 0);
-    ek_buf_printf(&d->text, "{\"id\":\"%s\",\"object\":\"stream.deleted\",\"deleted\":true}\n", hex);
-    ek_door_reply_json(d, http, 200);
+    memcpy(id, s->id, sizeof id);
+    if (ek_door_stream_wipe(s, http)) ek_door_hold(d, http, EK_DOOR_ERASED, id, false);
 }

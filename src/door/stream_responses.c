@@ -100,7 +100,7 @@ void ek_door_response_whole(struct ek_door_reader *rd)
     struct ek_door_stream *s = rd->stream;
     struct ek_door *d = s->door;
     struct ek_http_req *http = rd->http;
-    if (s->r) return;
+    if (s->r || !ek_door_stream_is_written(s)) return;
     int status = ek_door_stream_status(s);
     struct ek_buf text = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     bool begun = rd->begun;
@@ -130,14 +130,44 @@ static void reply(struct ek_door_stream *s, struct ek_http_req *http)
     ek_door_reply_json(s->door, http, 200);
 }
 
+/* How many there have been that may be told: made again, but not written. */
+static uint64_t events_of(const struct ek_door_stream *s)
+{
+    char hex[33];
+    struct ek_responses_frame f = frame_of(s, hex);
+    struct ek_responses r;
+    struct ek_stream_cursor c = {.next = s->log.first};
+    struct ek_buf text = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
+    uint64_t until = ek_door_stream_visible(s);
+    if (!ek_door_stream_has_head(s)) return 0;
+    ek_responses_init(&r, EK_DOOR_ANSWER_BYTES_MAX, UINT64_MAX);
+    ek_responses_begin(&r, &f, NULL);
+    for (; c.next <= until && ek_stream_log_read(&s->log, &c, &text); ek_buf_clear(&text))
+        add(&r, &f, ek_buf_view(&text), NULL);
+    ek_buf_clear(&text);
+    if (!s->r && ek_door_stream_is_written(s)) ek_responses_end(&r, &f, status_of(s, &r), EK_STR(""), NULL);
+    uint64_t count = r.next;
+    ek_responses_free(&r);
+    ek_buf_free(&text);
+    return count;
+}
+
 static void read_on(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
                     struct ek_door_stream *s)
 {
     uint64_t after;
     const char *param;
     bool given;
-    if (!ek_door_read_after(head, &given, &after, &param)) {
-        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_BAD_VALUE, .param = param});
+    bool right = ek_door_read_after(head, &given, &after, &param);
+    if (!right || (given && s->log.first <= 1 && after >= events_of(s))) {
+        static const char why[] = "There was no event of that number yet.";
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_BAD_VALUE, .param = param,
+                                                        .message = ek_str_of(why)});
+        return;
+    }
+    if (ek_str_eq(head->method, EK_STR("HEAD"))) {
+        ek_door_reader_start(s, http);
+        ek_http_finish(http, ek_str_make(NULL, 0));
         return;
     }
     enum ek_reason why = s->log.first > 1 ? EK_REASON_STREAM_WINDOW : EK_REASON_STREAM_READERS;
@@ -148,12 +178,19 @@ static void read_on(struct ek_door *d, struct ek_http_req *http, const struct ek
 
 static void erase(struct ek_door *d, struct ek_http_req *http, struct ek_door_stream *s)
 {
-    char hex[33];
-    ek_door_hex(s->id, hex);
-    if (!ek_door_stream_wipe(s, http)) return;
-    MUST(d->text.len == 0);
-    ek_buf_printf(&d->text, "{\"id\":\"resp_%s\",\"object\":\"response\",\"deleted\":true}\n", hex);
-    ek_door_reply_json(d, http, 200);
+    uint8_t id[16];
+    memcpy(id, s->id, sizeof id);
+    if (ek_door_stream_wipe(s, http)) ek_door_hold(d, http, EK_DOOR_ERASED, id, true);
+}
+
+static void cancel(struct ek_door *d, struct ek_http_req *http, struct ek_door_stream *s)
+{
+    if (s->r && s->r->state == EK_DOOR_PRICED) { /* of before a restart, and its model is not known yet */
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NO_UPSTREAM});
+        return;
+    }
+    if (s->r) ek_door_refuse_reason(s->r, EK_REASON_CANCELLED, NULL); /* what was made is charged */
+    ek_door_hold(d, http, EK_DOOR_CANCELLED, s->id, true);
 }
 
 void ek_door_response_head(struct ek_door *d, struct ek_http_req *http, const struct ek_http_head *head,
@@ -164,11 +201,14 @@ void ek_door_response_head(struct ek_door *d, struct ek_http_req *http, const st
     struct ek_str verb = ek_str_skip(rest, slash ? id.len + 1 : rest.len), stream;
     bool cancels = ek_str_eq(verb, EK_STR("cancel")) && ek_str_eq(head->method, EK_STR("POST"));
     bool erases = !slash && ek_str_eq(head->method, EK_STR("DELETE"));
-    bool reads = !slash && ek_str_eq(head->method, EK_STR("GET"));
+    bool get = ek_str_eq(head->method, EK_STR("GET")) || ek_str_eq(head->method, EK_STR("HEAD"));
+    bool reads = !slash && get;
+    if (slash && !ek_str_eq(verb, EK_STR("cancel"))) {
+        ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_NOT_FOUND});
+        return;
+    }
     if (!cancels && !erases && !reads) {
-        bool strange = slash && !ek_str_eq(verb, EK_STR("cancel"));
-        enum ek_reason why = strange ? EK_REASON_NOT_FOUND : EK_REASON_METHOD;
-        ek_door_refuse_http(d, http, &(struct ek_error){.reason = why});
+        ek_door_refuse_method(d, http, slash ? EK_STR("POST") : EK_DOOR_STREAM_METHODS);
         return;
     }
     struct ek_door_stream *s = ek_door_stream_ask(d, http, who, id, true);
@@ -177,8 +217,10 @@ void ek_door_response_head(struct ek_door *d, struct ek_http_req *http, const st
         erase(d, http, s);
         return;
     }
-    if (cancels && s->r && s->r->state != EK_DOOR_PRICED)
-        ek_door_refuse_reason(s->r, EK_REASON_CANCELLED, NULL); /* what was made is charged */
+    if (cancels) {
+        cancel(d, http, s);
+        return;
+    }
     bool streams = reads && ek_door_query_value(head->query, EK_STR("stream"), &stream) &&
                    ek_str_eq(stream, EK_STR("true"));
     if (streams) read_on(d, http, head, s);

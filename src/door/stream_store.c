@@ -54,10 +54,11 @@ void ek_door_stream_forget(struct ek_door_stream *s)
     if (ek_link_linked(&s->dirty)) ek_list_remove(&all->dirty, &s->dirty);
     ek_timer_clear(s->door->loop, &s->linger);
     if (s->tape) ek_tape_erase(&s->tape);
-    ek_buf_free(&s->whole);
+    ek_door_tape_forget(s);
     ek_door_asked_free(&s->asked);
     ek_stream_log_free(&s->log);
     count_bytes(s);
+    ek_door_held_look(s->door);
     s->magic = 0;
     free(s);
 }
@@ -118,8 +119,10 @@ void ek_door_streams_init(struct ek_door *d)
     ek_list_init(&all->running);
     ek_list_init(&all->ended);
     ek_list_init(&all->dirty);
+    ek_list_init(&all->held);
     ek_post_init(&all->feed, ek_door_stream_feed);
     ek_post_init(&all->bury, ek_door_stream_bury_post);
+    ek_post_init(&all->look, ek_door_held_post);
     ek_timer_init(&all->sweep, sweep);
     all->out = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
 }
@@ -255,6 +258,25 @@ int ek_door_stream_status(const struct ek_door_stream *s)
     return status >= 400 ? status : 500;
 }
 
+/* What was made is charged, so it is told. Only to who asked for it apart: it can be added behind what was
+ * said, for nobody has it on a connection of its own. */
+static void add_usage(struct ek_door_stream *s, const struct ek_door_request *r)
+{
+    struct ek_door_bill b;
+    struct ek_buf text = ek_buf_make(8192);
+    char id[48];
+    if (r->running->thought_tokens + r->running->answer_tokens == 0) return;
+    ek_door_bill_so_far(r, &b);
+    struct ek_usage u = {.prompt_tokens = b.prompt_tokens, .cached_tokens = b.cached_tokens,
+                         .completion_tokens = b.output_tokens, .reasoning_tokens = b.thought_tokens,
+                         .estimated = !r->running->prompt_tokens};
+    ek_door_answer_id(r, id);
+    struct ek_chunk_head head = ek_door_chunk_head(r, id);
+    ek_chunk_write_usage(&text, &head, &u);
+    if (!text.failed) add(s, ek_buf_view(&text));
+    ek_buf_free(&text);
+}
+
 void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, int status, struct ek_str payload)
 {
     struct ek_door_stream *s = ek_door_stream_of(r);
@@ -262,6 +284,7 @@ void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, int stat
     if (!s || (r->asked && !r->detached)) return; /* those are refused with a true status */
     if (r->running) r->running->event = s->log.last; /* what was held back is said to nobody */
     s->status = (uint16_t)status;
+    if (r->running && r->asked) add_usage(s, r);
     add(s, payload);
     ek_door_stream_end(r, why);
 }
@@ -287,7 +310,7 @@ void ek_door_stream_abandon(struct ek_door_request *r)
 void ek_door_streams_end(struct ek_door *d)
 {
     struct ek_door_streams *all = &d->streams;
-    MUST(all->readers == 0 && all->running.count == 0);
+    MUST(all->readers == 0 && all->running.count == 0 && all->held.count == 0);
     EK_LIST_EACH(&all->ended, it) {
         struct ek_door_stream *s = EK_CONTAINER(it, struct ek_door_stream, link);
         if (s->tape) ek_tape_let_go(&s->tape); /* what has ended can be read again after a restart, too */
@@ -297,6 +320,7 @@ void ek_door_streams_end(struct ek_door *d)
     ek_tapes_close(&d->tapes);
     ek_post_clear(d->loop, &all->feed);
     ek_post_clear(d->loop, &all->bury);
+    ek_post_clear(d->loop, &all->look);
     ek_timer_clear(d->loop, &all->sweep);
     ek_map_free(&all->map);
     ek_buf_free(&all->out);
@@ -312,7 +336,7 @@ void ek_door_streams_metrics(const struct ek_door *d, struct ek_buf *b)
     } row[] = {{"opened", c->opened}, {"ended", c->ended}, {"expired", c->expired}, {"evicted", c->evicted},
                {"erased", c->erased}, {"read", c->read}, {"lingered", c->lingered}, {"stopped", c->stopped},
                {"unknown", c->unknown}, {"resumed", c->resumed}, {"put_off", c->put_off},
-               {"untaped", c->untaped}};
+               {"untaped", c->untaped}, {"held", c->held}};
     ek_metric_help(b, "evenkeel_streams", "gauge", "Streams kept, by state.");
     ek_metric_value(b, "evenkeel_streams", "state=\"running\"", all->running.count);
     ek_metric_value(b, "evenkeel_streams", "state=\"ended\"", all->ended.count);

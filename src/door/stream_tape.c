@@ -21,18 +21,19 @@ static void on_written(void *arg, uint64_t frames)
 {
     struct ek_door_stream *s = arg;
     MUST_OBJ(s, EK_DOOR_STREAM_MAGIC);
-    uint64_t events = frames ? frames - 1 : 0; /* the first is the head */
-    s->visible = events < s->log.last ? events : s->log.last;
+    s->taped->frames = frames;
     ek_door_stream_mark(s);
+    ek_door_held_look(s->door);
 }
 
 static void untape(struct ek_door_stream *s)
 {
     if (!s->tape) return;
     ek_tape_erase(&s->tape);
-    ek_buf_free(&s->whole);
+    ek_door_tape_forget(s);
     s->door->streams.count.untaped++;
     ek_door_stream_mark(s); /* what was held back for it goes out */
+    ek_door_held_look(s->door);
 }
 
 static void on_failed(void *arg)
@@ -46,7 +47,19 @@ const struct ek_tape_events ek_door_tape_events = {on_written, on_failed};
 
 uint64_t ek_door_stream_visible(const struct ek_door_stream *s)
 {
-    return s->tape ? s->visible : s->log.last;
+    if (!s->tape) return s->log.last;
+    uint64_t events = s->taped->frames ? s->taped->frames - 1 : 0; /* the first is the head */
+    return events < s->log.last ? events : s->log.last;
+}
+
+bool ek_door_stream_has_head(const struct ek_door_stream *s)
+{
+    return !s->tape || s->taped->frames > 0;
+}
+
+bool ek_door_stream_is_written(const struct ek_door_stream *s)
+{
+    return !s->tape || s->taped->frames >= ek_tape_frames(s->tape);
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
@@ -89,27 +102,47 @@ static void put_head(struct ek_door_request *r, struct ek_door_stream *s)
     ek_buf_free(&text);
 }
 
+bool ek_door_tape_own(struct ek_door_stream *s, struct ek_tape *tape)
+{
+    MUST(!s->tape && !s->taped);
+    s->taped = calloc(1, sizeof *s->taped);
+    if (!s->taped) return false;
+    s->taped->whole = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
+    s->tape = tape;
+    return true;
+}
+
+void ek_door_tape_forget(struct ek_door_stream *s)
+{
+    MUST(!s->tape);
+    if (!s->taped) return;
+    ek_buf_free(&s->taped->whole);
+    free(s->taped);
+    s->taped = NULL;
+}
+
 void ek_door_tape_begin(struct ek_door_request *r)
 {
     struct ek_door *d = r->door;
     struct ek_door_stream *s = ek_door_stream_of(r);
     if (!d->tapes || !s || (!s->lasting && !ek_door_stream_lingers(r))) return;
-    s->tape = ek_tape_new(d->tapes, s->id, &ek_door_tape_events, s);
-    s->whole = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
-    if (s->tape) put_head(r, s);
+    struct ek_tape *tape = ek_tape_new(d->tapes, s->id, &ek_door_tape_events, s);
+    if (tape && ek_door_tape_own(s, tape)) put_head(r, s);
+    else if (tape) ek_tape_erase(&tape);
 }
 
 void ek_door_tape_event(struct ek_door_stream *s, struct ek_str payload)
 {
     const struct ek_door_running *w = s->r ? s->r->running : NULL;
     struct ek_door_tape_event e;
+    struct ek_door_taped *t = s->taped;
     if (!s->tape) return;
     memset(&e, 0, sizeof e);
     e.kind = EK_DOOR_TAPE_EVENT;
-    bool ids = w && w->ids_whole && !s->ids_lost;
-    uint32_t from = s->taped_ids;
-    s->ids_lost = s->ids_lost || !ids || w->id_count < from;
-    e.ids = s->ids_lost ? UINT32_MAX : w->id_count - from;
+    bool ids = w && w->ids_whole && !t->ids_lost;
+    uint32_t from = t->ids;
+    t->ids_lost = t->ids_lost || !ids || w->id_count < from;
+    e.ids = t->ids_lost ? UINT32_MAX : w->id_count - from;
     if (w) {
         e.thought_tokens = w->thought_tokens;
         e.answer_tokens = w->answer_tokens;
@@ -118,12 +151,12 @@ void ek_door_tape_event(struct ek_door_stream *s, struct ek_str payload)
         e.thinking_budget = w->thinking_budget;
         e.shortened = w->shortened;
     }
-    if (!s->whole.len) ek_buf_str(&s->whole, payload);
-    else ek_stream_log_diff(ek_buf_view(&s->whole), payload, &e.front, &e.end);
+    if (!t->whole.len) ek_buf_str(&t->whole, payload);
+    else ek_stream_log_diff(ek_buf_view(&t->whole), payload, &e.front, &e.end);
     struct ek_buf text = ek_buf_make(EK_TAPE_FRAME_BYTES_MAX);
     ek_buf_put(&text, (const char *)&e, sizeof e);
-    if (!s->ids_lost && e.ids) ek_buf_put(&text, (const char *)(w->ids + from), e.ids * sizeof *w->ids);
-    if (!s->ids_lost) s->taped_ids = w->id_count;
+    if (!t->ids_lost && e.ids) ek_buf_put(&text, (const char *)(w->ids + from), e.ids * sizeof *w->ids);
+    if (!t->ids_lost) t->ids = w->id_count;
     put(s, ek_buf_view(&text), ek_str_make(payload.data + e.front, payload.len - e.front - e.end));
     ek_buf_free(&text);
 }
@@ -136,7 +169,7 @@ void ek_door_tape_end(struct ek_door_stream *s)
     e.kind = EK_DOOR_TAPE_END;
     e.reason = (uint32_t)s->reason;
     put(s, ek_str_make((const char *)&e, sizeof e), ek_str_make(NULL, 0));
-    ek_buf_free(&s->whole);
+    if (s->taped) ek_buf_free(&s->taped->whole);
 }
 
 /* ---- the connection it came on ---------------------------------------------------------------------- */

@@ -18,7 +18,7 @@
 #include "base/map.h"
 #include "base/reason.h"
 #include "chat/responses.h"
-#include "door/identity.h"
+#include "guard/identity.h"
 #include "door/stream_log.h"
 #include "http/server.h"
 #include "journal/tape.h"
@@ -29,6 +29,7 @@ struct ek_door_request;
 #define EK_DOOR_STREAM_MAGIC 0x51e4a0b7u
 #define EK_DOOR_READER_MAGIC 0x7d02c91eu
 #define EK_DOOR_STREAM_READERS_MAX 8u /* of one stream at once */
+#define EK_DOOR_STREAM_METHODS EK_STR("GET, HEAD, DELETE")
 #define EK_DOOR_STREAM_TURN_BYTES 65536u /* to one reader in one go */
 
 /* A stream that was asked for apart from its reading (stream_asked.c). */
@@ -41,30 +42,37 @@ struct ek_door_asked {
     char model[256];
 };
 
+/* What there is of one with a tape, beside that. */
+struct ek_door_taped {
+    uint64_t frames;     /* that are written; no reader hears of what is in another */
+    struct ek_buf whole; /* its first event */
+    uint32_t ids;        /* token ids that are on it */
+    bool ids_lost;       /* they are not all there */
+};
+
+/* Small, because thousands of answers are open. What each event looks at comes first. */
 struct ek_door_stream {
     uint32_t magic;
-    struct ek_link link;       /* in `running` or `ended` */
-    struct ek_link dirty;      /* readers have something to read */
+    bool lasting;              /* goes on to its end whoever leaves */
+    uint16_t status;           /* of a refusal that had one of its own; 0: its reason's */
     struct ek_door *door;
-    struct ek_door_request *r; /* NULL: it has ended */
-    struct ek_list readers;
-    struct ek_timer linger;    /* nobody reads: then it is stopped */
+    struct ek_tape *tape;      /* NULL: it lasts as long as the process */
     struct ek_stream_log log;
     size_t counted_bytes;      /* of the log, as the store counts it */
+    struct ek_list readers;
+    struct ek_door_request *r; /* NULL: it has ended */
+    struct ek_link link;       /* in `running` or `ended` */
+    struct ek_link dirty;      /* readers have something to read */
+    struct ek_timer linger;    /* nobody reads: then it is stopped */
     uint64_t account;
     uint64_t created_unix_s;
     uint64_t ended_ns;
     enum ek_reason reason;     /* why it ended; NONE: its answer is whole */
-    uint16_t status;           /* of a refusal that had one of its own; 0: its reason's */
     uint8_t id[16];
-    struct ek_tape *tape;      /* NULL: it lasts as long as the process */
-    uint64_t visible;          /* with a tape: events that are written; no reader hears of another */
-    struct ek_buf whole;       /* with a tape: its first event */
-    uint32_t taped_ids;        /* token ids that are on it */
+    struct ek_door_taped *taped; /* where it has a tape */
     struct ek_door_asked *asked; /* NULL: it came on a connection of its own */
-    bool ids_lost;             /* they are not all there */
-    bool lasting;              /* goes on to its end whoever leaves */
 };
+_Static_assert(sizeof(struct ek_door_stream) <= 232, "malloc hands out 16 bytes at a time");
 
 /* One connection that reads a stream. */
 struct ek_door_reader {
@@ -91,12 +99,14 @@ struct ek_door_stream_counters {
     uint64_t put_off;   /* that were left to the next door */
     uint64_t untaped;   /* that the disk did not take */
     uint64_t lost;      /* events that could not be kept */
+    uint64_t held;      /* answers that waited for the disk */
 };
 
 struct ek_door_streams {
     struct ek_map map; /* by id */
     struct ek_list running, ended, dirty;
-    struct ek_post feed, bury;
+    struct ek_list held; /* answers that wait for the disk */
+    struct ek_post feed, bury, look;
     struct ek_timer sweep; /* retention */
     uint64_t bytes;        /* of all logs */
     uint32_t readers;
@@ -108,6 +118,12 @@ struct ek_door_streams {
 void ek_door_streams_init(struct ek_door *d);
 void ek_door_streams_end(struct ek_door *d); /* every connection is closed */
 struct ek_door_stream *ek_door_stream_find(const struct ek_door *d, const uint8_t id[16]);
+/* An event comes soon. */
+static inline void ek_door_stream_near(const struct ek_door_stream *s)
+{
+    EK_NEAR(s, 128);
+    ek_stream_log_near(&s->log);
+}
 /* Its stream; NULL: it has none. */
 struct ek_door_stream *ek_door_stream_of(const struct ek_door_request *r);
 /* The first START of one that streams: from here on its events are kept. No-op where nothing is kept. */
@@ -151,7 +167,11 @@ void ek_door_stream_bury_post(struct ek_post *p);
 void ek_door_tape_begin(struct ek_door_request *r); /* at its START; no-op where it has none */
 void ek_door_tape_event(struct ek_door_stream *s, struct ek_str payload); /* before it is added */
 void ek_door_tape_end(struct ek_door_stream *s);
-uint64_t ek_door_stream_visible(const struct ek_door_stream *s);
+bool ek_door_tape_own(struct ek_door_stream *s, struct ek_tape *tape); /* false without memory */
+void ek_door_tape_forget(struct ek_door_stream *s); /* what is known beside the tape itself */
+uint64_t ek_door_stream_visible(const struct ek_door_stream *s); /* events that may be told */
+bool ek_door_stream_has_head(const struct ek_door_stream *s);    /* so much is written, ... */
+bool ek_door_stream_is_written(const struct ek_door_stream *s);  /* ... and all; or it has no tape */
 /* True: events of r go by way of its tape and its readers; its own connection is one of them from now on. */
 bool ek_door_stream_taped(struct ek_door_request *r);
 /* Part of leaving: its tape stays, and it is charged by the door that goes on with it. False: it has none. */
@@ -167,6 +187,8 @@ bool ek_door_asked_translate(struct ek_door_request *r, struct ek_door_asked *a)
 bool ek_door_asked_begin(struct ek_door_request *r, struct ek_door_asked **a);
 /* It is in line: from here on it has no connection. False: r was refused. */
 bool ek_door_asked_admit(struct ek_door_request *r);
+/* Its caller hears of that. */
+void ek_door_asked_taken_on(struct ek_door_stream *s, struct ek_http_req *http);
 void ek_door_stream_write_state(const struct ek_door_stream *s, struct ek_buf *out);
 /* Its state, or the whole answer. */
 void ek_door_asked_reply(struct ek_door_stream *s, struct ek_http_req *http);
@@ -183,8 +205,22 @@ void ek_door_response_event(struct ek_door_reader *rd, struct ek_str payload, st
 void ek_door_response_last(struct ek_door_reader *rd, struct ek_buf *out);
 void ek_door_response_whole(struct ek_door_reader *rd);
 
+/* stream_held.c */
+enum ek_door_held_what { EK_DOOR_TAKEN_ON, EK_DOOR_CANCELLED, EK_DOOR_ERASED };
+struct ek_door_held;
+/* http is answered with that as soon as it is true on disk. */
+void ek_door_hold(struct ek_door *d, struct ek_http_req *http, enum ek_door_held_what what,
+                  const uint8_t id[16], bool response);
+/* Something has been written, or is given up: soon they are looked at. */
+void ek_door_held_look(struct ek_door *d);
+void ek_door_held_post(struct ek_post *p);
+bool ek_door_is_held(const void *user);
+void ek_door_held_gone(struct ek_door_held *h);
+void ek_door_tape_erased(void *arg, const uint8_t name[16], bool gone);
+
 /* stream_back.c */
-bool ek_door_tapes_open(struct ek_door *d, char *why, size_t cap); /* false, and a sentence */
+/* Beside the journal in `journal_dir`. False, and a sentence. */
+bool ek_door_tapes_open(struct ek_door *d, const char *journal_dir, char *why, size_t cap);
 /* The model of one of before is known: what it has said is read again. False: all of it had been said. */
 bool ek_door_stream_take_up(struct ek_door_request *r);
 

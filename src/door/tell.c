@@ -8,22 +8,15 @@
 
 #include <stdio.h>
 
-static void copy_name(char out[EK_RECORD_NAME_BYTES], const char *name)
-{
-    size_t len = name ? strnlen(name, EK_RECORD_NAME_BYTES - 1) : 0;
-    if (len) memcpy(out, name, len);
-    out[len] = '\0';
-}
-
 /* ---- noting ------------------------------------------------------------------------------------------ */
 
 static void write_down(const struct ek_door_request *r, struct ek_request_record *n)
 {
     n->account = r->account;
     n->arrived_unix_ns = ek_door_arrived_unix_ns(r);
-    if (!n->model[0]) {
-        copy_name(n->model, ek_pool_model(r->door->pool, r->model)->name);
-        copy_name(n->when, ek_door_price(r)->when);
+    if (!n->model) {
+        n->model = ek_records_name(r->door->records, ek_pool_model(r->door->pool, r->model)->name);
+        n->when = ek_records_name(r->door->records, ek_door_price(r)->when);
     }
     n->position = r->place;
     if (r->place) n->eta_ms = r->place_eta_ms;
@@ -37,7 +30,7 @@ struct ek_request_record *ek_door_note(const struct ek_door_request *r)
     return n;
 }
 
-/* One that has not begun: it has no record, because a line of ten thousand would cost five megabytes. */
+/* One that has not begun: it has no record, because a line of ten thousand would cost two megabytes. */
 static const struct ek_request_record *in_line(struct ek_door *d, const uint8_t id[16],
                                                struct ek_request_record *out)
 {
@@ -66,10 +59,25 @@ void ek_door_note_start(const struct ek_door_request *r)
     n->shortened = w->shortened;
     n->thinking_budget = w->thinking_budget;
     n->attempts++;
-    if (w->id_count) n->continued = true;
-    const char *name = ek_pool_name(r->door->pool, w->upstream);
-    if (n->upstreams && strncmp(n->upstream[n->upstreams - 1], name, EK_RECORD_NAME_BYTES - 1) == 0) return;
-    if (n->upstreams < EK_RECORD_UPSTREAMS_MAX) copy_name(n->upstream[n->upstreams++], name);
+    if (w->id_count || w->reprompted) n->continued = true;
+    n->reprompted = w->reprompted;
+    uint16_t name = ek_records_name(r->door->records, ek_pool_name(r->door->pool, w->upstream));
+    if (n->upstreams && n->upstream[n->upstreams - 1] == name) return;
+    if (n->upstreams < EK_RECORD_UPSTREAMS_MAX) n->upstream[n->upstreams++] = name;
+}
+
+void ek_door_note_hedge(const struct ek_door_request *r, bool won)
+{
+    struct ek_request_record *n = ek_door_note(r);
+    const struct ek_door_running *w = r->running;
+    if (!n) return;
+    uint64_t ms = ek_ns_since(ek_door_now(r->door).mono_ns, w->sent_ns) / EK_MS_NS;
+    if (!won) n->hedge_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+    n->hedged = true;
+    n->hedge_won = won;
+    if (won && n->upstreams < EK_RECORD_UPSTREAMS_MAX)
+        n->upstream[n->upstreams++] = ek_records_name(r->door->records,
+                                                       ek_pool_name(r->door->pool, w->upstream));
 }
 
 void ek_door_note_end(const struct ek_door_request *r, enum ek_reason reason, const struct ek_door_bill *bill)
@@ -90,6 +98,8 @@ void ek_door_note_end(const struct ek_door_request *r, enum ek_reason reason, co
     n->thought_tokens = bill->thought_tokens;
     n->output_tokens = bill->output_tokens;
     n->cost_nano = bill->cost_nano;
+    if (n->hedged) n->hedge_nano = ek_door_hedge_nano(r, bill->prompt_tokens);
+    if (n->hedge_nano > 0) r->door->counters.hedge_nano += (uint64_t)n->hedge_nano;
     if (r->ticket) n->borrowed_nano = ek_desk_lent_nano(r->door->desk, r->ticket);
 }
 
@@ -139,16 +149,16 @@ static void put_queue(struct ek_buf *b, const struct ek_request_record *n)
     ek_buf_printf(b, ",\"waited_ms\":%llu}", (unsigned long long)n->waited_ms);
 }
 
-static void put_work(struct ek_buf *b, const struct ek_request_record *n)
+static void put_work(const struct ek_door *d, struct ek_buf *b, const struct ek_request_record *n)
 {
     ek_buf_lit(b, ",\"thinking_budget\":");
     if (n->shortened) ek_buf_u64(b, n->thinking_budget);
     else ek_buf_lit(b, "null");
-    ek_buf_printf(b, ",\"attempts\":%u,\"continued\":%s,\"upstreams\":[", n->attempts,
-                  n->continued ? "true" : "false");
+    ek_buf_printf(b, ",\"attempts\":%u,\"continued\":%s,\"reprompted\":%s,\"upstreams\":[", n->attempts,
+                  n->continued ? "true" : "false", n->reprompted ? "true" : "false");
     for (unsigned i = 0; i < n->upstreams; i++) {
         if (i) ek_buf_char(b, ',');
-        ek_json_put_string(b, ek_str_of(n->upstream[i]));
+        ek_json_put_string(b, ek_str_of(ek_records_text(d->records, n->upstream[i])));
     }
     ek_buf_printf(b, "],\"usage\":{\"prompt_tokens\":%llu,\"cached_tokens\":%llu,\"reasoning_tokens\":%llu,"
                   "\"completion_tokens\":%llu}", (unsigned long long)n->prompt_tokens,
@@ -162,7 +172,7 @@ static void put_cost(const struct ek_door *d, struct ek_buf *b, const struct ek_
     ek_buf_printf(b, ",\"cost\":{\"amount\":\"%s\",\"charged\":%s", ek_door_amount(n->cost_nano, amount),
                   n->charged ? "true" : "false");
     put_text(b, "currency", d->config->ledger.currency);
-    put_text(b, "when", n->when);
+    put_text(b, "when", ek_records_text(d->records, n->when));
     ek_buf_char(b, '}');
 }
 
@@ -177,19 +187,30 @@ static void put_borrowed(struct ek_buf *b, const struct ek_request_record *n)
                       ek_door_amount(n->borrowed_nano, amount));
 }
 
+static void put_hedge(struct ek_buf *b, const struct ek_request_record *n)
+{
+    char amount[EK_DOOR_AMOUNT_BYTES];
+    ek_buf_lit(b, ",\"hedge\":");
+    if (!n->hedged) ek_buf_lit(b, "null");
+    else
+        ek_buf_printf(b, "{\"after_ms\":%u,\"won\":%s,\"cost\":\"%s\"}", n->hedge_ms,
+                      n->hedge_won ? "true" : "false", ek_door_amount(n->hedge_nano, amount));
+}
+
 static void write_record(const struct ek_door *d, struct ek_buf *b, const struct ek_request_record *n)
 {
     char hex[33];
     ek_door_hex(n->id, hex);
     ek_buf_printf(b, "{\"id\":\"%s\",\"object\":\"request\",\"created\":%llu,\"state\":\"%s\"", hex,
                   (unsigned long long)(n->arrived_unix_ns / EK_S_NS), state_of(n));
-    put_text(b, "model", n->model);
+    put_text(b, "model", ek_records_text(d->records, n->model));
     put_text(b, "reason", n->reason == EK_REASON_NONE ? NULL : ek_reason_code(n->reason));
     put_text(b, "message", n->reason == EK_REASON_NONE ? NULL : ek_reason_text(n->reason));
     put_queue(b, n);
-    put_work(b, n);
+    put_work(d, b, n);
     put_cost(d, b, n);
     put_borrowed(b, n);
+    put_hedge(b, n);
     ek_buf_lit(b, "}\n");
 }
 

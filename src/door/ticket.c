@@ -111,10 +111,16 @@ void ek_door_ticket_take(struct ek_door_request *r)
     r->filed = false;
 }
 
+/* Given by this door, whichever of its processes that was. */
+static bool is_ours(const struct ek_door *d, const struct ek_door_shown_ticket *t)
+{
+    return (t->door & ~(EK_SWAP_BERTHS - 1)) == (d->id & ~(EK_SWAP_BERTHS - 1));
+}
+
 struct ek_door_request *ek_door_ticket_find(const struct ek_door *d, const struct ek_door_shown_ticket *t)
 {
     MUST_OBJ(d, EK_DOOR_MAGIC);
-    if (t->door != d->id) return NULL;
+    if (!is_ours(d, t)) return NULL;
     struct ek_door_request *r = (struct ek_door_request *)(uintptr_t)ek_desk_holder(d->desk, t->hint);
     if (r) MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (r && r->ticketed && is_it(r, t->bits)) return r;
@@ -135,7 +141,7 @@ bool ek_door_ticket_was_used(const struct ek_door *d, const struct ek_door_shown
                              uint64_t account)
 {
     MUST_OBJ(d, EK_DOOR_MAGIC);
-    if (t->door != d->id || !d->used) return false;
+    if (!is_ours(d, t) || !d->used) return false;
     for (uint32_t i = 0; i < EK_DOOR_USED_TICKETS_MAX && i < d->used_next; i++)
         if (d->used[i].account == account && memcmp(d->used[i].bits, t->bits, sizeof t->bits) == 0)
             return true;

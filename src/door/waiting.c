@@ -120,6 +120,7 @@ void ek_door_watch_silence(struct ek_door_request *r)
 {
     uint64_t due_ns = silence_due_ns(r);
     if (r->running && r->running->again_ns && r->running->again_ns < due_ns) due_ns = r->running->again_ns;
+    if (r->running && r->running->hedge_ns && r->running->hedge_ns < due_ns) due_ns = r->running->hedge_ns;
     if (ek_door_keep_due_ns(r) < due_ns) due_ns = ek_door_keep_due_ns(r);
     if (ek_door_money_due_ns(r) < due_ns) due_ns = ek_door_money_due_ns(r);
     ek_timer_set(r->door->loop, &r->silence, due_ns);
@@ -149,6 +150,7 @@ void ek_door_silence(struct ek_timer *t)
         r->running->again_ns = 0;
         ek_door_again(r, EK_WHY_RETRYING);
     }
+    if (r->running && r->running->hedge_ns && r->running->hedge_ns <= now_ns) ek_door_hedge_due(r);
     if (ek_door_money_due_ns(r) <= now_ns) {
         ek_door_money_late(r);
         return;

@@ -12,10 +12,11 @@
  * bit set. */
 #include "door/door_state.h"
 
+#include "base/address.h"
 #include "base/map.h"
 #include "door/money.h"
-#include "door/proxy.h"
 #include "guard/jwt.h"
+#include "guard/proxy.h"
 
 #include <stdio.h>
 

@@ -16,9 +16,12 @@ static bool parse(struct ek_ask_reader *r, struct ek_str body, json_t **root)
     f->param[0] = 0;
     if (!*root) {
         bool twice = json_error_code(&error) == json_error_duplicate_key;
-        f->reason = twice ? EK_REASON_DUPLICATE_KEY : EK_REASON_BAD_JSON;
-        snprintf(f->text, sizeof f->text, "%s (line %d, column %d, byte %d)",
-                 twice ? "A JSON key occurs twice." : "The body is not valid JSON.", error.line, error.column,
+        bool large = json_error_code(&error) == json_error_numeric_overflow;
+        f->reason = twice ? EK_REASON_DUPLICATE_KEY : large ? EK_REASON_BAD_VALUE : EK_REASON_BAD_JSON;
+        const char *what = twice   ? "A JSON key occurs twice."
+                           : large ? "A number in the body is too large."
+                                   : "The body is not valid JSON.";
+        snprintf(f->text, sizeof f->text, "%s (line %d, column %d, byte %d)", what, error.line, error.column,
                  error.position);
         return false;
     }
@@ -99,7 +102,11 @@ static bool read_thinking(struct ek_ask_reader *r, json_t *root)
 {
     json_t *v;
     struct ek_str type = {NULL, 0};
+    uint32_t *budget = &r->out->thinking_budget;
     if (!read_effort(r, root) || !ek_ask_object(r, root, "thinking", &v)) return false;
+    /* As vLLM and llama-server call it. */
+    if (!ek_ask_u32(r, root, "thinking_token_budget", 0, UINT32_MAX - 1, budget)) return false;
+    if (!ek_ask_u32(r, root, "thinking_budget_tokens", 0, UINT32_MAX - 1, budget)) return false;
     if (!v) return true;
     r->under = "thinking.";
     if (!ek_ask_string(r, v, "type", 32, &type)) return false;
@@ -110,7 +117,7 @@ static bool read_thinking(struct ek_ask_reader *r, json_t *root)
     } else if (type.data) {
         return ek_ask_refuse(r, EK_REASON_BAD_VALUE, "type", "must be enabled or disabled.");
     }
-    if (!ek_ask_u32(r, v, "budget_tokens", 0, UINT32_MAX - 1, &r->out->thinking_budget)) return false;
+    if (!ek_ask_u32(r, v, "budget_tokens", 0, UINT32_MAX - 1, budget)) return false;
     r->under = "";
     return true;
 }
@@ -132,6 +139,11 @@ static bool read_limits_of_ours(struct ek_ask_reader *r, json_t *root)
     bool echo = false;
     if (!ek_ask_bool(r, root, "echo", &echo)) return false;
     if (echo) return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "echo", "is not supported here.");
+    int64_t best_of = 1;
+    if (!ek_ask_int(r, root, "best_of", 1, 128, &best_of)) return false;
+    if (best_of > 1) {
+        return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "best_of", "above 1 is not supported here.");
+    }
     if (ek_ask_member(root, "suffix")) {
         return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "suffix", "is not supported here.");
     }

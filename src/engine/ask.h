@@ -6,7 +6,8 @@
  * knows are ignored; members we know and cannot do (a suffix, an echo) are refused, because an answer
  * that silently lacks what was asked for is a wrong answer.
  * Where a thing can be said in two ways: the caller's seed comes before ek.seed, ek.thinking_budget before
- * thinking.budget_tokens before reasoning_effort, max_completion_tokens before max_tokens. */
+ * thinking.budget_tokens before thinking_budget_tokens before thinking_token_budget before reasoning_effort,
+ * max_completion_tokens before max_tokens. */
 #ifndef EK_ENGINE_ASK_H
 #define EK_ENGINE_ASK_H
 

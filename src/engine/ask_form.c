@@ -192,10 +192,10 @@ bool ek_ask_read_form(struct ek_ask_reader *r, json_t *root)
 {
     struct ek_ask *a = r->out;
     int64_t n = 1;
-    if (!ek_ask_int(r, root, "n", 1, 128, &n)) return false;
-    if (n > EK_ASK_CHOICES_MAX) {
-        return ek_ask_refuse(r, EK_REASON_UNSUPPORTED, "n", "above %d is not supported here.",
-                             EK_ASK_CHOICES_MAX);
+    if (!ek_ask_int(r, root, "n", INT64_MIN, INT64_MAX, &n)) return false;
+    if (n < 1 || n > EK_ASK_CHOICES_MAX) { /* OpenAI's own range is to 128 */
+        return ek_ask_refuse(r, n < 1 || n > 128 ? EK_REASON_BAD_VALUE : EK_REASON_UNSUPPORTED, "n",
+                             "must be from 1 to %d here.", EK_ASK_CHOICES_MAX);
     }
     a->n = (uint32_t)n;
     if (!read_format(r, root) || !read_tools(r, root) || !read_choice(r, root) || !read_bias(r, root)) {

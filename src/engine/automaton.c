@@ -370,6 +370,7 @@ static uint32_t pair(struct product *p, uint32_t a, uint32_t b)
 static void pair_edges(struct product *p, uint32_t a, uint32_t b, struct ek_dfa *out)
 {
     const struct ek_dfa_state *s = &p->a->states[a], *t = &p->b->states[b];
+    if (!s->edge_count || !t->edge_count) return; /* there may be no edges at all */
     const struct ek_dfa_edge *e = p->a->edges + s->edge, *f = p->b->edges + t->edge;
     for (unsigned i = 0, j = 0; i < s->edge_count && j < t->edge_count && !p->full;) {
         uint16_t lo = e[i].lo > f[j].lo ? e[i].lo : f[j].lo;

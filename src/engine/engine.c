@@ -3,10 +3,15 @@
  * Nothing here computes. */
 #include "engine/engine_priv.h"
 
+#include "base/thread.h"
+
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* That a guess of a block ahead holds, before anything is known: DeepSeek-V3's own has 85 to 90 % (V3 paper,
+ * section 5.4.3). */
+#define AHEAD_CHANCE 0.8f
 
 static uint32_t or_default(uint32_t value, uint32_t fallback) { return value ? value : fallback; }
 
@@ -38,6 +43,7 @@ static const char *settle_options(struct ek_engine_options *o, const struct ek_m
         return "step_tokens must be between slots and 4096";
     }
     if (o->kv_disk_limit_bytes == 0) o->kv_disk_limit_bytes = UINT64_C(10) << 30;
+    o->kv_disk_wait_ms = or_default(o->kv_disk_wait_ms, 5000);
     if (o->threads > EK_TEAM_MAX) return "threads must be 1 to 64";
     return NULL;
 }
@@ -59,8 +65,11 @@ static enum ek_status build(struct ek_engine *e, char *why, size_t why_cap)
 {
     const struct ek_shape *s = &e->model->shape;
     const struct ek_engine_options *o = &e->options;
+    bool looks = e->model->ahead.there && o->speculation != EK_SPECULATION_OFF;
     e->team = ek_team_new(o->threads);
-    enum ek_status status = ek_kv_new(s->layers, ek_shape_kv_elems(s), o->kv_type, o->kv_tokens, &e->kv);
+    e->ahead = (struct ek_spec_record){.held = AHEAD_CHANCE, .tried = 1};
+    enum ek_status status = ek_kv_new(s->layers + looks, ek_shape_kv_elems(s), o->kv_type, o->kv_tokens,
+                                      &e->kv);
     if (status == EK_OK) {
         status = ek_forward_new(e->model, e->kernels, e->kv, e->team, o->activation, o->step_tokens,
                                 logit_rows(o), &e->forward);
@@ -72,7 +81,8 @@ static enum ek_status build(struct ek_engine *e, char *why, size_t why_cap)
     e->ring = calloc(RING_EVENTS, sizeof *e->ring);
     size_t words = (size_t)ek_team_size(e->team) * 2 * s->vocab;
     e->sample_scratch = calloc(words, sizeof *e->sample_scratch);
-    if (status == EK_OK && (!e->ring || !e->sample_scratch)) status = EK_NOMEM;
+    if (looks) e->looks = calloc(o->step_tokens, sizeof *e->looks);
+    if (status == EK_OK && (!e->ring || (looks && !e->looks) || !e->sample_scratch)) status = EK_NOMEM;
     if (status != EK_OK) {
         snprintf(why, why_cap, "no memory for a KV cache of %u tokens and steps of %u rows",
                  o->kv_tokens, o->step_tokens);
@@ -86,21 +96,19 @@ static enum ek_status build(struct ek_engine *e, char *why, size_t why_cap)
     return EK_OK;
 }
 
-/* Signals belong to the thread that opened the engine; ours are born with all of them blocked. */
 static enum ek_status start(struct ek_engine *e, char *why, size_t why_cap)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    sigset_t old;
+    ek_signals_hold(&old); /* the team is born in there, too */
     enum ek_status status = build(e, why, why_cap);
     if (status == EK_OK) {
-        e->started = pthread_create(&e->thread, NULL, ek_engine_step_main, e) == 0;
+        e->started = ek_thread_start(&e->thread, ek_engine_step_main, e);
         if (!e->started) {
             snprintf(why, why_cap, "the step thread cannot be started");
             status = EK_NOMEM;
         }
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    ek_signals_release(&old);
     return status;
 }
 
@@ -158,14 +166,18 @@ void ek_engine_close(struct ek_engine **ep)
     MUST_OBJ(e, ENGINE_MAGIC);
     stop_thread(e);
     for (size_t i = 0; i < EK_ENGINE_SLOTS_MAX; i++) {
-        if (e->running[i]) ek_kv_release(e->kv, &e->running[i]->seq);
+        if (!e->running[i]) continue;
+        ek_kv_release(e->kv, &e->running[i]->seq);
+        ek_engine_job_over(e, e->running[i]);
         ek_job_free(&e->running[i]);
     }
     while (e->waiting.count > 0) {
         struct ek_job *job = EK_CONTAINER(ek_list_first(&e->waiting), struct ek_job, link);
         ek_list_remove(&e->waiting, &job->link);
+        ek_engine_job_over(e, job);
         ek_job_free(&job);
     }
+    MUST(e->n_requests == 0);
     ek_kv_restore_drop(&e->restore);
     ek_kv_disk_close(&e->disk); /* it may still wake us: before the lock goes */
     ek_forward_free(&e->forward);
@@ -174,6 +186,7 @@ void ek_engine_close(struct ek_engine **ep)
     ek_model_free(&e->model);
     free(e->ring);
     free(e->sample_scratch);
+    free(e->looks);
     e->magic = 0;
     free(e);
     *ep = NULL;
@@ -182,27 +195,57 @@ void ek_engine_close(struct ek_engine **ep)
 enum ek_status ek_engine_submit(struct ek_engine *e, const struct ek_engine_job *from, uint64_t *job_id,
                                 char *why, size_t why_cap)
 {
-    MUST_OBJ(e, ENGINE_MAGIC);
-    MUST(from && job_id);
-    struct ek_job *job;
-    enum ek_status status = ek_job_new(from, e->model->shape.vocab, e->options.ctx_tokens, &job, why,
-                                       why_cap);
-    if (status != EK_OK) return status;
-    pthread_mutex_lock(&e->lock);
-    if (e->waiting.count + e->n_running >= e->options.slots + e->options.waiting_max) {
-        status = EK_FULL;
+    return ek_engine_submit_group(e, from, 1, job_id, why, why_cap);
+}
+
+/* All of them into the list, or none. */
+static enum ek_status accept(struct ek_engine *e, struct ek_job **jobs, size_t count, uint64_t *job_ids,
+                             char *why, size_t why_cap)
+{
+    struct ek_job_group *group = NULL;
+    MUST(e->n_requests <= e->options.slots + e->options.waiting_max);
+    if (e->n_requests == e->options.slots + e->options.waiting_max) {
         snprintf(why, why_cap, "%u jobs run and %zu wait; no more are accepted", e->n_running,
                  e->waiting.count);
-    } else {
-        *job_id = job->id = ++e->last_id;
-        ek_engine_enqueue(e, job);
-        e->kicks++;
-        pthread_cond_signal(&e->work);
+        return EK_FULL;
     }
-    pthread_mutex_unlock(&e->lock);
-    if (status != EK_OK) {
-        job->guide = NULL; /* the caller's still */
-        ek_job_free(&job);
+    if (count > 1) {
+        group = calloc(1, sizeof *group);
+        MUST(group);
+        *group = (struct ek_job_group){.members = (uint32_t)count};
+    }
+    for (size_t i = 0; i < count; i++) {
+        jobs[i]->group = group;
+        jobs[i]->leads = i == 0;
+        job_ids[i] = jobs[i]->id = ++e->last_id;
+        ek_engine_enqueue(e, jobs[i]);
+    }
+    e->n_requests++;
+    e->kicks++;
+    pthread_cond_signal(&e->work);
+    return EK_OK;
+}
+
+enum ek_status ek_engine_submit_group(struct ek_engine *e, const struct ek_engine_job *from, size_t count,
+                                      uint64_t *job_ids, char *why, size_t why_cap)
+{
+    struct ek_job *jobs[EK_ENGINE_GROUP_MAX];
+    enum ek_status status = EK_OK;
+    size_t made = 0;
+    MUST_OBJ(e, ENGINE_MAGIC);
+    MUST(from && job_ids && count > 0 && count <= EK_ENGINE_GROUP_MAX);
+    for (; made < count && status == EK_OK; made += status == EK_OK) {
+        status = ek_job_new(&from[made], e->model->shape.vocab, e->options.ctx_tokens, &jobs[made], why,
+                            why_cap);
+    }
+    if (status == EK_OK) {
+        pthread_mutex_lock(&e->lock);
+        status = accept(e, jobs, count, job_ids, why, why_cap);
+        pthread_mutex_unlock(&e->lock);
+    }
+    for (size_t i = 0; status != EK_OK && i < made; i++) {
+        jobs[i]->guide = NULL; /* the caller's still */
+        ek_job_free(&jobs[i]);
     }
     return status;
 }

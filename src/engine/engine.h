@@ -29,6 +29,7 @@ enum {
     EK_ENGINE_CLOSE_IDS_MAX = 16,
     EK_ENGINE_STOP_IDS_MAX = 16,
     EK_ENGINE_BIAS_MAX = 1024,
+    EK_ENGINE_GROUP_MAX = 8,   /* jobs handed in together */
     EK_ENGINE_PRIORITY_MAX = 255,
     EK_ENGINE_DECODE_BUCKETS = 7, /* batches of 1, 2, 4, 8, 16, 32, 64 */
 };
@@ -108,9 +109,11 @@ struct ek_engine_load {
     uint64_t cache_asked_tokens;                   /* that could have been found: whole pages */
     uint64_t cache_evicted_tokens;
     uint64_t guessed_tokens, guesses_held;         /* computed ahead of their time (spec.h); rightly */
+    uint64_t ahead_tokens, ahead_held;             /* the same, of guesses by the block that looks ahead */
     bool disk;                                     /* there is a disk tier: the rest of this is about it */
     uint64_t disk_restored_tokens;                 /* brought back from there */
     uint64_t disk_lost_tokens;                     /* evicted before they could be handed over */
+    uint64_t disk_late;                            /* jobs that did not wait for it any longer */
     uint64_t disk_stuck;                           /* times it did not answer and nobody waited any longer */
     uint64_t disk_pages, disk_bytes;               /* there now */
     uint64_t disk_written_pages, disk_evicted_pages, disk_damaged, disk_errors, disk_skipped_pages;
@@ -136,6 +139,13 @@ void ek_engine_close(struct ek_engine **engine);
  * only cut at the context length). Thread-safe. */
 EK_CHECKED enum ek_status ek_engine_submit(struct ek_engine *engine, const struct ek_engine_job *job,
                                            uint64_t *job_id, char *why, size_t why_cap);
+
+/* The same for up to EK_ENGINE_GROUP_MAX jobs with one prompt: all or none (EK_INVALID, EK_FULL). The first
+ * leads; the others wait until its prompt is computed (or it is gone), and so find its whole pages instead of
+ * computing them again. Together they count once against the bound on those that wait. */
+EK_CHECKED enum ek_status ek_engine_submit_group(struct ek_engine *engine, const struct ek_engine_job *jobs,
+                                                 size_t count, uint64_t *job_ids, char *why,
+                                                 size_t why_cap);
 
 /* From the next step on the job costs nothing; its EK_JOB_CANCELLED event follows unless another
  * finish was already on its way. Unknown and finished ids are ignored. Thread-safe. */

@@ -6,8 +6,15 @@
  *
  * The most urgent and oldest is never stopped, and the pool holds at least one context, so there is always
  * one that gets to its end. Copying pages out to memory instead was left: they lie in memory already. With a
- * disk tier (engine_disk.c) pages that made room come back from there instead of being computed again. */
+ * disk tier (engine_disk.c) pages that made room come back from there instead of being computed again. The
+ * last page of a sequence, which is not full, is neither kept nor written: that is at most 63 rows, less than
+ * a step's work.
+ *
+ * Of jobs handed in together the first begins: the others stand behind it in the line, are passed over until
+ * its prompt is computed, and then find its pages. */
 #include "engine/engine_priv.h"
+
+#include <stdlib.h>
 
 enum { LOOKED_AT_MAX = 16 }; /* of those that wait for the disk, in one turn */
 
@@ -46,9 +53,40 @@ struct ek_job *ek_engine_pop_cancelled(struct ek_engine *e)
         ek_list_remove(&e->waiting, it);
         e->load.jobs_done++;
         e->load.jobs_cancelled++;
+        ek_engine_job_over(e, job);
         return job;
     }
     return NULL;
+}
+
+void ek_engine_job_over(struct ek_engine *e, struct ek_job *job)
+{
+    struct ek_job_group *group = job->group;
+    job->group = NULL;
+    MUST(e->n_requests > 0);
+    if (group) {
+        MUST(group->members > 0);
+        group->ready = group->ready || job->leads;
+        if (--group->members > 0) return;
+        free(group);
+    }
+    e->n_requests--;
+}
+
+void ek_engine_prompt_done(struct ek_engine *e, struct ek_job *job)
+{
+    MUST(job->group && job->leads);
+    MUST(job->seq.tokens >= job->prompt_tokens);
+    pthread_mutex_lock(&e->lock);
+    job->group->ready = true;
+    pthread_mutex_unlock(&e->lock);
+    job->leads = false;
+}
+
+/* Its leader's prompt is not computed yet. */
+static bool is_held(const struct ek_job *job)
+{
+    return job->group && !job->leads && !job->group->ready;
 }
 
 /* Pages for what is known of a job, of which some may be filled already; and one for each that runs must be
@@ -64,13 +102,14 @@ static bool get_pages(struct ek_engine *e, struct ek_job *job)
     return true;
 }
 
-/* The first of those that wait, but for those whose beginning is on its way from the disk: they keep their
- * place and hold nobody up. */
+/* The first of those that wait, but for those whose beginning is on its way from the disk, and those whose
+ * leader computes it: they keep their place and hold nobody up. */
 static struct ek_job *next_job(struct ek_engine *e)
 {
     unsigned looked_at = 0;
     EK_LIST_EACH(&e->waiting, it) {
         struct ek_job *job = EK_CONTAINER(it, struct ek_job, link);
+        if (is_held(job)) continue; /* behind one of few leaders */
         if (!ek_engine_from_disk(e, job)) return job;
         if (++looked_at == LOOKED_AT_MAX) break;
     }
@@ -114,6 +153,7 @@ static void preempt(struct ek_engine *e, size_t slot)
     pthread_mutex_lock(&e->lock);
     ek_engine_leave(e, slot);
     ek_job_set_state(job, EK_JOB_WAITING);
+    job->disk_since_ns = 0;
     job->disk_asked = false; /* what it had to give up may be there when its turn comes */
     ek_engine_enqueue(e, job);
     e->load.jobs_preempted++;

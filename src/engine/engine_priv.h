@@ -36,6 +36,9 @@ struct ek_engine {
     struct ek_job *running[EK_ENGINE_SLOTS_MAX];
     float *sample_scratch; /* [team size][2 * vocab] */
     struct ek_spec spec;
+    struct ek_spec_record ahead;   /* how the block's guesses fared, of all jobs */
+    struct ek_forward_look *looks; /* [step_tokens]; NULL: nothing looks ahead */
+    int mixed_steps;               /* in a row, of those who generate and prompts */
     double chunk_row_s;            /* what a row of a prompt costs beside those who generate; 0: not known */
     struct ek_kv_disk *disk;       /* NULL: no disk tier */
     struct ek_kv_restore restore;  /* for `restoring`, which waits for it */
@@ -52,6 +55,7 @@ struct ek_engine {
     uint64_t last_id;
     struct ek_list waiting; /* by ek_job_before */
     uint32_t n_running;
+    uint32_t n_requests; /* accepted and not over; a group is one */
     struct ek_job *live[EK_ENGINE_SLOTS_MAX]; /* = running, for ek_engine_cancel */
     struct ek_engine_load load;
 
@@ -67,6 +71,8 @@ struct ek_engine {
 void *ek_engine_step_main(void *engine);
 
 /* engine_place.c: who runs, who waits. Those marked L want e->lock held. */
+void ek_engine_job_over(struct ek_engine *e, struct ek_job *job); /* L: leaves its group, is freed next */
+void ek_engine_prompt_done(struct ek_engine *e, struct ek_job *job); /* step thread: its group begins */
 void ek_engine_enqueue(struct ek_engine *e, struct ek_job *job);   /* L */
 struct ek_job *ek_engine_pop_cancelled(struct ek_engine *e);       /* L: one that waited; NULL: none */
 void ek_engine_admit(struct ek_engine *e);                         /* L; step thread */

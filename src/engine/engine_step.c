@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The step thread. Its turn: take what arrived (new jobs, cancellations), plan, compute, sample,
  * deliver. It alone touches weights, KV and running jobs; it never calls out except for `wake`. */
-#include "engine/engine_priv.h"
+#include "engine/engine_turn.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MIXED_IN_A_ROW = 16 }; /* steps of those who generate with prompts beside them */
 
 #define MASK_48 ((UINT64_C(1) << 48) - 1)
 
@@ -38,6 +40,7 @@ static void retire(struct ek_engine *e, size_t slot, enum ek_job_end finish)
     ek_engine_leave(e, slot);
     e->load.jobs_done++;
     if (finish == EK_JOB_CANCELLED) e->load.jobs_cancelled++;
+    ek_engine_job_over(e, job);
     ek_engine_publish_load(e);
     pthread_mutex_unlock(&e->lock);
     ek_job_free(&job);
@@ -108,42 +111,23 @@ static bool take_orders(struct ek_engine *e)
     }
 }
 
-enum { EVENTS_MAX = EK_ENGINE_SLOTS_MAX + EK_SPEC_ROWS_MAX };
-
-/* A slot whose logits come: rows of them from `row` on, one and one for each guess behind its newest token.
- * As many as hold become events. */
-struct voice {
-    size_t slot;
-    uint32_t row, guesses, events;
-};
-
-/* One step: which slots take part, in the order of segments. */
-struct step {
-    struct ek_engine *e;
-    struct ek_segment segments[EK_ENGINE_SLOTS_MAX];
-    size_t n_segments;
-    struct voice voices[EK_ENGINE_SLOTS_MAX]; /* in order of rows */
-    size_t n_voices;
-    uint32_t guesses[EK_ENGINE_SLOTS_MAX]; /* by slot */
-    uint32_t prompt_rows, generated_rows, decode_rows, guess_rows, logit_rows;
-    uint32_t events_total;
-    const float *logits;
-    struct ek_engine_event events[EVENTS_MAX]; /* by row of logits */
-};
-
 static void add_segment(struct step *s, size_t slot, uint32_t rows)
 {
     struct ek_job *job = s->e->running[slot];
     uint32_t guesses = s->guesses[slot], known = rows - guesses;
     bool prompt = job->seq.tokens < job->prompt_tokens;
     bool last = job->seq.tokens + known == job->n_ids;
+    s->slot[s->n_segments] = slot;
+    s->first[s->n_segments] = job->seq.tokens;
     MUST(known > 0 && (guesses == 0 || (!prompt && last && known == 1)));
     s->segments[s->n_segments++] = (struct ek_segment){
         .seq = &job->seq, .ids = job->ids + job->seq.tokens, .count = rows,
         .role = prompt ? EK_ROLE_PROMPT : EK_ROLE_GENERATED, .logits_from = last ? known - 1 : rows,
     };
     if (last) {
-        s->voices[s->n_voices++] = (struct voice){.slot = slot, .row = s->logit_rows, .guesses = guesses};
+        s->voices[s->n_voices++] = (struct voice){
+            .slot = slot, .segment = s->n_segments - 1, .row = s->logit_rows, .guesses = guesses,
+            .source = job->source};
         s->logit_rows += guesses + 1;
     }
     *(prompt ? &s->prompt_rows : &s->generated_rows) += known;
@@ -151,54 +135,17 @@ static void add_segment(struct step *s, size_t slot, uint32_t rows)
     if (!prompt && last && known == 1) s->decode_rows++;
 }
 
-/* Rows of this step: beside those who generate, prompts get as many as lengthen it tolerably. */
+/* Rows of this step: beside those who generate, prompts get as many as lengthen it tolerably. In a crowd
+ * there is always a prompt, and what a step takes without would never be seen, or was seen with fewer who
+ * generate: so now and then one has none. */
 static uint32_t budget_of(const struct ek_engine *e, const struct ek_step_seq *seqs)
 {
     uint32_t generating = 0, all = e->options.step_tokens;
     for (size_t i = 0; i < e->options.slots; i++) generating += ek_step_generating(&seqs[i]);
     if (generating == 0) return all;
-    return generating + ek_step_chunk_rows(ek_spec_step_s(&e->spec, generating), e->chunk_row_s,
-                                           all - generating);
-}
-
-/* How many guesses a job can use at most: they stay within its page, so that nobody makes room for them, and
- * within what it may say. */
-static uint32_t guesses_max(const struct ek_job *job)
-{
-    uint32_t page = EK_KV_PAGE - 1 - job->seq.tokens % EK_KV_PAGE;
-    uint32_t left = job->max_tokens - ek_job_generated(job) - 1;
-    uint32_t most = page < left ? page : left;
-    return most < EK_SPEC_DRAFT_MAX ? most : EK_SPEC_DRAFT_MAX;
-}
-
-/* Guess for all who generate; compute those that pay, and none beside prompts. What is guessed lies behind
- * the job's ids until it is overwritten or becomes one of them. */
-static void plan_guesses(struct step *s, const struct ek_step_seq *seqs, uint32_t *grant, uint32_t total)
-{
-    struct ek_engine *e = s->e;
-    struct ek_spec_seq guessed[EK_ENGINE_SLOTS_MAX] = {0};
-    uint32_t generating = 0, free_rows = e->options.step_tokens - total;
-    if (e->options.speculation == EK_SPECULATION_OFF) return;
-    for (size_t i = 0; i < e->options.slots; i++) {
-        struct ek_job *job = e->running[i];
-        if (!job || grant[i] == 0 || !ek_step_generating(&seqs[i])) continue;
-        uint32_t draft[EK_SPEC_DRAFT_MAX], n;
-        n = ek_spec_lookup(job->ids, job->n_ids, guesses_max(job), draft);
-        memcpy(job->ids + job->n_ids, draft, n * sizeof *draft);
-        job->guess = n > 0 ? draft[0] : EK_NO_TOKEN;
-        guessed[i] = (struct ek_spec_seq){n, ek_spec_chance(&job->guesses)};
-        if (e->options.speculation == EK_SPECULATION_ALWAYS) guessed[i].chance = 1;
-        generating++;
-    }
-    bool always = e->options.speculation == EK_SPECULATION_ALWAYS;
-    if (generating == 0 || (total > generating && !always)) return;
-    if (always) {
-        static const struct ek_spec hopeful = {.step_s = {[1] = 1e-3}}; /* further rows cost nothing */
-        ek_spec_plan(&hopeful, guessed, e->options.slots, generating, free_rows, s->guesses);
-    } else {
-        ek_spec_plan(&e->spec, guessed, e->options.slots, generating, free_rows, s->guesses);
-    }
-    for (size_t i = 0; i < e->options.slots; i++) grant[i] += s->guesses[i];
+    double step_s = ek_spec_step_s(&e->spec, generating);
+    if (e->mixed_steps >= (step_s > 0 ? MIXED_IN_A_ROW : 1)) return generating;
+    return generating + ek_step_chunk_rows(step_s, e->chunk_row_s, all - generating);
 }
 
 /* Generated rows first, as the forward pass wants them. */
@@ -216,7 +163,7 @@ static void plan(struct step *s)
         seqs[i].arrival = (uint64_t)(EK_ENGINE_PRIORITY_MAX - job->priority) << 48 | (job->id & MASK_48);
     }
     uint32_t total = ek_step_plan(seqs, e->options.slots, budget_of(e, seqs), grant);
-    plan_guesses(s, seqs, grant, total);
+    ek_engine_plan_guesses(s, seqs, grant, total);
     ek_engine_make_room(e, grant);
     for (int prompt = 0; prompt < 2; prompt++) {
         for (size_t i = 0; i < e->options.slots; i++) {
@@ -245,26 +192,37 @@ static struct ek_engine_event conclude(struct ek_job *job, const struct ek_sampl
     return event;
 }
 
+/* How the first guesses of a job fared, computed or not. */
+static void note_guesses(struct voice *v, struct ek_job *job, uint32_t id, bool goes_on)
+{
+    for (int i = 0; i < EK_SPEC_SOURCES; i++) {
+        if (job->guess[i] != EK_NO_TOKEN) ek_spec_note(&job->guesses[i], goes_on && job->guess[i] == id);
+    }
+    v->asked = job->guess[EK_SPEC_AHEAD] != EK_NO_TOKEN;
+    v->right = v->asked && goes_on && job->guess[EK_SPEC_AHEAD] == id;
+}
+
 /* From the rows of one job: a token from each, as long as the next row was computed for just that token. */
 static void sample_voice(struct step *s, struct voice *v, float *scratch)
 {
     struct ek_job *job = s->e->running[v->slot];
     size_t vocab = s->e->model->shape.vocab;
     for (bool holds = true; holds && v->events <= v->guesses;) {
-        struct ek_sample sample;
+        struct ek_sample sample = {.id = EK_NO_TOKEN};
         struct ek_sample_history history = ek_job_history(job);
-        uint32_t guess = v->events == 0 ? job->guess :
-                         v->events < v->guesses ? job->ids[job->n_ids] : EK_NO_TOKEN;
+        uint32_t guess = v->events < v->guesses ? job->ids[job->n_ids] : EK_NO_TOKEN;
         bool good = ek_sample_token(&job->sampling, history, s->logits + (v->row + v->events) * vocab,
                                     (uint32_t)vocab, ek_job_generated(job),
                                     ek_thought_forced(&job->thinking, &job->thought), job->top_logprobs,
                                     scratch, &sample);
         struct ek_engine_event *event = &s->events[v->row + v->events++];
         *event = conclude(job, good ? &sample : NULL);
-        holds = good && guess != EK_NO_TOKEN && sample.id == guess && event->finish == EK_JOB_GOES_ON;
-        if (guess != EK_NO_TOKEN) ek_spec_note(&job->guesses, holds);
+        bool goes_on = good && event->finish == EK_JOB_GOES_ON;
+        holds = goes_on && sample.id == guess;
+        if (v->events == 1) note_guesses(v, job, sample.id, goes_on);
+        else if (guess != EK_NO_TOKEN) ek_spec_note(&job->guesses[v->source], holds);
     }
-    job->guess = EK_NO_TOKEN;
+    job->guess[EK_SPEC_LOOKUP] = job->guess[EK_SPEC_AHEAD] = EK_NO_TOKEN;
 }
 
 static void sample_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned member)
@@ -289,7 +247,9 @@ static void settle(struct step *s)
     }
     for (size_t slot = 0; slot < e->options.slots; slot++) {
         struct ek_job *job = e->running[slot];
-        if (job) ek_kv_name_pages(e->kv, &job->seq, job->ids);
+        if (!job) continue;
+        ek_kv_name_pages(e->kv, &job->seq, job->ids);
+        if (job->group && job->leads && job->seq.tokens >= job->prompt_tokens) ek_engine_prompt_done(e, job);
     }
 }
 
@@ -305,15 +265,19 @@ static void measure(struct step *s, uint64_t ns)
     uint32_t chunk_rows = s->prompt_rows + s->generated_rows - s->decode_rows;
     unsigned bucket = 0;
     while (bucket + 1 < EK_ENGINE_DECODE_BUCKETS && 1u << bucket < s->decode_rows) bucket++;
+    e->mixed_steps = s->decode_rows && chunk_rows ? e->mixed_steps + 1 : 0;
     pthread_mutex_lock(&e->lock);
     load->steps++;
     load->prompt_tokens += s->prompt_rows;
     load->generated_tokens += s->events_total;
-    load->guessed_tokens += s->guess_rows;
-    load->guesses_held += s->events_total - (uint32_t)s->n_voices;
+    for (size_t i = 0; i < s->n_voices; i++) {
+        const struct voice *v = &s->voices[i];
+        *(v->source == EK_SPEC_AHEAD ? &load->ahead_tokens : &load->guessed_tokens) += v->guesses;
+        *(v->source == EK_SPEC_AHEAD ? &load->ahead_held : &load->guesses_held) += v->events - 1;
+    }
     if (chunk_rows == 0) {
         load->decode_tps[bucket] = smooth(load->decode_tps[bucket], s->events_total / seconds);
-        ek_spec_note_step(&e->spec, s->decode_rows + s->guess_rows, seconds);
+        ek_spec_note_step(&e->spec, s->decode_rows + s->guess_rows, seconds - s->look_s);
     } else {
         double decode = s->decode_rows ? ek_spec_step_s(&e->spec, s->decode_rows) : 0;
         double rest = decode < 0.9 * seconds ? seconds - decode : 0.1 * seconds;
@@ -334,6 +298,7 @@ static void run_step(struct ek_engine *e)
     ek_team_run(e->team, sample_chunk, &s,
                 s.n_voices == 0 ? 0 : ek_team_chunks(e->team, work, s.n_voices));
     settle(&s);
+    ek_engine_look_ahead(&s);
     for (size_t i = 0; i < s.n_voices; i++) {
         const struct voice *v = &s.voices[i];
         enum ek_job_end finish = s.events[v->row + v->events - 1].finish;

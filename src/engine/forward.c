@@ -56,6 +56,10 @@ static void own_rows(struct ek_forward *f)
     f->q_abs = own_floats(f, absorbed, row);
     f->z = own_floats(f, absorbed, s->kv_lora);
     f->logits = own_floats(f, f->logit_rows_max, s->vocab);
+    if (!f->looks) return;
+    f->told_place = own(f, M, sizeof *f->told_place);
+    f->told = own_floats(f, M, s->embd);
+    f->joined = own_floats(f, M, (size_t)s->embd * 2);
 }
 
 static void own_experts(struct ek_forward *f)
@@ -64,8 +68,9 @@ static void own_experts(struct ek_forward *f)
     size_t M = f->rows_max, used = s->experts_used, entries = larger(M * used, 1);
     size_t hidden = larger(s->dense_layers ? M * s->ff : 0, entries * s->expert_ff + M * s->shared_ff);
     bool all_rounded = f->rounding && s->embd % EK_Q8_BLOCK == 0;
-    for (uint32_t l = s->dense_layers; l < s->layers; l++) {
-        const struct ek_ffn *e = &f->model->layers[l].experts;
+    for (uint32_t l = s->dense_layers; l < s->layers + f->looks; l++) {
+        const struct ek_ffn *e = l < s->layers ? &f->model->layers[l].experts
+                                               : &f->model->ahead.layer.experts;
         all_rounded = all_rounded && ek_weight_takes_q8(e->gate.type) && ek_weight_takes_q8(e->up.type);
     }
     f->router = own_floats(f, M, larger(s->experts, 1));
@@ -108,7 +113,7 @@ uint64_t ek_forward_need_bytes(const struct ek_model *model, enum ek_activation 
 {
     struct ek_forward f = {
         .model = model, .rounding = activation == EK_ACT_Q8, .rows_max = rows_max,
-        .logit_rows_max = logit_rows_max, .members = threads,
+        .logit_rows_max = logit_rows_max, .members = threads, .looks = model->ahead.there,
     };
     own_rows(&f);
     own_experts(&f);
@@ -130,6 +135,7 @@ enum ek_status ek_forward_new(const struct ek_model *model, const struct ek_kern
         .magic = FORWARD_MAGIC, .model = model, .k = kernels, .kv = kv, .team = team,
         .rounding = activation == EK_ACT_Q8, .rows_max = rows_max, .logit_rows_max = logit_rows_max,
         .members = ek_team_size(team), .owned = calloc(OWNED_MAX, sizeof *f->owned),
+        .looks = model->ahead.there && ek_kv_layers(kv) > model->shape.layers,
     };
     MUST(f->owned != NULL);
     own_rows(f);
@@ -195,17 +201,23 @@ void ek_forward_linear(struct ek_forward *f, const struct ek_matrix *w, struct a
     ek_team_run(f->team, linear_chunk, &part, ek_team_chunks(f->team, work, w->rows / COL_GRAIN));
 }
 
+void ek_forward_turn(struct ek_forward *f, size_t r)
+{
+    const struct ek_shape *s = &f->model->shape;
+    for (size_t i = 0; i < s->rope / 2; i++) {
+        double angle = (double)f->place[r].position * f->model->rope_freq[i];
+        f->cs[r * s->rope + 2 * i] = (float)(cos(angle) * f->model->rope_size);
+        f->cs[r * s->rope + 2 * i + 1] = (float)(sin(angle) * f->model->rope_size);
+    }
+}
+
 /* Embed a token and prepare the angles of its position. */
 static void begin_row(struct ek_forward *f, size_t r, uint32_t id)
 {
     const struct ek_shape *s = &f->model->shape;
     MUST(id < s->vocab);
     ek_weight_row(f->k, &f->model->embd, 0, id, f->x + r * s->embd);
-    for (size_t i = 0; i < s->rope / 2; i++) {
-        double angle = (double)f->place[r].position * f->model->rope_freq[i];
-        f->cs[r * s->rope + 2 * i] = (float)(cos(angle) * f->model->rope_size);
-        f->cs[r * s->rope + 2 * i + 1] = (float)(sin(angle) * f->model->rope_size);
-    }
+    ek_forward_turn(f, r);
 }
 
 static void place_rows(struct ek_forward *f)
@@ -250,7 +262,7 @@ static void norm_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned memb
     }
 }
 
-static void norm(struct ek_forward *f, const float *gain, bool add, bool round)
+void ek_forward_norm(struct ek_forward *f, const float *gain, bool add, bool round)
 {
     struct norm_part p = {f, gain, add, round};
     double work = (double)f->M * f->model->shape.embd * 4;
@@ -261,8 +273,13 @@ static void norm(struct ek_forward *f, const float *gain, bool add, bool round)
 static void output(struct ek_forward *f)
 {
     const struct ek_shape *s = &f->model->shape;
+    if (f->wanted == 0 && !f->looks) return;
+    ek_forward_norm(f, f->model->out_norm, true, false);
+    if (f->looks) {
+        memcpy(f->told, f->h.x, f->M * s->embd * sizeof *f->told);
+        memcpy(f->told_place, f->place, f->M * sizeof *f->told_place);
+    }
     if (f->wanted == 0) return;
-    norm(f, f->model->out_norm, true, false);
     for (size_t i = 0; i < f->wanted; i++) {
         size_t r = f->want[i];
         if (r != i) memcpy(f->h.x + i * s->embd, f->h.x + r * s->embd, s->embd * sizeof(float));
@@ -280,9 +297,9 @@ const float *ek_forward_run(struct ek_forward *f, const struct ek_segment *segme
     for (uint32_t l = 0; l < f->model->shape.layers; l++) {
         f->layer_index = l;
         f->layer = &f->model->layers[l];
-        norm(f, f->layer->attn_norm, l > 0, false);
+        ek_forward_norm(f, f->layer->attn_norm, l > 0, false);
         ek_forward_attention(f);
-        norm(f, f->layer->ffn_norm, true, true);
+        ek_forward_norm(f, f->layer->ffn_norm, true, true);
         ek_forward_ffn(f);
     }
     output(f);

@@ -14,23 +14,31 @@
 
 #include <math.h>
 
-/* The latents of one row: normalise, rotate, store. The query latent, if there is one: normalise. */
+/* The latents of one row: normalise, rotate, store. */
+static void latent_row(struct ek_forward *f, size_t r)
+{
+    const struct ek_shape *s = &f->model->shape;
+    size_t C = s->kv_lora;
+    float *latent = f->latent + r * (C + s->rope);
+    f->k->rmsnorm(latent, latent, f->layer->kv_a_norm, C, s->norm_eps);
+    f->k->rope(latent + C, f->cs + r * s->rope, s->rope);
+    ek_forward_store(f, r, latent, C + s->rope);
+}
+
+/* The same for many; the query latent, if there is one, is normalised too. */
 static void latent_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned member)
 {
     struct ek_forward *f = arg;
     const struct ek_shape *s = &f->model->shape;
-    size_t from, to, C = s->kv_lora;
+    size_t from, to;
     (void)member;
     ek_team_part(f->M, 1, chunk, chunks, &from, &to);
     for (size_t r = from; r < to; r++) {
-        float *latent = f->latent + r * (C + s->rope);
         if (s->q_lora) {
             float *qa = f->qa.x + r * s->q_lora;
             f->k->rmsnorm(qa, qa, f->layer->q_a_norm, s->q_lora, s->norm_eps);
         }
-        f->k->rmsnorm(latent, latent, f->layer->kv_a_norm, C, s->norm_eps);
-        f->k->rope(latent + C, f->cs + r * s->rope, s->rope);
-        ek_forward_store(f, r, latent, C + s->rope);
+        latent_row(f, r);
     }
 }
 
@@ -185,16 +193,43 @@ static void attend_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned me
 static double attend_work(const struct ek_forward *f)
 {
     const struct ek_shape *s = &f->model->shape;
-    double work = 0;
+    double work = 0, length;
+    for (size_t r = 0; r < f->G; r++) {
+        work += (2.0 * s->kv_lora + s->rope) * (f->place[r].position + 1) * s->heads;
+    }
     for (size_t i = 0; i < f->n_segments; i++) {
         const struct ek_segment *seg = &f->segments[i];
-        double length = seg->seq->tokens + seg->count;
-        bool prompt = seg->role == EK_ROLE_PROMPT;
-        double pair = prompt ? s->nope + s->rope + s->value : 2.0 * s->kv_lora + s->rope;
-        work += pair * length * seg->count * s->heads;
-        if (prompt) work += length * s->heads * s->kv_lora * (s->nope + s->value);
+        if (seg->role != EK_ROLE_PROMPT) continue;
+        length = seg->seq->tokens + seg->count;
+        work += (s->nope + s->rope + s->value) * length * seg->count * s->heads;
+        work += length * s->heads * s->kv_lora * (s->nope + s->value);
     }
     return work;
+}
+
+struct rows_part {
+    struct ek_forward *f;
+    size_t from;
+};
+
+static void rows_chunk(void *arg, unsigned chunk, unsigned chunks, unsigned member)
+{
+    const struct rows_part *p = arg;
+    size_t from, to;
+    (void)member;
+    ek_team_part(p->f->M - p->from, 1, chunk, chunks, &from, &to);
+    for (size_t r = p->from + from; r < p->from + to; r++) latent_row(p->f, r);
+}
+
+void ek_forward_latent_rows(struct ek_forward *f, size_t from)
+{
+    const struct ek_shape *s = &f->model->shape;
+    size_t row = s->kv_lora + s->rope, rows = f->M - from;
+    struct rows_part part = {f, from};
+    MUST(from < f->M);
+    ek_forward_linear(f, &f->layer->kv_a, act_at(exact(f->h), from), rows, f->latent + from * row, row);
+    ek_team_run(f->team, rows_chunk, &part,
+                ek_team_chunks(f->team, (double)rows * (double)row * 8, rows));
 }
 
 void ek_forward_latent(struct ek_forward *f)

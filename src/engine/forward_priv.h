@@ -92,6 +92,12 @@ struct ek_forward {
     float *logits;           /* [wanted][vocab] */
     struct member_scratch *scratch; /* [team size] */
 
+    bool looks;                     /* the rest is for the block ahead, and NULL without */
+    struct row_place *told_place;   /* [rows of the step]: as after the step */
+    float *told;                    /* [rows of the step][E]: what goes into the output matrix */
+    float *joined;                  /* [M][2 E] */
+    const struct ek_forward_look *look; /* [M] */
+
     void **owned;
     size_t n_owned;
     uint64_t owned_bytes;
@@ -104,6 +110,12 @@ void ek_forward_product(const struct ek_forward *f, const struct ek_matrix *w, s
 /* y [m][w->rows] = a w^T for all rows of a single matrix, split over the team by columns. */
 void ek_forward_linear(struct ek_forward *f, const struct ek_matrix *w, struct act a, size_t m,
                        float *y, size_t y_stride);
+
+/* x += delta if `add`; h = rmsnorm(x), and rounded too if `round`. All rows. */
+void ek_forward_norm(struct ek_forward *f, const float *gain, bool add, bool round);
+
+/* Cosines and sines for the place of row r. */
+void ek_forward_turn(struct ek_forward *f, size_t r);
 
 /* Row r of the step goes into the KV cache, rounded to its type. */
 void ek_forward_store(const struct ek_forward *f, size_t r, const float *x, size_t n);
@@ -134,6 +146,7 @@ static inline struct act exact(struct act a)
 void ek_forward_attention(struct ek_forward *f); /* f->h -> f->delta, and the KV rows of the layer */
 void ek_forward_latent(struct ek_forward *f);    /* the same, for one form of it each */
 void ek_forward_grouped(struct ek_forward *f);
+void ek_forward_latent_rows(struct ek_forward *f, size_t from); /* the KV rows alone, of rows from there on */
 void ek_forward_ffn(struct ek_forward *f);       /* f->h -> f->delta */
 
 #endif

@@ -15,6 +15,8 @@ void ek_grammar_free(struct ek_grammar *g)
     free(g->height);
     free(g->bare);
     free(g->plain);
+    free(g->like);
+    free(g->nearly);
     *g = (struct ek_grammar){0};
 }
 
@@ -311,5 +313,6 @@ enum ek_grammar_end ek_grammar_finish(struct ek_grammar *g, uint32_t root)
     g->root = root;
     if (endless(g)) return EK_GRAMMAR_ENDLESS;
     find_heights(g);
+    ek_grammar_find_near(g);
     return g->height[g->rules[root].start] == EK_NO_HEIGHT ? EK_GRAMMAR_EMPTY : EK_GRAMMAR_FINE;
 }

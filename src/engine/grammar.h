@@ -24,6 +24,7 @@
 enum {
     EK_GRAMMAR_DEPTH_MAX = 128, /* calls nested in an answer; a level of free JSON takes one */
     EK_GRAMMAR_RULES_MAX = 4096,
+    EK_GRAMMAR_NEAR = 16,       /* symbols; see `like` */
 };
 
 #define EK_NO_HEIGHT UINT16_MAX
@@ -44,6 +45,8 @@ struct ek_grammar {
     size_t rule_of_cap;
     uint16_t *height;   /* [states]; NULL before ek_grammar_finish */
     bool *bare;         /* [states]: final, and nothing leaves it: a call before it is a tail call */
+    uint32_t *like;     /* [states]: the first from which EK_GRAMMAR_NEAR symbols are read alike */
+    bool *nearly;       /* [states]: what is like this one may differ farther on */
     bool *plain;        /* [states]: only reading leads on: no calls, and no end of its rule */
     size_t base_states; /* of the rules every grammar begins with: their numbers are the same in all */
     bool available[EK_SYMBOLS];
@@ -79,6 +82,9 @@ enum ek_grammar_end {
     EK_GRAMMAR_EMPTY,   /* no text at all fulfils it, or none within the depth */
     EK_GRAMMAR_ENDLESS, /* a rule that calls itself before it reads anything */
 };
+
+/* grammar_near.c: fills `like` and `nearly`; ek_grammar_finish's. */
+void ek_grammar_find_near(struct ek_grammar *g);
 
 /* All rules are defined: find heights. Afterwards the grammar never changes. */
 EK_CHECKED enum ek_grammar_end ek_grammar_finish(struct ek_grammar *g, uint32_t root);

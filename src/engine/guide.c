@@ -103,17 +103,6 @@ static void follow(struct ek_walk *w, struct sink *s, struct ek_place p, const u
     w->ready_count = ready;
 }
 
-static void open_walk(struct ek_guide *g)
-{
-    struct ek_walk *w = &g->walk;
-    w->frames = g->frames[g->side];
-    w->frame_count = g->frame_count;
-    w->frame_max = g->frame_count + EK_WALK_FRAMES_MAX;
-    w->ready_count = 0;
-    w->work = 0;
-    w->blind = false;
-}
-
 /* Is there anything to read from a ready place that leads anywhere? */
 static bool leads_on(const struct ek_grammar *g, const struct ek_place *p)
 {
@@ -131,7 +120,7 @@ static void judge(struct ek_guide *g)
     bool more = false;
     g->complete = false;
     g->mask_made = false;
-    open_walk(g);
+    ek_walk_open(g);
     for (uint32_t i = 0; i < g->place_count; i++) {
         if (ek_walk_settle(&g->walk, g->places[i])) g->complete = true;
         for (uint32_t k = 0; k < g->walk.ready_count && !more; k++) more = leads_on(g->g, &g->walk.ready[k]);
@@ -146,7 +135,7 @@ bool ek_guide_read(struct ek_guide *g, const uint16_t *symbols, size_t n)
 {
     struct sink s = {.guide = g, .frames = g->frames[!g->side]};
     if (n == 0) return true;
-    open_walk(g);
+    ek_walk_open(g);
     for (uint32_t i = 0; i < g->place_count; i++) follow(&g->walk, &s, g->places[i], symbols, n);
     g->counters.steps += g->walk.work;
     if (s.place_count == 0) return false;

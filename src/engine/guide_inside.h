@@ -40,6 +40,7 @@ struct ek_walk {
     uint32_t reach;       /* the deepest need met: depth + height */
     uint32_t *exits, exit_count;
     bool lost_exits;
+    uint32_t reads, reads_max; /* symbols below the root of the tree; 0: as many as there are */
 };
 
 /* From a place all that is reached without reading goes to w->ready; true: its lowest frame can be left. */
@@ -121,5 +122,17 @@ struct ek_guide {
     uint32_t *exits; /* [EK_WALK_EXITS_MAX] */
     struct ek_guide_counters counters;
 };
+
+/* A walk that begins where the guide stands. */
+static inline void ek_walk_open(struct ek_guide *g)
+{
+    struct ek_walk *w = &g->walk;
+    w->frames = g->frames[g->side];
+    w->frame_count = g->frame_count;
+    w->frame_max = g->frame_count + EK_WALK_FRAMES_MAX;
+    w->ready_count = 0;
+    w->work = 0;
+    w->blind = false;
+}
 
 #endif

@@ -6,7 +6,8 @@
  * In counted rules the key also holds how many characters are still wanted and still free, as far as a
  * token could notice: strings far from both limits share one entry. Near the upper limit, but not yet
  * within the last characters, tokens of more than NEAR characters are left out, which narrows the choice
- * (never to nothing: single characters stay) and keeps the number of entries small. */
+ * (never to nothing: single characters stay) and keeps the number of entries small. States that are alike
+ * only from near (grammar.h) share an entry in the same way. */
 #include "engine/guide_inside.h"
 
 #include <stdlib.h>
@@ -34,7 +35,8 @@ static void visit_plain(struct ek_walk *w, const struct ek_trie *t, uint64_t *bi
 {
     const struct ek_grammar *g = w->g;
     uint32_t end = t->nodes[node].end;
-    if (w->work > EK_GUIDE_WORK_MAX) return;
+    if (w->work > EK_GUIDE_WORK_MAX || (w->reads_max && w->reads == w->reads_max)) return;
+    w->reads++;
     for (uint32_t k = node + 1; k < end; k = t->nodes[k].end) {
         struct ek_place q;
         w->work++;
@@ -44,6 +46,7 @@ static void visit_plain(struct ek_walk *w, const struct ek_trie *t, uint64_t *bi
         if (g->plain[q.state]) visit_plain(w, t, bits, k, &q);
         else visit(w, t, bits, k, q);
     }
+    w->reads--;
 }
 
 /* Everything below `node` that can be read from p. */
@@ -62,7 +65,9 @@ static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, ui
         if (w->exit_count < EK_WALK_EXITS_MAX) w->exits[w->exit_count++] = node;
         else w->lost_exits = true;
     }
-    for (uint32_t k = node + 1; k < t->nodes[node].end && end > first; k = t->nodes[k].end) {
+    uint32_t last = w->reads_max && w->reads == w->reads_max ? node + 1 : t->nodes[node].end;
+    w->reads++;
+    for (uint32_t k = node + 1; k < last && end > first; k = t->nodes[k].end) {
         w->work++;
         for (uint32_t i = first; i < end; i++) {
             struct ek_place q;
@@ -71,6 +76,7 @@ static void visit(struct ek_walk *w, const struct ek_trie *t, uint64_t *bits, ui
             if (k + 1 < t->nodes[k].end) visit(w, t, bits, k, q);
         }
     }
+    w->reads--;
     w->frame_count = frames;
     w->ready_count = first;
 }
@@ -141,7 +147,8 @@ static bool walk_blind(struct ek_walk *w, const struct ek_trie *t, uint64_t *bit
 {
     memset(bits, 0, words * sizeof *bits);
     w->blind = true;
-    w->reach = w->exit_count = 0;
+    w->reach = w->exit_count = w->reads = 0;
+    w->reads_max = w->g->nearly[state] ? EK_GRAMMAR_NEAR : 0;
     w->lost_exits = false;
     uint32_t frames = w->frame_count;
     uint64_t before = w->work;
@@ -149,6 +156,7 @@ static bool walk_blind(struct ek_walk *w, const struct ek_trie *t, uint64_t *bit
     visit(w, t, bits, 0, (struct ek_place){state, 0, EK_FRAME_BELOW, 0});
     bool whole = w->work <= EK_GUIDE_WORK_MAX && !w->lost_exits;
     w->work += before;
+    w->reads_max = 0;
     w->frame_count = frames;
     w->blind = false;
     return whole;
@@ -230,23 +238,24 @@ static const struct ek_mask_entry *entry_of(struct ek_guide *g, const struct ek_
     const struct ek_mask_entry *known = NULL;
     uint32_t limits = limits_of(g, p);
     if (p->state < g->g->base_states) known = find(*cache, p->state, 0);
+    uint32_t state = g->g->like[p->state];
     if (!known) {
         *cache = &g->cache;
-        known = find(*cache, p->state, limits);
+        known = find(*cache, state, limits);
     }
     if (known) {
         g->counters.hits++;
         return known;
     }
     g->counters.misses++;
-    if (!walk_blind(&g->walk, g->trie, g->scratch, g->words, p->state)) return NULL;
-    struct ek_mask_entry e = {.state = p->state, .limits = limits, .reach = g->walk.reach, .used = true};
+    if (!walk_blind(&g->walk, g->trie, g->scratch, g->words, state)) return NULL;
+    struct ek_mask_entry e = {.state = state, .limits = limits, .reach = g->walk.reach, .used = true};
     if (!keep(&g->cache, e, &g->walk, g->scratch, g->words)) {
         forget(&g->cache);
         g->counters.cleared++;
         if (!keep(&g->cache, e, &g->walk, g->scratch, g->words)) return NULL;
     }
-    return find(&g->cache, p->state, limits);
+    return find(&g->cache, state, limits);
 }
 
 static void put_entry(struct ek_guide *g, const struct ek_mask_cache *c, const struct ek_mask_entry *e)
@@ -286,21 +295,15 @@ static void put_place(struct ek_guide *g, struct ek_place p)
 
 const uint64_t *ek_guide_mask(struct ek_guide *g)
 {
-    struct ek_walk *w = &g->walk;
     if (g->mask_made) return g->mask;
     memset(g->mask, 0, g->words * sizeof *g->mask);
-    w->frames = g->frames[g->side];
-    w->frame_count = g->frame_count;
-    w->frame_max = g->frame_count + EK_WALK_FRAMES_MAX;
-    w->ready_count = 0;
-    w->work = 0;
-    w->blind = false;
+    ek_walk_open(g);
     for (uint32_t i = 0; i < g->place_count; i++) put_place(g, g->places[i]);
     for (uint32_t i = 0; i < g->stop_count && g->complete; i++) {
         if (g->stop_ids[i] < g->trie->vocab) set_bit(g->mask, g->stop_ids[i]);
     }
     g->counters.masks++;
-    g->counters.steps += w->work;
+    g->counters.steps += g->walk.work;
     g->mask_made = true;
     return g->mask;
 }

@@ -37,11 +37,12 @@ static void put_verdict(struct ek_buf *out, uint64_t weights, uint64_t others)
 static void put_memory(struct ek_buf *out, const struct ek_model *m, uint64_t tokens)
 {
     const struct ek_shape *s = &m->shape;
-    uint64_t weights = ek_gguf_file_bytes(m->gguf), row = (uint64_t)ek_shape_kv_elems(s) * 2;
+    uint64_t weights = ek_gguf_file_bytes(m->gguf);
+    uint64_t row = (uint64_t)ek_shape_kv_elems(s) * 2 * (s->layers + m->ahead.there); /* in all layers */
     uint64_t work = ek_forward_need_bytes(m, EK_ACT_Q8, STEP_TOKENS, LOGIT_ROWS, THREADS), kv;
     if (tokens == 0) tokens = s->ctx_tokens;
     tokens = (tokens + EK_KV_PAGE - 1) / EK_KV_PAGE * EK_KV_PAGE;
-    if (__builtin_mul_overflow(row * s->layers, tokens, &kv)) kv = UINT64_MAX / 4;
+    if (__builtin_mul_overflow(row, tokens, &kv)) kv = UINT64_MAX / 4;
     ek_buf_lit(out, "memory      weights ");
     ek_model_put_bytes(out, weights);
     ek_buf_lit(out, " mapped from disk, transposed keys ");
@@ -49,7 +50,7 @@ static void put_memory(struct ek_buf *out, const struct ek_model *m, uint64_t to
     ek_buf_lit(out, ", work ");
     ek_model_put_bytes(out, work);
     ek_buf_printf(out, " (%d slots, %d threads)\nKV cache    %llu bytes a token in bf16; ", SLOTS, THREADS,
-                  (unsigned long long)(row * s->layers));
+                  (unsigned long long)row);
     ek_model_put_bytes(out, kv);
     ek_buf_printf(out, " for %llu tokens\ntogether    ", (unsigned long long)tokens);
     ek_model_put_bytes(out, weights + m->derived_bytes + work + kv);

@@ -86,7 +86,7 @@ enum ek_status ek_job_new(const struct ek_engine_job *from, uint32_t vocab, uint
         .n_ids = from->prompt_tokens, .max_tokens = from->max_tokens < room ? from->max_tokens : room,
         .sampling = *s, .thinking = from->thinking, .stop_count = from->stop_count,
         .ignore_stop_ids = from->ignore_stop_ids, .top_logprobs = from->top_logprobs,
-        .guess = EK_NO_TOKEN, .cache_salt = from->cache_salt, .priority = from->priority,
+        .guess = {EK_NO_TOKEN, EK_NO_TOKEN}, .cache_salt = from->cache_salt, .priority = from->priority,
         .guide = from->guide, .guide_from = from->guide_from, .bias_count = from->bias_count,
         .thought.open = from->thinking.open_at_start && from->thinking.end_id != EK_NO_TOKEN,
     };

@@ -26,6 +26,12 @@ struct ek_thought {
     uint32_t closing; /* forced tokens already emitted */
 };
 
+/* Jobs that were handed in together. Guarded by the engine's lock. */
+struct ek_job_group {
+    uint32_t members;
+    bool ready; /* the first one's prompt is computed, or it is gone: the others may begin */
+};
+
 struct ek_job {
     uint64_t id;
     enum ek_job_state state;
@@ -51,9 +57,15 @@ struct ek_job {
     struct ek_kv_seq seq;
     uint32_t priority;
     bool begun; /* it has run before */
-    struct ek_spec_record guesses;
-    uint32_t guess; /* of this step's next token, or EK_NO_TOKEN */
+    struct ek_spec_record guesses[EK_SPEC_SOURCES];
+    uint32_t guess[EK_SPEC_SOURCES]; /* of this step's next token, or EK_NO_TOKEN */
+    struct ek_spec_draft draft[EK_SPEC_SOURCES];
+    uint32_t draft_ids[EK_SPEC_SOURCES]; /* behind so many ids; of no use when there are more */
+    enum ek_spec_source source;          /* of the guesses computed in this step */
     bool disk_asked; /* since it came to wait: nothing more is coming from the disk tier for it */
+    uint64_t disk_since_ns; /* has waited for that since; 0: it has not */
+    struct ek_job_group *group; /* NULL: it came alone. The last member frees it */
+    bool leads;                 /* the first of its group */
     struct ek_link link; /* in the waiting list */
 };
 

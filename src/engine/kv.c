@@ -67,6 +67,7 @@ void ek_kv_free(struct ek_kv **kvp)
 }
 
 enum ek_kv_type ek_kv_type(const struct ek_kv *kv) { return kv->type; }
+uint32_t ek_kv_layers(const struct ek_kv *kv) { return kv->layers; }
 size_t ek_kv_row_bytes(const struct ek_kv *kv) { return kv->row_bytes; }
 uint32_t ek_kv_pages_total(const struct ek_kv *kv) { return kv->pages; }
 uint32_t ek_kv_pages_free(const struct ek_kv *kv) { return kv->n_free + kv->n_idle; }

@@ -69,6 +69,7 @@ EK_CHECKED enum ek_status ek_kv_new(uint32_t layers, uint32_t row_elems, enum ek
 void ek_kv_free(struct ek_kv **kv);
 
 enum ek_kv_type ek_kv_type(const struct ek_kv *kv);
+uint32_t ek_kv_layers(const struct ek_kv *kv);
 size_t ek_kv_row_bytes(const struct ek_kv *kv);
 uint32_t ek_kv_pages_total(const struct ek_kv *kv);
 uint32_t ek_kv_pages_free(const struct ek_kv *kv); /* idle ones too */

@@ -8,13 +8,13 @@
  * The lock is never held over a call to the system but for opening and closing. */
 #include "engine/kv_disk.h"
 
+#include "base/thread.h"
 #include "engine/kv_index.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +52,7 @@ struct ek_kv_disk {
     int dir_fd, lock_fd;
     pthread_t thread;
     bool started;
+    bool away;           /* another engine has the folder; the thread's, once there is one */
     time_t paused_until; /* the thread's */
 
     pthread_mutex_t lock;
@@ -171,11 +172,15 @@ static void make_room(struct ek_kv_disk *d)
     }
 }
 
+static void come_in(struct ek_kv_disk *d);
+
 static void write_page(struct ek_kv_disk *d, unsigned number)
 {
     struct buffer *b = &d->buffer[number];
     time_t now = time(NULL);
-    bool known = ek_kv_index_has(d->index, b->key.name), paused = now < d->paused_until, written = false;
+    if (d->away && now >= d->paused_until) come_in(d);
+    bool known = ek_kv_index_has(d->index, b->key.name), written = false;
+    bool paused = d->away || now < d->paused_until;
     if (!known && !paused) {
         make_room(d);
         pthread_mutex_unlock(&d->lock);
@@ -275,7 +280,8 @@ static enum ek_status open_folder(struct ek_kv_disk *d, char *why, size_t cap)
     if (d->dir_fd < 0) return sorry(EK_IO, "cannot open the KV cache's folder in", dir, why, cap);
     d->lock_fd = openat(d->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (d->lock_fd < 0) return sorry(EK_IO, "cannot write into the KV cache's folder", dir, why, cap);
-    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0) return EK_OK;
+    d->away = flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0;
+    if (!d->away || d->options.waits) return EK_OK;
     snprintf(why, cap, "another engine with this model has the KV cache's folder \"%s\"", dir);
     return EK_FULL;
 }
@@ -319,18 +325,23 @@ static size_t look(struct ek_kv_disk *d, DIR *dir, struct found **list)
     return n;
 }
 
-static enum ek_status read_folder(struct ek_kv_disk *d, char *why, size_t cap)
+/* What stands there, oldest first; false: the folder cannot be read. The caller frees the list. */
+static bool list_folder(struct ek_kv_disk *d, struct found **list, size_t *n)
 {
-    struct found *list = NULL;
     int fd = openat(d->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0) close(fd);
-        return sorry(EK_IO, "cannot read the KV cache's folder", d->options.dir, why, cap);
-    }
-    size_t n = look(d, dir, &list);
+    *list = NULL;
+    *n = 0;
+    if (!dir && fd >= 0) close(fd);
+    if (!dir) return false;
+    *n = look(d, dir, list);
     closedir(dir);
-    if (n > 0) qsort(list, n, sizeof *list, by_use);
+    if (*n > 0) qsort(*list, *n, sizeof **list, by_use);
+    return true;
+}
+
+static void take_list(struct ek_kv_disk *d, const struct found *list, size_t n)
+{
     for (size_t i = 0; i < n; i++) {
         struct ek_kv_name oldest;
         if (ek_kv_index_full(d->index) && ek_kv_index_pop_oldest(d->index, &oldest)) {
@@ -339,8 +350,35 @@ static enum ek_status read_folder(struct ek_kv_disk *d, char *why, size_t cap)
         }
         ek_kv_index_add(d->index, list[i].name);
     }
+}
+
+static enum ek_status read_folder(struct ek_kv_disk *d, char *why, size_t cap)
+{
+    struct found *list;
+    size_t n;
+    if (d->away) return EK_OK;
+    if (!list_folder(d, &list, &n))
+        return sorry(EK_IO, "cannot read the KV cache's folder", d->options.dir, why, cap);
+    take_list(d, list, n);
     free(list);
     return EK_OK;
+}
+
+/* On the thread, the lock held: has the other one ended? Then what it left is ours. */
+static void come_in(struct ek_kv_disk *d)
+{
+    struct found *list;
+    size_t n;
+    d->paused_until = time(NULL) + 1;
+    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0) return;
+    pthread_mutex_unlock(&d->lock); /* no step waits for a folder; nobody else adds to an empty index */
+    bool good = list_folder(d, &list, &n);
+    pthread_mutex_lock(&d->lock);
+    d->away = false;
+    d->paused_until = 0;
+    d->count.errors += !good;
+    take_list(d, list, n);
+    free(list);
 }
 
 static enum ek_status make_buffers(struct ek_kv_disk *d, char *why, size_t cap)
@@ -362,11 +400,7 @@ static enum ek_status make_buffers(struct ek_kv_disk *d, char *why, size_t cap)
 
 static enum ek_status start(struct ek_kv_disk *d, char *why, size_t cap)
 {
-    sigset_t all, old;
-    sigfillset(&all); /* signals belong to the thread that opened the engine */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    d->started = pthread_create(&d->thread, NULL, disk_main, d) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    d->started = ek_thread_start(&d->thread, disk_main, d);
     if (d->started) return EK_OK;
     snprintf(why, cap, "the thread of the KV cache's folder cannot be started");
     return EK_NOMEM;

@@ -30,6 +30,7 @@ struct ek_kv_disk_options {
     uint64_t limit_bytes; /* of all files of this model */
     struct ek_kv_fingerprint whose;
     size_t rows_bytes;   /* of a page, in all layers */
+    bool waits;          /* for another engine that has the folder: until it has ended, all is a miss */
     void (*wake)(void *arg); /* a read is done, or room to write came back; must not block for long */
     void *wake_arg;
 };
@@ -47,7 +48,8 @@ struct ek_kv_disk_counters {
     uint64_t skipped;                          /* pages not written because of that */
 };
 
-/* EK_OK; EK_FULL: another engine has the folder; EK_INVALID: the limit holds no page; EK_IO. `why` says more.
+/* EK_OK; EK_FULL: another engine has the folder, and `waits` is not set; EK_INVALID: the limit holds no page;
+ * EK_IO. `why` says more.
  * Reads the folder once: what is there is there. */
 EK_CHECKED enum ek_status ek_kv_disk_open(const struct ek_kv_disk_options *options,
                                           struct ek_kv_disk **out, char *why, size_t why_cap);

@@ -55,7 +55,7 @@ static struct ek_ffn merged_experts(struct binder *b, int l)
     return f;
 }
 
-static void bind_layer(struct binder *b, int l, struct ek_layer *layer)
+static void bind_layer(struct binder *b, int l, struct ek_layer *layer, bool dense)
 {
     const struct ek_shape *s = &b->m->shape;
     layer->attn_norm = ek_bind_floats(b, l, "attn_norm.weight", s->embd, true);
@@ -67,7 +67,7 @@ static void bind_layer(struct binder *b, int l, struct ek_layer *layer)
     layer->out = ek_bind_matrix(b, l, "attn_output.weight", s->embd, (uint64_t)s->heads * s->value, 1,
                                 true);
     layer->ffn_norm = ek_bind_floats(b, l, "ffn_norm.weight", s->embd, true);
-    if ((uint32_t)l < s->dense_layers) {
+    if (dense) {
         layer->dense = ffn(b, l, "", s->ff, 1);
         return;
     }
@@ -79,7 +79,42 @@ static void bind_layer(struct binder *b, int l, struct ek_layer *layer)
     if (s->shared_ff) layer->shared = ffn(b, l, "_shexp", s->shared_ff, 1);
 }
 
-/* A tensor that was not asked for belongs to a block beyond the layers (NextN, MTP: left out), or to
+/* Matrix or gain of the block ahead, or the model's own. */
+static struct ek_matrix ahead_matrix(struct binder *b, int l, const char *name, struct ek_matrix own)
+{
+    struct ek_matrix m = ek_bind_matrix(b, l, name, own.rows, own.cols, 1, false);
+    return m.data ? m : own;
+}
+
+/* The first block behind the layers, if it is whole and one that we can compute. A file is none the worse
+ * without it, so what is wrong with it is nobody's complaint. */
+static void bind_ahead(struct binder *b)
+{
+    struct ek_model *m = b->m;
+    const struct ek_shape *s = &m->shape;
+    int l = (int)s->layers;
+    char why[256];
+    struct binder aside = *b;
+    struct ek_ahead *a = &m->ahead;
+    aside.why = why;
+    aside.why_cap = sizeof why;
+    aside.reasons = NULL;
+    bool dense = !ek_bind_find(b, l, "ffn_gate_inp.weight", false);
+    if (s->attention != EK_ATTENTION_LATENT || !ek_bind_find(b, l, "nextn.eh_proj.weight", false)) return;
+    if (!(dense ? s->dense_layers : s->experts)) return; /* then the keys do not tell its width */
+    a->join = ek_bind_matrix(&aside, l, "nextn.eh_proj.weight", s->embd, (uint64_t)s->embd * 2, 1, true);
+    a->token_norm = ek_bind_floats(&aside, l, "nextn.enorm.weight", s->embd, true);
+    a->hidden_norm = ek_bind_floats(&aside, l, "nextn.hnorm.weight", s->embd, true);
+    a->head_norm = ek_bind_floats(&aside, l, "nextn.shared_head_norm.weight", s->embd, false);
+    if (!a->head_norm) a->head_norm = m->out_norm;
+    a->embd = ahead_matrix(&aside, l, "nextn.embed_tokens.weight", m->embd);
+    a->out = ahead_matrix(&aside, l, "nextn.shared_head_head.weight", m->out);
+    bind_layer(&aside, l, &a->layer, dense);
+    a->there = !aside.failed;
+    if (!a->there) *a = (struct ek_ahead){0};
+}
+
+/* A tensor that was not asked for belongs to a further block beyond the layers (left out), or to
  * something the file means and this code does not do. */
 static void refuse_strangers(struct binder *b)
 {
@@ -115,7 +150,10 @@ static void bind_tensors(struct binder *b)
     if (!m->out.data) m->out = m->embd;
     m->layers = calloc(m->shape.layers, sizeof *m->layers);
     MUST(m->layers != NULL);
-    for (uint32_t l = 0; l < m->shape.layers; l++) bind_layer(b, (int)l, &m->layers[l]);
+    for (uint32_t l = 0; l < m->shape.layers; l++) {
+        bind_layer(b, (int)l, &m->layers[l], l < m->shape.dense_layers);
+    }
+    if (!b->failed) bind_ahead(b);
     refuse_strangers(b);
 }
 

@@ -84,6 +84,19 @@ struct ek_layer {
     struct ek_ffn shared;     /* may be absent */
 };
 
+/* A block behind the layers that looks a token ahead (DeepSeek-V3 paper, section 2.2; "MTP", in files
+ * "NextN"): from what the model made of token t, as it goes into the output matrix, and token t + 1 it
+ * guesses token t + 2. It proposes only; no answer comes from it. */
+struct ek_ahead {
+    bool there;               /* all of it; else nothing below is set */
+    const float *token_norm;  /* [E]: enorm */
+    const float *hidden_norm; /* [E]: hnorm */
+    struct ek_matrix join;    /* [E][2 E]: of the token's half and then the hidden one; eh_proj */
+    struct ek_layer layer;    /* without k_b_t: its rows are all computed in the absorbed form */
+    const float *head_norm;   /* [E] */
+    struct ek_matrix embd, out; /* [vocab][E], mostly the model's own */
+};
+
 struct ek_model {
     uint32_t magic;
     struct ek_gguf *gguf; /* owned */
@@ -92,6 +105,7 @@ struct ek_model {
     struct ek_matrix embd;    /* [vocab][E] */
     const float *out_norm;    /* [E] */
     struct ek_matrix out;     /* [vocab][E]; embd when the file ties them */
+    struct ek_ahead ahead;
     double *rope_freq;        /* [R / 2]: radians a position, scaling applied */
     double rope_size;         /* cosines and sines are multiplied by it (YaRN, grouped form); else 1 */
     bool whole;               /* derived matrices are there; false: bound to be looked at only */

@@ -84,6 +84,7 @@ static void put_shape(struct ek_buf *out, const struct ek_model *m)
     if (s->experts) ek_buf_printf(out, ", the first %u dense", s->dense_layers);
     ek_buf_printf(out, "; embedding %u, vocabulary %u, context %u\n", s->embd, s->vocab, s->ctx_tokens);
     put_attention(out, s);
+    if (m->ahead.there) ek_buf_lit(out, "ahead       a block that guesses the token after the next\n");
     if (s->experts) {
         ek_buf_printf(out, "experts     %u of %u, %s gate, width %u, shared %u", s->experts_used, s->experts,
                       s->gate == EK_GATE_SIGMOID ? "sigmoid" : "softmax", s->expert_ff, s->shared_ff);

@@ -76,7 +76,8 @@ bool ek_bind_truth(struct binder *b, const char *name, bool fallback)
     return v;
 }
 
-/* Blocks after the last layer predict later tokens (NextN, MTP) and are left out. block_count counts
+/* Blocks after the last layer predict later tokens (NextN, MTP): the first of them is of use, the model does
+ * not need it (struct ek_ahead). block_count counts
  * them, but in files that name such a block and do not hold it, not always: then the block in question
  * is there and is a layer like any other. */
 static void read_layers(struct binder *b, struct ek_shape *s)

@@ -160,7 +160,11 @@ void ek_bind_derive(struct binder *b)
     struct ek_model *m = b->m;
     const struct ek_shape *s = &m->shape;
     if (s->attention != EK_ATTENTION_LATENT) return;
-    m->derived_bytes = (uint64_t)s->layers * s->heads * s->nope * s->kv_lora * sizeof(float);
+    bool ahead = m->ahead.there && !m->ahead.layer.k_b.data; /* it never needs the other one */
+    m->derived_bytes = ((uint64_t)s->layers + ahead) * s->heads * s->nope * s->kv_lora * sizeof(float);
+    if (ahead && !b->look && transpose(m, &m->ahead.layer.k_b_t, &m->ahead.layer.k_b) != EK_OK) {
+        m->ahead.there = false; /* there may be memory for the rest */
+    }
     for (uint32_t l = 0; l < s->layers && !b->look; l++) {
         struct ek_layer *layer = &m->layers[l];
         enum ek_status status = layer->k_b.data ? transpose(m, &layer->k_b, &layer->k_b_t)

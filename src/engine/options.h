@@ -4,6 +4,7 @@
 #ifndef EK_ENGINE_OPTIONS_H
 #define EK_ENGINE_OPTIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum ek_kv_type {
@@ -38,7 +39,9 @@ struct ek_engine_options {
     enum ek_activation activation;
     enum ek_speculation speculation;
     const char *kv_disk;          /* folder of the KV cache's disk tier (kv_disk.h); NULL: none */
+    bool kv_disk_waits;           /* another engine may have it for now; not configured: a door's child */
     uint64_t kv_disk_limit_bytes; /* of this model's files there; default 10 GiB */
+    uint32_t kv_disk_wait_ms;     /* a job waits for its pages from there at most so long; default 5000 */
     const char *isa; /* "generic", "avx2", "avx512"; NULL: the best this machine has */
 };
 

@@ -74,6 +74,23 @@ struct token_heads {
     float *v; /* [G][V] */
 };
 
+/* k [N] of head h; through the transpose where the layer has it only so (the block ahead). */
+static void nope_key(float *k, const struct ek_layer *l, const struct ek_shape *s, size_t h,
+                     const float *latent)
+{
+    if (l->k_b_t.data) {
+        linear(k, &l->k_b_t, h, latent);
+        return;
+    }
+    float *row = floats(s->nope);
+    for (size_t i = 0; i < s->nope; i++) k[i] = 0;
+    for (size_t c = 0; c < s->kv_lora; c++) {
+        ek_weight_row(ek_kernels_of(EK_ISA_GENERIC), &l->k_b, h, c, row);
+        for (size_t i = 0; i < s->nope; i++) k[i] += row[i] * latent[c];
+    }
+    free(row);
+}
+
 /* Latent form: one short vector, from which all keys and values are made. */
 static void project_latent(const struct ek_model *m, const struct ek_layer *l, const float *x,
                            size_t position, struct token_heads *t)
@@ -100,7 +117,7 @@ static void project_latent(const struct ek_model *m, const struct ek_layer *l, c
     for (size_t h = 0; h < s->heads; h++) {
         float *k = t->k + h * K;
         rope(t->q + h * K + s->nope, m, position);
-        linear(k, &l->k_b_t, h, latent);                             /* eq. 10 */
+        nope_key(k, l, s, h, latent);                                /* eq. 10 */
         linear(t->v + h * s->value, &l->v_b, h, latent);             /* eq. 11 */
         for (size_t i = 0; i < s->rope; i++) k[s->nope + i] = latent[s->kv_lora + i];
     }
@@ -281,20 +298,52 @@ static void block(const struct ek_model *m, const struct ek_layer *l, float *h, 
     }
 }
 
-void ek_reference_forward(const struct ek_model *m, const uint32_t *ids, size_t T, float *logits)
+/* What goes into the output matrix, [T][E]; the caller frees. */
+static float *told(const struct ek_model *m, const uint32_t *ids, size_t T)
 {
-    MUST_OBJ(m, EK_MODEL_MAGIC);
     const struct ek_shape *s = &m->shape;
-    float *h = floats(T * s->embd); /* [T][E] */
+    float *h = floats(T * s->embd);
     for (size_t t = 0; t < T; t++) {
         MUST(ids[t] < s->vocab);
         ek_weight_row(ek_kernels_of(EK_ISA_GENERIC), &m->embd, 0, ids[t], h + t * s->embd);
     }
     for (size_t l = 0; l < s->layers; l++) block(m, &m->layers[l], h, T);
     for (size_t t = 0; t < T; t++) {
-        float *row = h + t * s->embd;
-        rmsnorm(row, row, m->out_norm, s->embd, s->norm_eps);
-        linear(logits + t * s->vocab, &m->out, 0, row);
+        rmsnorm(h + t * s->embd, h + t * s->embd, m->out_norm, s->embd, s->norm_eps);
+    }
+    return h;
+}
+
+void ek_reference_forward(const struct ek_model *m, const uint32_t *ids, size_t T, float *logits)
+{
+    MUST_OBJ(m, EK_MODEL_MAGIC);
+    float *h = told(m, ids, T);
+    for (size_t t = 0; t < T; t++) {
+        linear(logits + t * m->shape.vocab, &m->out, 0, h + t * m->shape.embd);
     }
     free(h);
+}
+
+void ek_reference_ahead(const struct ek_model *m, const uint32_t *ids, size_t T, float *logits)
+{
+    MUST_OBJ(m, EK_MODEL_MAGIC);
+    MUST(m->ahead.there && T > 1);
+    const struct ek_shape *s = &m->shape;
+    const struct ek_ahead *a = &m->ahead;
+    size_t E = s->embd;
+    float *h = told(m, ids, T), *x = floats((T - 1) * E), *both = floats(2 * E);
+    for (size_t t = 0; t + 1 < T; t++) {
+        ek_weight_row(ek_kernels_of(EK_ISA_GENERIC), &a->embd, 0, ids[t + 1], both);
+        rmsnorm(both, both, a->token_norm, E, s->norm_eps);
+        rmsnorm(both + E, h + t * E, a->hidden_norm, E, s->norm_eps);
+        linear(x + t * E, &a->join, 0, both);
+    }
+    block(m, &a->layer, x, T - 1);
+    for (size_t t = 0; t + 1 < T; t++) {
+        rmsnorm(x + t * E, x + t * E, a->head_norm, E, s->norm_eps);
+        linear(logits + t * s->vocab, &a->out, 0, x + t * E);
+    }
+    free(h);
+    free(x);
+    free(both);
 }

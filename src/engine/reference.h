@@ -12,4 +12,8 @@
  * Keys and values are formed in full ("naive" MLA), all in f32. Aborts when out of memory. */
 void ek_reference_forward(const struct ek_model *m, const uint32_t *ids, size_t T, float *logits);
 
+/* The same for the block that looks ahead (struct ek_ahead), which must be there: T - 1 rows, row t the
+ * distribution of the token after ids[t + 1]. */
+void ek_reference_ahead(const struct ek_model *m, const uint32_t *ids, size_t T, float *logits);
+
 #endif

@@ -146,7 +146,7 @@ bool ek_schema_count(struct ek_schema *c, json_t *schema, const char *keyword, u
     const json_t *v = ek_schema_get(schema, keyword);
     if (!v) return true;
     double d = json_number_value(v);
-    if (!json_is_number(v) || !(d >= 0) || d != (double)(int64_t)(d < 1e15 ? d : 0)) {
+    if (!json_is_number(v) || !(d >= 0) || (d < 1e15 && d != (double)(int64_t)d)) { /* above all are whole */
         return ek_schema_refuse(c, keyword, "must be a whole number from 0 on");
     }
     *out = d < (double)(UINT32_MAX - 1) ? (uint32_t)d : UINT32_MAX - 1;

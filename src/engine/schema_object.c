@@ -339,8 +339,12 @@ static bool read_list(struct ek_schema *c, json_t *schema, struct list *l)
     if (json_is_false(l->rest) && l->most > json_array_size(l->first)) {
         l->most = (uint32_t)json_array_size(l->first);
     }
+    if (json_array_size(l->first) > EK_SCHEMA_ITEMS_MAX) {
+        return ek_schema_refuse(c, first ? "prefixItems" : "items", "has more than %d schemas",
+                                EK_SCHEMA_ITEMS_MAX);
+    }
     if (l->least > l->most) return ek_schema_refuse(c, "minItems", "is more than there can be");
-    if (l->least > EK_SCHEMA_ITEMS_MAX || json_array_size(l->first) > EK_SCHEMA_ITEMS_MAX) {
+    if (l->least > EK_SCHEMA_ITEMS_MAX) {
         return ek_schema_refuse(c, "minItems", "may be at most %d", EK_SCHEMA_ITEMS_MAX);
     }
     if (l->most != UINT32_MAX && l->most > EK_SCHEMA_ITEMS_MAX) l->most = EK_SCHEMA_ITEMS_MAX;

@@ -192,6 +192,7 @@ enum ek_status ek_serve_start(struct ek_serve **out, struct ek_loop *loop,
                            .encoder = ek_encoder_new(), .out = ek_buf_make(OUT_BYTES_MAX),
                            .started_s = (int64_t)(ek_loop_now(loop).unix_ns / EK_S_NS)};
     for (size_t i = 0; i < EK_CALL_STATES; i++) ek_list_init(&s->calls[i]);
+    ek_list_init(&s->to_shape);
     ek_list_init(&s->dirty);
     ek_histogram_init(&s->counters.first_token_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
     ek_histogram_init(&s->counters.whole_s, ek_seconds_bounds, EK_SECONDS_BOUNDS);
@@ -290,7 +291,7 @@ void ek_serve_free(struct ek_serve **ss)
         EK_LIST_EACH(&s->calls[i], link) {
             struct ek_call *c = EK_CONTAINER(link, struct ek_call, link);
             MUST(!c->req && !c->on_helper);
-            c->engine_job = 0; /* the engine is gone, and with it its last word on this */
+            for (uint32_t k = 0; k < c->choice_count; k++) c->choices[k].engine_job = 0; /* gone, too */
             if (c->state != EK_CALL_AT_ENDED) ek_call_set_state(c, EK_CALL_AT_ENDED);
         }
     }

@@ -26,8 +26,12 @@ static struct ek_chunk_head head_of(const struct ek_call *c)
 
 static struct ek_usage usage_of(const struct ek_call *c)
 {
-    return (struct ek_usage){.prompt_tokens = c->prompt.count, .completion_tokens = c->tokens,
-                             .reasoning_tokens = c->thought_tokens, .cached_tokens = c->cached_tokens};
+    struct ek_usage u = {.prompt_tokens = c->prompt.count, .cached_tokens = c->cached_tokens};
+    for (uint32_t i = 0; i < c->choice_count; i++) { /* the prompt counts once, as OpenAI has it */
+        u.completion_tokens += c->choices[i].tokens;
+        u.reasoning_tokens += c->choices[i].thought_tokens;
+    }
+    return u;
 }
 
 /* ---- logprobs -------------------------------------------------------------------------------- */
@@ -44,17 +48,18 @@ static void put_logprob(const struct ek_call *c, struct ek_buf *b, uint32_t id, 
     ek_buf_char(b, ']');
 }
 
-static void put_samples(const struct ek_call *c, struct ek_buf *b, const char *name, size_t from, size_t to)
+static void put_samples(const struct ek_call_choice *h, struct ek_buf *b, const char *name, size_t from,
+                        size_t to)
 {
     ek_buf_printf(b, "\"%s\":[", name);
     for (size_t i = from; i < to; i++) {
-        const struct ek_sample *s = &c->samples[i];
+        const struct ek_sample *s = &h->samples[i];
         if (i > from) ek_buf_char(b, ',');
-        put_logprob(c, b, s->id, s->logprob);
+        put_logprob(h->call, b, s->id, s->logprob);
         ek_buf_lit(b, ",\"top_logprobs\":[");
         for (uint32_t k = 0; k < s->top_count; k++) {
             if (k > 0) ek_buf_char(b, ',');
-            put_logprob(c, b, s->top[k].id, s->top[k].logprob);
+            put_logprob(h->call, b, s->top[k].id, s->top[k].logprob);
             ek_buf_char(b, '}');
         }
         ek_buf_lit(b, "]}");
@@ -64,105 +69,108 @@ static void put_samples(const struct ek_call *c, struct ek_buf *b, const char *n
 
 /* The lists of OpenAI's chat API, and DeepSeek's for the thought, of samples from..to; for
  * /v1/completions too, whose older shape says less. Absent when there is nothing to say. */
-static struct ek_str logprobs_of(const struct ek_call *c, struct ek_buf *b, size_t from, size_t to)
+static struct ek_str logprobs_of(const struct ek_call_choice *h, struct ek_buf *b, size_t from, size_t to)
 {
-    if (!c->ask.logprobs || from >= to) return (struct ek_str){NULL, 0};
-    size_t middle = c->thought_samples;
+    if (!h->call->ask.logprobs || from >= to) return (struct ek_str){NULL, 0};
+    size_t middle = h->thought_samples;
     middle = middle < from ? from : middle > to ? to : middle;
     ek_buf_char(b, '{');
-    put_samples(c, b, "content", middle, to);
+    put_samples(h, b, "content", middle, to);
     if (middle > from) {
         ek_buf_char(b, ',');
-        put_samples(c, b, "reasoning_content", from, middle);
+        put_samples(h, b, "reasoning_content", from, middle);
     }
     ek_buf_char(b, '}');
     return ek_buf_view(b);
 }
 
-static void keep_sample(struct ek_call *c, const struct ek_sample *sample)
+static void keep_sample(struct ek_call_choice *h, const struct ek_sample *sample)
 {
-    if (!c->ask.logprobs) return;
-    if (c->sample_count == c->sample_cap) {
-        c->sample_cap = c->sample_cap ? c->sample_cap * 2 : 16;
-        c->samples = realloc(c->samples, c->sample_cap * sizeof *c->samples);
-        MUST(c->samples);
+    if (!h->call->ask.logprobs) return;
+    if (h->sample_count == h->sample_cap) {
+        h->sample_cap = h->sample_cap ? h->sample_cap * 2 : 16;
+        h->samples = realloc(h->samples, h->sample_cap * sizeof *h->samples);
+        MUST(h->samples);
     }
-    c->samples[c->sample_count++] = *sample;
+    h->samples[h->sample_count++] = *sample;
 }
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
 
 /* One chunk: a text of either kind (or none) and the tokens fresh[from..to). */
-static void put_chunk(struct ek_call *c, struct ek_buf *b, struct ek_delta d, size_t from, size_t to)
+static void put_chunk(struct ek_call_choice *h, struct ek_buf *b, struct ek_delta d, size_t from, size_t to)
 {
+    struct ek_call *c = h->call;
     struct ek_chunk_head head = head_of(c);
     struct ek_buf logprobs = ek_buf_make(64u << 20);
-    MUST(from <= to && to <= c->fresh.count);
+    MUST(from <= to && to <= h->fresh.count);
+    d.choice = h->index;
     d.ek = true;
-    d.token_count = c->tokens - (uint32_t)(c->fresh.count - to);
-    d.ids = c->fresh.data + from;
+    d.token_count = h->tokens - (uint32_t)(h->fresh.count - to);
+    d.ids = h->fresh.data + from;
     d.id_count = to - from;
     if (!c->prompt_said) {
         d.prompt_tokens = c->prompt.count;
         d.cached_tokens = c->cached_tokens;
         c->prompt_said = true;
     }
-    if (c->ask.logprobs) d.logprobs = logprobs_of(c, &logprobs, from, to);
+    if (c->ask.logprobs) d.logprobs = logprobs_of(h, &logprobs, from, to);
     ek_buf_lit(b, "data: ");
     ek_chunk_write(b, &head, &d);
     ek_buf_lit(b, "\n\n");
     ek_buf_free(&logprobs);
 }
 
-static bool has_deltas(const struct ek_call *c)
+static bool has_deltas(const struct ek_call_choice *h)
 {
-    return c->has_calls && ek_calls_waiting(&c->calls);
+    return h->has_calls && ek_calls_waiting(&h->calls);
 }
 
-static void put_calls(struct ek_call *c, struct ek_buf *b, size_t from)
+static void put_calls(struct ek_call_choice *h, struct ek_buf *b, size_t from)
 {
-    struct ek_str deltas = ek_calls_deltas(&c->calls);
+    struct ek_str deltas = ek_calls_deltas(&h->calls);
     struct ek_buf list = ek_buf_make(deltas.len + 2);
     ek_buf_char(&list, '[');
     ek_buf_str(&list, deltas);
     ek_buf_char(&list, ']');
-    put_chunk(c, b, (struct ek_delta){.tool_calls = ek_buf_view(&list)}, from, c->fresh.count);
+    put_chunk(h, b, (struct ek_delta){.tool_calls = ek_buf_view(&list)}, from, h->fresh.count);
     ek_buf_free(&list);
-    ek_calls_taken(&c->calls);
+    ek_calls_taken(&h->calls);
 }
 
 /* All text that waits, the thought before the answer and never in one chunk, calls of tools behind them,
  * each with exactly the tokens it came from: a stream may be cut between the two. */
-static void put_text(struct ek_call *c, struct ek_buf *b)
+static void put_text(struct ek_call_choice *h, struct ek_buf *b)
 {
-    size_t from = 0, all = c->fresh.count;
-    bool calls = has_deltas(c), any = calls || c->thought.len > 0 || c->text.len > 0;
-    size_t before_calls = calls ? c->calls_split : all;
-    MUST(c->split <= all && before_calls <= all);
+    size_t from = 0, all = h->fresh.count;
+    bool calls = has_deltas(h), any = calls || h->thought.len > 0 || h->text.len > 0;
+    size_t before_calls = calls ? h->calls_split : all;
+    MUST(h->split <= all && before_calls <= all);
     if (!any) return; /* tokens without text wait for some */
-    if (c->thought.len > 0) {
-        from = c->text.len > 0 ? c->split : before_calls;
-        put_chunk(c, b, (struct ek_delta){.reasoning = ek_buf_view(&c->thought)}, 0, from);
+    if (h->thought.len > 0) {
+        from = h->text.len > 0 ? h->split : before_calls;
+        put_chunk(h, b, (struct ek_delta){.reasoning = ek_buf_view(&h->thought)}, 0, from);
     }
-    if (c->text.len > 0) {
+    if (h->text.len > 0) {
         size_t to = before_calls > from ? before_calls : from;
-        put_chunk(c, b, (struct ek_delta){.content = ek_buf_view(&c->text)}, from, to);
+        put_chunk(h, b, (struct ek_delta){.content = ek_buf_view(&h->text)}, from, to);
         from = to;
     }
-    if (calls) put_calls(c, b, from);
-    ek_buf_clear(&c->thought);
-    ek_buf_clear(&c->text);
-    c->fresh.count = c->split = c->calls_split = c->sample_count = c->thought_samples = 0;
+    if (calls) put_calls(h, b, from);
+    ek_buf_clear(&h->thought);
+    ek_buf_clear(&h->text);
+    h->fresh.count = h->split = h->calls_split = h->sample_count = h->thought_samples = 0;
 }
 
 /* The first chunk says who speaks; an answer that goes on from a prefix has said so before. */
-static void put_role(struct ek_call *c, struct ek_buf *b)
+static void put_role(struct ek_call_choice *h, struct ek_buf *b)
 {
-    if (c->role_sent) return;
-    c->role_sent = true;
+    const struct ek_call *c = h->call;
+    if (h->role_sent) return;
+    h->role_sent = true;
     if (c->ask.continues || c->kind != EK_CALL_CHAT) return;
     struct ek_chunk_head head = head_of(c);
-    struct ek_delta d = {.role = true};
+    struct ek_delta d = {.choice = h->index, .role = true};
     d.content = d.reasoning = (struct ek_str){NULL, 0};
     if (c->thinks) d.reasoning = EK_STR("");
     ek_buf_lit(b, "data: ");
@@ -180,66 +188,77 @@ static bool is_call_mark(const struct ek_serve *s, uint32_t id, enum ek_mark *ma
 }
 
 /* The parsers hear a token. Stop strings end where a call begins: inside of arguments they mean nothing. */
-void ek_call_hear(struct ek_call *c, uint32_t id, struct ek_buf *thought, struct ek_buf *text)
+void ek_choice_hear(struct ek_call_choice *h, uint32_t id, struct ek_buf *thought, struct ek_buf *text)
 {
     enum ek_mark mark;
-    if (!c->has_calls) {
-        ek_output_push(&c->output, id, thought, text);
+    if (!h->has_calls) {
+        ek_output_push(&h->output, id, thought, text);
         return;
     }
-    ek_buf_clear(&c->said);
-    if (c->output.state != EK_OUTPUT_THOUGHT && c->output.state != EK_OUTPUT_STOPPED &&
-        is_call_mark(c->serve, id, &mark)) {
-        ek_output_break(&c->output, thought, &c->said);
-        ek_calls_text(&c->calls, ek_buf_view(&c->said), text);
-        ek_calls_mark(&c->calls, mark, text);
-        if (c->calls.state != EK_CALLS_TEXT) c->output.stop_count = 0;
+    ek_buf_clear(&h->said);
+    if (h->output.state != EK_OUTPUT_THOUGHT && h->output.state != EK_OUTPUT_STOPPED &&
+        is_call_mark(h->call->serve, id, &mark)) {
+        ek_output_break(&h->output, thought, &h->said);
+        ek_calls_text(&h->calls, ek_buf_view(&h->said), text);
+        ek_calls_mark(&h->calls, mark, text);
+        if (h->calls.state != EK_CALLS_TEXT) h->output.stop_count = 0;
         return;
     }
-    ek_output_push(&c->output, id, thought, &c->said);
-    ek_calls_text(&c->calls, ek_buf_view(&c->said), text);
+    ek_output_push(&h->output, id, thought, &h->said);
+    ek_calls_text(&h->calls, ek_buf_view(&h->said), text);
 }
 
 /* Where in `fresh` the text and the calls begin that are not yet sent. */
-static void note_splits(struct ek_call *c, bool had_text, bool had_calls)
+static void note_splits(struct ek_call_choice *h, bool had_text, bool had_calls)
 {
-    if (!had_text && c->text.len > 0) c->split = c->fresh.count;
-    if (!had_calls && has_deltas(c)) c->calls_split = c->fresh.count;
+    if (!had_text && h->text.len > 0) h->split = h->fresh.count;
+    if (!had_calls && has_deltas(h)) h->calls_split = h->fresh.count;
 }
 
 /* A token's text joins what waits. */
-void ek_call_take_text(struct ek_call *c, uint32_t id, const struct ek_sample *sample)
+void ek_choice_take_text(struct ek_call_choice *h, uint32_t id, const struct ek_sample *sample)
 {
-    bool thought = c->output.state == EK_OUTPUT_THOUGHT;
-    bool had_text = c->text.len > 0, had_calls = has_deltas(c);
-    ek_call_hear(c, id, &c->thought, &c->text);
-    note_splits(c, had_text, had_calls);
-    c->tokens++;
-    if (thought && id != c->output.end_id) c->thought_tokens++;
-    if (thought && c->ask.logprobs) c->thought_samples++;
-    if (c->ask.stream) MUST(ek_ids_push(&c->fresh, id) == EK_OK);
-    keep_sample(c, sample);
+    bool thought = h->output.state == EK_OUTPUT_THOUGHT;
+    bool had_text = h->text.len > 0, had_calls = has_deltas(h);
+    ek_choice_hear(h, id, &h->thought, &h->text);
+    note_splits(h, had_text, had_calls);
+    h->tokens++;
+    if (thought && id != h->output.end_id) h->thought_tokens++;
+    if (thought && h->call->ask.logprobs) h->thought_samples++;
+    if (h->call->ask.stream) MUST(ek_ids_push(&h->fresh, id) == EK_OK);
+    keep_sample(h, sample);
 }
 
 /* No more tokens come: what the parsers held back joins, too. */
-void ek_call_take_rest(struct ek_call *c)
+void ek_choice_take_rest(struct ek_call_choice *h)
 {
-    bool had_text = c->text.len > 0, had_calls = has_deltas(c);
-    if (!c->has_calls) {
-        ek_output_end(&c->output, &c->thought, &c->text);
+    bool had_text = h->text.len > 0, had_calls = has_deltas(h);
+    if (!h->has_calls) {
+        ek_output_end(&h->output, &h->thought, &h->text);
     } else {
-        ek_buf_clear(&c->said);
-        ek_output_end(&c->output, &c->thought, &c->said);
-        ek_calls_text(&c->calls, ek_buf_view(&c->said), &c->text);
-        ek_calls_end(&c->calls, &c->text);
+        ek_buf_clear(&h->said);
+        ek_output_end(&h->output, &h->thought, &h->said);
+        ek_calls_text(&h->calls, ek_buf_view(&h->said), &h->text);
+        ek_calls_end(&h->calls, &h->text);
     }
-    note_splits(c, had_text, had_calls);
+    note_splits(h, had_text, had_calls);
 }
 
-void ek_call_set_finish(struct ek_call *c, enum ek_finish how)
+void ek_choice_set_finish(struct ek_call_choice *h, enum ek_finish how)
 {
-    bool called = c->has_calls && c->calls.count > 0 && how == EK_FINISH_STOP;
-    c->finish = called ? EK_FINISH_TOOL_CALLS : how;
+    bool called = h->has_calls && h->calls.count > 0 && how == EK_FINISH_STOP;
+    h->finish = called ? EK_FINISH_TOOL_CALLS : how;
+}
+
+/* Everything there is of one choice, its end too. */
+static void put_choice(struct ek_call_choice *h, struct ek_buf *b)
+{
+    if (h->end_sent) return;
+    if (h->ended || h->tokens > h->call->ask.prefix_count) put_role(h, b);
+    put_text(h, b);
+    if (!h->ended) return;
+    put_chunk(h, b, (struct ek_delta){.finish = h->finish}, 0, h->fresh.count);
+    h->end_sent = true;
 }
 
 static void put_end(struct ek_call *c, struct ek_buf *b)
@@ -250,15 +269,11 @@ static void put_end(struct ek_call *c, struct ek_buf *b)
         ek_buf_lit(b, "data: ");
         ek_error_write(b, &e);
         ek_buf_lit(b, "\n\n");
-    } else {
-        put_text(c, b);
-        put_chunk(c, b, (struct ek_delta){.finish = c->finish}, 0, c->fresh.count);
-        if (c->ask.include_usage) {
-            struct ek_usage usage = usage_of(c);
-            ek_buf_lit(b, "data: ");
-            ek_chunk_write_usage(b, &head, &usage);
-            ek_buf_lit(b, "\n\n");
-        }
+    } else if (c->ask.include_usage) {
+        struct ek_usage usage = usage_of(c);
+        ek_buf_lit(b, "data: ");
+        ek_chunk_write_usage(b, &head, &usage);
+        ek_buf_lit(b, "\n\n");
     }
     ek_buf_str(b, done_event);
 }
@@ -292,10 +307,13 @@ static void count_end(struct ek_call *c)
         s->counters.refused[c->failed]++;
         return;
     }
-    s->counters.answers[c->finish]++;
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        const struct ek_call_choice *h = &c->choices[i];
+        s->counters.answers[h->finish]++;
+        s->counters.answer_tokens += h->tokens - c->ask.prefix_count;
+        s->counters.thought_tokens += h->thought_tokens;
+    }
     s->counters.prompt_tokens += c->prompt.count;
-    s->counters.answer_tokens += c->tokens - c->ask.prefix_count;
-    s->counters.thought_tokens += c->thought_tokens;
     ek_histogram_add(&s->counters.whole_s, took);
     s->job_s = s->job_s > 0 ? 0.9 * s->job_s + 0.1 * took : took;
 }
@@ -309,9 +327,9 @@ static void send_stream(struct ek_call *c)
         return;
     }
     ek_buf_clear(b);
-    if (c->tokens > c->ask.prefix_count || ended) put_role(c, b);
+    uint32_t count = c->failed == EK_REASON_NONE ? c->choice_count : 0;
+    for (uint32_t i = 0; i < count; i++) put_choice(&c->choices[i], b);
     if (ended) put_end(c, b);
-    else put_text(c, b);
     if (b->failed) {
         ek_call_drop(c, EK_REASON_ANSWER_TOO_LARGE);
     } else if (ended) {
@@ -325,27 +343,46 @@ static void send_stream(struct ek_call *c)
     }
 }
 
+/* What the parts of a whole choice are kept in while it is written. */
+struct whole {
+    struct ek_buf logprobs, calls;
+};
+
+static struct ek_choice choice_of(const struct ek_call_choice *h, struct whole *w)
+{
+    struct ek_choice choice = {.finish = h->finish, .content = EK_STR("")};
+    struct ek_str calls = h->has_calls ? ek_calls_whole(&h->calls) : (struct ek_str){NULL, 0};
+    MUST(h->ended);
+    *w = (struct whole){ek_buf_make(64u << 20), ek_buf_make(calls.len + 2)};
+    if (calls.len > 0) {
+        ek_buf_char(&w->calls, '[');
+        ek_buf_str(&w->calls, calls);
+        ek_buf_char(&w->calls, ']');
+        choice.tool_calls = ek_buf_view(&w->calls);
+        choice.content = (struct ek_str){NULL, 0};
+    }
+    if (h->text.len > 0) choice.content = ek_buf_view(&h->text);
+    if (h->call->thinks) choice.reasoning = h->thought.len ? ek_buf_view(&h->thought) : EK_STR("");
+    choice.logprobs = logprobs_of(h, &w->logprobs, 0, h->sample_count);
+    return choice;
+}
+
 static void send_whole(struct ek_call *c)
 {
     if (c->state != EK_CALL_AT_ENDED) return;
     struct ek_chunk_head head = head_of(c);
     struct ek_usage usage = usage_of(c);
-    struct ek_buf logprobs = ek_buf_make(64u << 20), *b = &c->serve->out;
-    struct ek_choice choice = {.finish = c->finish, .content = EK_STR("")};
-    struct ek_str calls = c->has_calls ? ek_calls_whole(&c->calls) : (struct ek_str){NULL, 0};
-    struct ek_buf list = ek_buf_make(calls.len + 2);
-    if (calls.len > 0) {
-        ek_buf_printf(&list, "[%.*s]", (int)calls.len, calls.data);
-        choice.tool_calls = ek_buf_view(&list);
-        choice.content = (struct ek_str){NULL, 0};
-    }
-    if (c->text.len > 0) choice.content = ek_buf_view(&c->text);
-    if (c->thinks) choice.reasoning = c->thought.len ? ek_buf_view(&c->thought) : EK_STR("");
-    choice.logprobs = logprobs_of(c, &logprobs, 0, c->sample_count);
+    struct ek_choice choices[EK_ASK_CHOICES_MAX];
+    struct whole parts[EK_ASK_CHOICES_MAX];
+    struct ek_buf *b = &c->serve->out;
+    MUST(c->choice_count > 0 && c->choice_count <= EK_ASK_CHOICES_MAX);
+    for (uint32_t i = 0; i < c->choice_count; i++) choices[i] = choice_of(&c->choices[i], &parts[i]);
     ek_buf_clear(b);
-    ek_completion_write(b, &head, &choice, 1, &usage, EK_STR(""));
-    ek_buf_free(&logprobs);
-    ek_buf_free(&list);
+    ek_completion_write(b, &head, choices, c->choice_count, &usage, EK_STR(""));
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        ek_buf_free(&parts[i].logprobs);
+        ek_buf_free(&parts[i].calls);
+    }
     count_end(c);
     char load[EK_ORCA_BYTES_MAX];
     struct ek_http_header headers[3] = {

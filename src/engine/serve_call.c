@@ -31,7 +31,7 @@ static void on_deadline(struct ek_timer *t)
     if (c->state != EK_CALL_AT_RUNNING) return;
     c->failed = EK_REASON_DEADLINE;
     ek_call_set_state(c, EK_CALL_AT_ENDED);
-    ek_engine_cancel(c->serve->engine, c->engine_job);
+    ek_call_cancel_jobs(c);
     ek_call_send(c);
     ek_call_release(c);
 }
@@ -53,26 +53,50 @@ void ek_call_head(struct ek_serve *s, struct ek_http_req *req, enum ek_call_kind
     ek_http_set_user(req, c);
 }
 
+void ek_call_cancel_jobs(struct ek_call *c)
+{
+    MUST_OBJ(c, EK_CALL_MAGIC);
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        uint64_t job = c->choices[i].engine_job;
+        if (job != 0) ek_engine_cancel(c->serve->engine, job);
+    }
+}
+
+static void free_choice(struct ek_call_choice *h)
+{
+    MUST(h->engine_job == 0);
+    if (h->has_output) ek_output_free(&h->output);
+    ek_calls_free(&h->calls);
+    ek_buf_free(&h->said);
+    ek_guide_free(&h->guide);
+    ek_buf_free(&h->thought);
+    ek_buf_free(&h->text);
+    ek_ids_free(&h->fresh);
+    free(h->samples);
+}
+
+static bool is_in_engine(const struct ek_call *c)
+{
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        if (c->choices[i].engine_job != 0) return true;
+    }
+    return false;
+}
+
 void ek_call_release(struct ek_call *c)
 {
     MUST_OBJ(c, EK_CALL_MAGIC);
-    if (c->req || c->engine_job != 0 || c->on_helper || c->state != EK_CALL_AT_ENDED) return;
+    if (c->req || c->on_helper || c->state != EK_CALL_AT_ENDED || is_in_engine(c)) return;
     struct ek_serve *s = c->serve;
     if (ek_link_linked(&c->dirty)) ek_list_remove(&s->dirty, &c->dirty);
     ek_list_remove(&s->calls[c->state], &c->link);
     ek_timer_clear(s->loop, &c->deadline);
-    if (c->has_output) ek_output_free(&c->output);
-    ek_calls_free(&c->calls);
-    ek_buf_free(&c->said);
-    ek_guide_free(&c->guide);
+    for (uint32_t i = 0; i < c->choice_count; i++) free_choice(&c->choices[i]);
+    free(c->choices);
     ek_grammar_free(&c->grammar);
     ek_ask_free(&c->ask);
     ek_buf_free(&c->body);
-    ek_buf_free(&c->thought);
-    ek_buf_free(&c->text);
     ek_ids_free(&c->prompt);
-    ek_ids_free(&c->fresh);
-    free(c->samples);
     c->magic = 0;
     free(c);
     ek_serve_check_closed(s);
@@ -89,7 +113,7 @@ void ek_call_part(struct ek_call *c)
 static void leave(struct ek_call *c)
 {
     c->req = NULL;
-    if (c->engine_job != 0) ek_engine_cancel(c->serve->engine, c->engine_job);
+    ek_call_cancel_jobs(c);
     if (c->state == EK_CALL_AT_BODY || c->state == EK_CALL_AT_RUNNING) {
         ek_call_set_state(c, EK_CALL_AT_ENDED);
     }
@@ -141,8 +165,9 @@ static void name_call(struct ek_call *c)
              given.data);
 }
 
-static void open_output(struct ek_call *c)
+static void open_output(struct ek_call_choice *h)
 {
+    struct ek_call *c = h->call;
     const struct ek_template *tp = &c->serve->chat;
     bool marked = c->kind == EK_CALL_CHAT && tp->can_think;
     struct ek_output_start start = {
@@ -151,19 +176,19 @@ static void open_output(struct ek_call *c)
         .open_thought = c->end.open_thought, .may_think = c->end.may_think,
         .stops = c->ask.stops, .stop_count = c->ask.stop_count};
     size_t text_max = ((size_t)c->serve->ctx_tokens + 1) * 3 * EK_VOCAB_TOKEN_BYTES_MAX;
-    ek_output_init(&c->output, c->serve->tokenizer, &start);
-    c->has_output = true;
-    c->thought = ek_buf_make(text_max);
-    c->text = ek_buf_make(text_max);
-    c->fresh.count_max = c->serve->ctx_tokens;
-    c->has_calls = c->kind == EK_CALL_CHAT && c->ask.choice != EK_CHOICE_NONE;
-    if (!c->has_calls) return;
+    ek_output_init(&h->output, c->serve->tokenizer, &start);
+    h->has_output = true;
+    h->thought = ek_buf_make(text_max);
+    h->text = ek_buf_make(text_max);
+    h->fresh.count_max = c->serve->ctx_tokens;
+    h->has_calls = c->kind == EK_CALL_CHAT && c->ask.choice != EK_CHOICE_NONE;
+    if (!h->has_calls) return;
     char prefix[24];
-    snprintf(prefix, sizeof prefix, "call_%016llx", (unsigned long long)ek_hash(ek_str_of(c->id), 0));
+    snprintf(prefix, sizeof prefix, "call_%016llx", (unsigned long long)ek_hash(ek_str_of(c->id), h->index));
     bool by_text = tp->mark[EK_MARK_CALLS_BEGIN] == EK_TOKEN_NONE;
-    ek_calls_open(&c->calls, by_text, !c->ask.stream, prefix,
+    ek_calls_open(&h->calls, by_text, !c->ask.stream, prefix,
                   4 * text_max < UINT32_MAX ? 4 * text_max : UINT32_MAX);
-    c->said = ek_buf_make(3 * EK_VOCAB_TOKEN_BYTES_MAX + 512);
+    h->said = ek_buf_make(3 * EK_VOCAB_TOKEN_BYTES_MAX + 512);
 }
 
 static struct ek_engine_job engine_job(struct ek_call *c)
@@ -176,7 +201,7 @@ static struct ek_engine_job engine_job(struct ek_call *c)
         .cache_salt = ek_hash(a->cache_salt, 0), .priority = a->priority,
         .max_tokens = a->max_tokens ? a->max_tokens : s->ctx_tokens, .sampling = a->sampling,
         .top_logprobs = a->logprobs ? a->top_logprobs : 0, .ignore_stop_ids = a->ignore_eos,
-        .stop_count = s->stop_count, .user = c, .guide = c->guide, .guide_from = c->guide_from,
+        .stop_count = s->stop_count, .guide_from = c->guide_from,
         .bias = a->bias, .bias_count = a->bias_count,
         .thinking = {.open_at_start = c->end.open_thought, .open_id = EK_NO_TOKEN, .end_id = EK_NO_TOKEN,
                      .budget = a->thinking_budget}};
@@ -188,7 +213,7 @@ static struct ek_engine_job engine_job(struct ek_call *c)
         for (uint32_t i = 0; i < s->chat.close_count; i++) job.thinking.close_ids[i] = s->chat.close_ids[i];
     }
     if (!a->seed_given) ek_loop_random(s->loop, &job.sampling.seed, sizeof job.sampling.seed);
-    return job;
+    return job; /* but for what each choice has of its own */
 }
 
 static void refuse(struct ek_call *c, const struct ek_error *e)
@@ -207,27 +232,47 @@ int64_t ek_serve_wait_ms(const struct ek_serve *s)
     return (int64_t)(1000.0 * (seconds < 60 ? seconds : 60)) + 1;
 }
 
+static enum ek_status submit_jobs(struct ek_call *c, char *why, size_t why_cap)
+{
+    struct ek_engine_job jobs[EK_ASK_CHOICES_MAX], first = engine_job(c);
+    uint64_t ids[EK_ASK_CHOICES_MAX] = {0};
+    _Static_assert((int)EK_ASK_CHOICES_MAX <= (int)EK_ENGINE_GROUP_MAX, "all choices go in together");
+    MUST(c->choice_count <= EK_ASK_CHOICES_MAX);
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        jobs[i] = first;
+        jobs[i].user = &c->choices[i];
+        jobs[i].guide = c->choices[i].guide;
+        jobs[i].sampling.seed = first.sampling.seed + i;
+    }
+    enum ek_status st = ek_engine_submit_group(c->serve->engine, jobs, c->choice_count, ids, why, why_cap);
+    if (st != EK_OK) return st;
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        c->choices[i].engine_job = ids[i];
+        c->choices[i].guide = NULL; /* the engine's now */
+        MUST(ids[i] != 0);
+    }
+    return EK_OK;
+}
+
 static void submit(struct ek_call *c)
 {
     struct ek_serve *s = c->serve;
     char why[200] = "";
-    open_output(c);
+    MUST(c->choices && c->choice_count > 0);
+    for (uint32_t i = 0; i < c->choice_count; i++) open_output(&c->choices[i]);
+    c->open_choices = c->choice_count;
     if (ek_call_replay(c)) {
         ek_call_set_state(c, EK_CALL_AT_ENDED);
         ek_call_send(c);
         return;
     }
-    struct ek_engine_job job = engine_job(c);
-    enum ek_status st = ek_engine_submit(s->engine, &job, &c->engine_job, why, sizeof why);
+    enum ek_status st = submit_jobs(c, why, sizeof why);
     if (st != EK_OK) {
-        c->engine_job = 0;
         struct ek_error e = {.reason = st == EK_FULL ? EK_REASON_ENGINE_QUEUE : EK_REASON_BAD_VALUE};
         if (st != EK_FULL) e.message = ek_str_of(why);
         refuse(c, &e);
         return;
     }
-    MUST(c->engine_job != 0);
-    c->guide = NULL; /* the engine's now */
     ek_call_set_state(c, EK_CALL_AT_RUNNING);
     if (c->ask.deadline_ms > 0) {
         ek_timer_set(s->loop, &c->deadline, c->arrived_ns + c->ask.deadline_ms * EK_MS_NS);
@@ -255,9 +300,11 @@ static void after_reading(struct ek_call *c)
 static void read_on_helper(void *arg)
 {
     struct ek_call *c = arg;
+    uint64_t begin_ns = ek_clock_read().mono_ns;
     struct ek_encoder *encoder = ek_encoder_new();
     ek_call_read(c, encoder);
     ek_encoder_free(&encoder);
+    c->read_s = (double)(ek_clock_read().mono_ns - begin_ns) * 1e-9;
 }
 
 static void helper_done(void *arg)
@@ -266,6 +313,44 @@ static void helper_done(void *arg)
     MUST_OBJ(c, EK_CALL_MAGIC);
     c->on_helper = false;
     after_reading(c);
+}
+
+/* Schemas that mean ill cost up to a second each: never more than one of them beside the steps, whoever sends
+ * how many, and callers take turns at it. It shares neither lock nor thread with the steps, only cores. */
+static void shape_next(struct ek_serve *s);
+
+static void shaped(void *arg)
+{
+    struct ek_call *c = arg;
+    struct ek_serve *s = c->serve;
+    MUST(s->shaping);
+    s->shaping = false;
+    ek_turns_had(&s->turns, ek_clock_read().mono_ns, c->place, c->read_s);
+    helper_done(c);
+    shape_next(s);
+}
+
+static struct ek_call *whose_turn(const struct ek_serve *s)
+{
+    struct ek_call *best = EK_CONTAINER(ek_list_first(&s->to_shape), struct ek_call, dirty);
+    for (struct ek_link *l = best->dirty.next; l != &s->to_shape.head; l = l->next) {
+        struct ek_call *c = EK_CONTAINER(l, struct ek_call, dirty);
+        if (ek_turns_before(&s->turns, c->place, best->place)) best = c;
+    }
+    return best;
+}
+
+static void shape_next(struct ek_serve *s)
+{
+    while (!s->shaping && s->to_shape.count > 0) {
+        struct ek_call *c = whose_turn(s);
+        ek_list_remove(&s->to_shape, &c->dirty);
+        MUST(c->on_helper && c->state == EK_CALL_AT_READING);
+        s->shaping = c->req && ek_work_submit(s->loop, read_on_helper, shaped, c) == EK_OK;
+        if (s->shaping) return;
+        if (c->req) ek_call_read(c, s->encoder); /* all helpers are busy: then it is our turn */
+        helper_done(c);
+    }
 }
 
 /* Compiling a schema may take a tenth of a second when it means ill: not on the thread of all streams. */
@@ -291,7 +376,14 @@ void ek_call_body_end(struct ek_call *c)
         ek_call_release(c);
         return;
     }
-    if (c->body.len > EK_SERVE_INLINE_BYTES || may_hold_schema(c)) {
+    if (may_hold_schema(c)) {
+        c->on_helper = true;
+        c->place = ek_turns_place(ek_buf_view(&c->body), ek_http_peer(c->req));
+        ek_list_append(&s->to_shape, &c->dirty);
+        shape_next(s);
+        return;
+    }
+    if (c->body.len > EK_SERVE_INLINE_BYTES) {
         c->on_helper = true;
         if (ek_work_submit(s->loop, read_on_helper, helper_done, c) == EK_OK) return;
         c->on_helper = false; /* all helpers are busy: then it is our turn */

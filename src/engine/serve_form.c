@@ -185,7 +185,7 @@ static bool read_beginning(struct ek_call *c)
     for (size_t at = 0; at < last->content.len;) {
         size_t n = last->content.len - at < EK_COUNT(symbols) ? last->content.len - at : EK_COUNT(symbols);
         for (size_t i = 0; i < n; i++) symbols[i] = (unsigned char)last->content.data[at + i];
-        if (!ek_guide_read(c->guide, symbols, n)) {
+        if (!ek_guide_read(c->choices[0].guide, symbols, n)) {
             return refuse(c, EK_REASON_BAD_VALUE, "messages",
                           "The answer that was begun is not of the form that is asked for.");
         }
@@ -211,6 +211,11 @@ bool ek_call_shape(struct ek_call *c)
     bool ok = put_answer(c, &n, start, end) && finish(c, &n, start, end);
     ek_nfa_free(&n);
     if (!ok) return false;
-    c->guide = ek_guide_new(&c->grammar, s->trie, s->masks, s->stop_ids, s->stop_count);
-    return c->guide_from != EK_NO_TOKEN || read_beginning(c);
+    MUST(c->choices && !c->choices[0].guide);
+    c->choices[0].guide = ek_guide_new(&c->grammar, s->trie, s->masks, s->stop_ids, s->stop_count);
+    if (c->guide_from == EK_NO_TOKEN && !read_beginning(c)) return false;
+    for (uint32_t i = 1; i < c->choice_count; i++) {
+        c->choices[i].guide = ek_guide_copy(c->choices[0].guide);
+    }
+    return true;
 }

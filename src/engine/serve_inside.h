@@ -8,7 +8,7 @@
  *     └─────────┴───────────┴── client gone ──▶ ENDED
  *
  * A call is freed when nobody mentions it any more: the HTTP request is gone (req NULL), the engine has
- * sent its last event (engine_job 0), and no helper reads its body. */
+ * sent the last events (engine_job 0 of each choice), and no helper reads its body. */
 #ifndef EK_ENGINE_SERVE_INSIDE_H
 #define EK_ENGINE_SERVE_INSIDE_H
 
@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "engine/guide.h"
 #include "engine/serve.h"
+#include "engine/turns.h"
 #include "http/server.h"
 
 enum { EK_SERVE_MAGIC = 0x53525645, EK_CALL_MAGIC = 0x43414c4c };
@@ -64,6 +65,9 @@ struct ek_serve {
     size_t http_count;
     struct ek_list calls[EK_CALL_STATES];
     struct ek_list dirty; /* calls with something to send, during one batch of events */
+    struct ek_list to_shape; /* calls that may hold a schema, to be read one at a time ... */
+    bool shaping;            /* ... of which one is */
+    struct ek_turns turns;   /* ... by turns of those who sent them */
     struct ek_timer tick;
     struct ek_buf out; /* what one write is put together in */
     double job_s;      /* how long answers take, smoothed; 0: not known */
@@ -75,38 +79,16 @@ struct ek_serve {
     struct ek_serve_counters counters;
 };
 
-struct ek_call {
-    uint32_t magic;
-    enum ek_call_state state;
-    enum ek_call_kind kind;
-    struct ek_link link;  /* calls[state] */
-    struct ek_link dirty; /* serve->dirty */
-    struct ek_serve *serve;
-    struct ek_http_req *req; /* NULL: the client is gone, or has its answer */
-    uint64_t engine_job;     /* 0: the engine knows nothing of it, or no more */
-    bool on_helper;
-    enum ek_orca orca; /* the load, in a header of the answer */
-    struct ek_buf body;
-
-    /* what reading found */
-    struct ek_ask ask;
-    struct ek_ask_fault fault; /* reason NONE: fine */
-    struct ek_ids prompt;
-    struct ek_prompt_end end;
-    bool thinks;
-    struct ek_grammar grammar; /* of an answer that has one; outlives the engine's job */
+/* One of the answers to a call; with `n` there are several, which share its prompt and nothing else. Choice
+ * i is sampled with the call's seed + i (modulo 2^64), so each is what a call for it alone would get. */
+struct ek_call_choice {
+    struct ek_call *call;
+    uint32_t index;
+    uint64_t engine_job;       /* 0: the engine knows nothing of it, or no more */
     struct ek_guide *guide;    /* until it is the engine's */
-    uint32_t guide_from;
-
-    /* the answer */
-    char id[96];
-    int64_t created_s;
-    uint64_t arrived_ns, wrote_ns;
-    struct ek_timer deadline;
     struct ek_output output;
     bool has_output; /* output is initialised */
     uint32_t tokens, thought_tokens; /* generated, the prefix counted */
-    uint32_t cached_tokens;          /* of the prompt, found in the KV cache */
     struct ek_buf thought, text;     /* streaming: not yet in a chunk; else all of it */
     struct ek_ids fresh;             /* streaming: ids not yet in a chunk */
     size_t split;                    /* of fresh: those before it have no part in `text` */
@@ -116,10 +98,45 @@ struct ek_call {
     size_t calls_split;              /* of fresh: those before it have no part in a delta of a call */
     struct ek_sample *samples;       /* logprobs wanted: one for each of `fresh`, or all */
     size_t sample_count, sample_cap, thought_samples;
-    bool started;       /* the status is out */
     bool role_sent;
-    bool prompt_said;   /* its tokens, in the first chunk of a stream */
+    bool ended, end_sent; /* nothing follows; and that is said */
     enum ek_finish finish;
+};
+
+struct ek_call {
+    uint32_t magic;
+    enum ek_call_state state;
+    enum ek_call_kind kind;
+    struct ek_link link;  /* calls[state] */
+    struct ek_link dirty; /* serve->dirty, or while it is AT_READING, serve->to_shape */
+    struct ek_serve *serve;
+    struct ek_http_req *req; /* NULL: the client is gone, or has its answer */
+    bool on_helper;
+    uint32_t place; /* while on serve->to_shape: at its turns */
+    double read_s;  /* what reading took a helper */
+    enum ek_orca orca; /* the load, in a header of the answer */
+    struct ek_buf body;
+
+    /* what reading found */
+    struct ek_ask ask;
+    struct ek_ask_fault fault; /* reason NONE: fine */
+    struct ek_ids prompt;
+    struct ek_prompt_end end;
+    bool thinks;
+    struct ek_grammar grammar; /* of an answer that has one; outlives the engine's jobs */
+    uint32_t guide_from;
+    struct ek_call_choice *choices; /* [choice_count], owned; NULL before the request is read */
+    uint32_t choice_count;
+
+    /* the answer */
+    char id[96];
+    int64_t created_s;
+    uint64_t arrived_ns, wrote_ns;
+    struct ek_timer deadline;
+    uint32_t open_choices;           /* not ended */
+    uint32_t cached_tokens;          /* of the prompt, found in the KV cache by the first choice */
+    bool started;       /* the status is out */
+    bool prompt_said;   /* its tokens, in the first chunk of a stream */
     enum ek_reason failed; /* NONE: not */
 };
 
@@ -130,6 +147,7 @@ void ek_call_body(struct ek_call *c, const char *data, size_t len);
 void ek_call_body_end(struct ek_call *c);
 void ek_call_gone(struct ek_call *c, enum ek_reason why);
 void ek_call_set_state(struct ek_call *c, enum ek_call_state next);
+void ek_call_cancel_jobs(struct ek_call *c);
 void ek_call_release(struct ek_call *c); /* frees it if nobody mentions it */
 void ek_call_part(struct ek_call *c); /* the answer is complete: the request lives on without us */
 void ek_call_drop(struct ek_call *c, enum ek_reason why); /* break off the answer and the work for it */
@@ -145,13 +163,13 @@ void ek_serve_close_form(struct ek_serve *s);
 
 /* serve_events.c: from the engine's ring. */
 void ek_serve_woken(void *arg);
-bool ek_call_replay(struct ek_call *c); /* the prefix; true: the answer ended within it */
+bool ek_call_replay(struct ek_call *c); /* the prefix, of a call with one choice; true: it ended within */
 
 /* serve_answer.c */
-void ek_call_take_text(struct ek_call *c, uint32_t id, const struct ek_sample *sample);
-void ek_call_take_rest(struct ek_call *c);
-void ek_call_hear(struct ek_call *c, uint32_t id, struct ek_buf *thought, struct ek_buf *text);
-void ek_call_set_finish(struct ek_call *c, enum ek_finish how);
+void ek_choice_take_text(struct ek_call_choice *h, uint32_t id, const struct ek_sample *sample);
+void ek_choice_take_rest(struct ek_call_choice *h);
+void ek_choice_hear(struct ek_call_choice *h, uint32_t id, struct ek_buf *thought, struct ek_buf *text);
+void ek_choice_set_finish(struct ek_call_choice *h, enum ek_finish how);
 void ek_call_send(struct ek_call *c);  /* what there is to send, if the client takes it */
 void ek_call_quiet(struct ek_call *c, uint64_t now_ns);
 void ek_call_refuse(struct ek_call *c, const struct ek_error *e); /* before anything was sent */

@@ -114,6 +114,19 @@ static void put_value(struct ek_buf *b, const char *name, const char *type, cons
     ek_metric_value(b, name, NULL, v);
 }
 
+/* A pair of counters by where the guesses came from. */
+static void put_guesses(struct ek_buf *b, const struct ek_engine_load *l)
+{
+    const char *name = "evenkeel_engine_guessed_tokens_total";
+    ek_metric_help(b, name, "counter", "Tokens computed ahead of their time, because they were likely.");
+    ek_metric_value(b, name, "source=\"lookup\"", l->guessed_tokens);
+    ek_metric_value(b, name, "source=\"ahead\"", l->ahead_tokens);
+    name = "evenkeel_engine_guesses_held_total";
+    ek_metric_help(b, name, "counter", "Those of them that were right.");
+    ek_metric_value(b, name, "source=\"lookup\"", l->guesses_held);
+    ek_metric_value(b, name, "source=\"ahead\"", l->ahead_held);
+}
+
 static void put_engine(struct ek_buf *b, const struct ek_engine_load *l)
 {
     put_value(b, "evenkeel_engine_slots", "gauge", "Sequences computed at once.", l->slots);
@@ -133,10 +146,7 @@ static void put_engine(struct ek_buf *b, const struct ek_engine_load *l)
               l->generated_tokens);
     put_value(b, "evenkeel_engine_preempted_total", "counter",
               "Times a running request gave its room to another.", l->jobs_preempted);
-    put_value(b, "evenkeel_engine_guessed_tokens_total", "counter",
-              "Tokens computed ahead of their time, because they were likely.", l->guessed_tokens);
-    put_value(b, "evenkeel_engine_guesses_held_total", "counter", "Those of them that were right.",
-              l->guesses_held);
+    put_guesses(b, l);
     put_value(b, "evenkeel_engine_steps_total", "counter", "Steps taken.", l->steps);
     put_value(b, "evenkeel_engine_ring_full_total", "counter", "Times the step thread waited for a reader.",
               l->ring_full);
@@ -165,6 +175,8 @@ static void put_disk(struct ek_buf *b, const struct ek_engine_load *l)
               l->disk_errors);
     put_value(b, "evenkeel_kv_disk_stuck_total", "counter", "Times it did not answer and was not waited for.",
               l->disk_stuck);
+    put_value(b, "evenkeel_kv_disk_late_total", "counter", "Requests that did not wait for it any longer.",
+              l->disk_late);
 }
 
 static void put_calls(struct ek_buf *b, const struct ek_serve *s)

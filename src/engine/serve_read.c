@@ -6,6 +6,7 @@
 #include "engine/serve_inside.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool refuse(struct ek_call *c, enum ek_reason reason, const char *param, const char *text)
 {
@@ -43,7 +44,10 @@ static bool wants_thought(const struct ek_call *c)
 
 static bool can_do(struct ek_call *c)
 {
-    if (c->ask.n > 1) return refuse(c, EK_REASON_UNSUPPORTED, "n", "'n' above 1 is not supported here.");
+    if (c->ask.n > 1 && c->ask.continues) {
+        return refuse(c, EK_REASON_UNSUPPORTED, "ek.prefix",
+                      "'ek.prefix' goes on with one answer: 'n' must be 1.");
+    }
     return true;
 }
 
@@ -106,6 +110,18 @@ static bool render(struct ek_call *c, struct ek_encoder *e)
     return ids_exist(c, a->prefix_ids, a->prefix_count, "ek.prefix");
 }
 
+static void open_choices(struct ek_call *c)
+{
+    MUST(!c->choices && c->ask.n >= 1 && c->ask.n <= EK_ASK_CHOICES_MAX);
+    c->choices = calloc(c->ask.n, sizeof *c->choices);
+    MUST(c->choices);
+    c->choice_count = c->ask.n;
+    for (uint32_t i = 0; i < c->choice_count; i++) {
+        c->choices[i].call = c;
+        c->choices[i].index = i;
+    }
+}
+
 void ek_call_read(struct ek_call *c, struct ek_encoder *encoder)
 {
     MUST_OBJ(c, EK_CALL_MAGIC);
@@ -113,6 +129,7 @@ void ek_call_read(struct ek_call *c, struct ek_encoder *encoder)
     enum ek_api api = c->kind == EK_CALL_CHAT ? EK_API_CHAT : EK_API_COMPLETIONS;
     if (!ek_ask_read(&c->ask, api, ek_buf_view(&c->body), c->serve->ctx_tokens, &c->fault)) return;
     c->fault.reason = EK_REASON_NONE;
+    open_choices(c);
     if (know_model(c) && can_do(c) && render(c, encoder) &&
         ek_call_shape(c)) MUST(c->fault.reason == EK_REASON_NONE);
     else MUST(c->fault.reason != EK_REASON_NONE);

@@ -314,6 +314,13 @@ void ek_http_abort(struct ek_http_req *c, enum ek_reason why)
 
 /* ---- small questions ------------------------------------------------------------------------- */
 
+void ek_http_near(const struct ek_http_req *c)
+{
+    MUST_OBJ(c, CONN_MAGIC);
+    EK_NEAR(c, sizeof *c);
+    EK_NEAR(c->sock, 64);
+}
+
 size_t ek_http_unsent(const struct ek_http_req *c)
 {
     MUST_OBJ(c, CONN_MAGIC);

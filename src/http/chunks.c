@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The chunked transfer coding, strictly (RFC 9112 7.1): the drawing is in parse.h. Payload is handed
- * on as views; all else is read a byte at a time, for it is rare and short. */
+ * on as views, the plain size of a chunk is read at once, and all else a byte at a time: it is rare and
+ * short. */
 #include "http/parse.h"
 
 enum state {
@@ -114,12 +115,30 @@ static enum ek_http_bad read_byte(struct ek_http_chunks *c, char b)
     }
 }
 
+/* A size as servers send it with each token: without extension, whole. Returns its bytes, and left is set;
+ * 0: it is not that, and is read a byte at a time. */
+static size_t read_plain_size(struct ek_http_chunks *c, const char *data, size_t len)
+{
+    uint64_t left = 0;
+    size_t i = 0;
+    for (; i < len && i < 6; i++) {
+        int digit = hex(data[i]);
+        if (digit < 0) break;
+        left = left * 16 + (uint64_t)digit;
+    }
+    if (left == 0 || len - i < 2 || data[i] != '\r' || data[i + 1] != '\n') return 0;
+    c->left = left;
+    return i + 2;
+}
+_Static_assert(EK_HTTP_CHUNK_BYTES_MAX >= 0xffffff, "six digits are within the limit");
+
 ssize_t ek_http_chunks_read(struct ek_http_chunks *c, const char *data, size_t len,
                             struct ek_str *payload)
 {
     *payload = EK_STR("");
     if (c->state == BROKEN) return EK_HTTP_BAD;
-    size_t i = 0;
+    size_t i = c->state == SIZE ? read_plain_size(c, data, len) : 0;
+    if (i) c->state = DATA;
     for (; i < len && c->state != DATA && c->state != DONE; i++) {
         enum ek_http_bad why = read_byte(c, data[i]);
         if (why != EK_HTTP_BAD_NONE) return refuse(c, why);
@@ -129,8 +148,11 @@ ssize_t ek_http_chunks_read(struct ek_http_chunks *c, const char *data, size_t l
     if (n > c->left) n = (size_t)c->left;
     *payload = ek_str_make(data + i, n);
     c->left -= n;
-    if (c->left == 0) c->state = DATA_CR;
-    return (ssize_t)(i + n);
+    i += n;
+    if (c->left > 0) return (ssize_t)i;
+    bool ends = len - i >= 2 && data[i] == '\r' && data[i + 1] == '\n';
+    c->state = ends ? SIZE : DATA_CR;
+    return (ssize_t)(ends ? i + 2 : i);
 }
 
 bool ek_http_chunks_done(const struct ek_http_chunks *c)

@@ -218,6 +218,7 @@ static void be_idle(struct ek_http_req *c)
     conn_move(c, CONN_IDLE);
     if (c->server->stopping && held_bytes(c) == 0) ek_http_conn_close(c, EK_REASON_NONE, false);
     else ek_http_conn_arm(c);
+    if (c->server->handing && c->state == CONN_IDLE) ek_post_put(c->server->loop, &c->post);
 }
 
 static void end_of_body(struct ek_http_req *c)
@@ -284,12 +285,16 @@ static size_t take_head(struct ek_http_req *c, const char *data, size_t len)
     struct ek_http_server *s = c->server;
     if (c->state == CONN_IDLE) conn_move(c, CONN_HEAD);
     ssize_t n = parse_head(c, data, len, 0);
+    if (n > 0 && s->heir && s->handler->elsewhere && s->handler->elsewhere(s->arg, &s->head) &&
+        ek_http_conn_hand(c, ek_str_make(data, len)))
+        return len;
     if (n > 0) {
         begin_request(c, &s->head, (size_t)n < len);
         return (size_t)n;
     }
     if (n == EK_HTTP_BAD) {
-        refuse(c, reason_of(s->head.bad), ek_http_bad_text(s->head.bad));
+        char text[EK_HTTP_SENTENCE_BYTES];
+        refuse(c, reason_of(s->head.bad), ek_http_bad_sentence(s->head.bad, text));
         return len;
     }
     ek_http_conn_arm(c);
@@ -322,7 +327,8 @@ static size_t take_chunks(struct ek_http_req *c, const char *data, size_t len)
     struct ek_str payload;
     ssize_t n = ek_http_chunks_read(&c->in.chunks, data, len, &payload);
     if (n < 0) {
-        refuse(c, EK_REASON_BAD_CHUNK, ek_http_bad_text(c->in.chunks.bad));
+        char text[EK_HTTP_SENTENCE_BYTES];
+        refuse(c, EK_REASON_BAD_CHUNK, ek_http_bad_sentence(c->in.chunks.bad, text));
         return len;
     }
     if (!give_body(c, payload)) return (size_t)n;
@@ -453,7 +459,25 @@ static void on_post(struct ek_post *p)
         if (ek_sock_queued(c->sock) == 0) answered(c);
     } else {
         read_held(c);
+        bool rests = c->state == CONN_IDLE && held_bytes(c) == 0;
+        if (rests && c->server->handing) (void)ek_http_conn_hand(c, ek_str_make(NULL, 0));
     }
+}
+
+bool ek_http_conn_hand(struct ek_http_req *c, struct ek_str read)
+{
+    struct ek_http_server *s = c->server;
+    MUST(s->heir && !c->live);
+    int fd = ek_sock_give(&c->sock);
+    if (fd < 0) return false;
+    ek_timer_clear(s->loop, &c->timer);
+    ek_post_clear(s->loop, &c->post);
+    conn_move(c, CONN_DEAD);
+    drop_held(c);
+    s->counters.handed++;
+    ek_http_server_buried(c);
+    s->heir(s->heir_arg, s, fd, read);
+    return true;
 }
 
 /* ---- pausing --------------------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
  * answer until its deadline. */
 #include "http/parse.h"
 
+#include <stdio.h>
+
 #define TOKEN 1u  /* RFC 9110 5.6.2 */
 #define TARGET 2u /* visible ASCII except '#', '"', '<', '>', '\\', '^', '`', '{', '|', '}' */
 #define VALUE 4u  /* visible, SP, HTAB, obs-text */
@@ -47,6 +49,14 @@ const char *ek_http_bad_text(enum ek_http_bad bad)
 {
     MUST(bad < EK_HTTP_BAD_COUNT);
     return bads[bad].text;
+}
+
+const char *ek_http_bad_sentence(enum ek_http_bad bad, char out[EK_HTTP_SENTENCE_BYTES])
+{
+    int len = snprintf(out, EK_HTTP_SENTENCE_BYTES, "%s.", ek_http_bad_text(bad));
+    MUST(len > 1 && (size_t)len < EK_HTTP_SENTENCE_BYTES);
+    if (out[0] >= 'a' && out[0] <= 'z') out[0] = (char)(out[0] - 'a' + 'A');
+    return out;
 }
 
 int ek_http_bad_status(enum ek_http_bad bad)

@@ -39,15 +39,15 @@
     X(BARE_CR, 400, "bare_cr", "a CR is not followed by LF") \
     X(FIELD_NAME, 400, "field_name", "a field name is empty or holds a byte that is not allowed") \
     X(FIELD_VALUE, 400, "field_value", "a field value holds a control byte") \
-    X(OBS_FOLD, 400, "obs_fold", "a folded field line") \
+    X(OBS_FOLD, 400, "obs_fold", "a field line is folded") \
     X(HEAD_LONG, 431, "head_long", "the message head is too large") \
-    X(HEADERS_MANY, 431, "headers_many", "too many header fields") \
+    X(HEADERS_MANY, 431, "headers_many", "there are too many header fields") \
     X(HOST, 400, "host", "exactly one valid Host field is needed") \
     X(LENGTH, 400, "length", "Content-Length is not one plain number") \
     X(LENGTH_TWICE, 400, "length_twice", "Content-Length is given twice") \
-    X(LENGTH_AND_CODING, 400, "length_and_coding", "Content-Length beside Transfer-Encoding") \
+    X(LENGTH_AND_CODING, 400, "length_and_coding", "Content-Length stands beside Transfer-Encoding") \
     X(CODING, 501, "coding", "the only transfer coding understood is chunked, given once") \
-    X(CODING_OLD, 400, "coding_old", "Transfer-Encoding in an HTTP/1.0 message") \
+    X(CODING_OLD, 400, "coding_old", "Transfer-Encoding stands in an HTTP/1.0 message") \
     X(EXPECT, 417, "expect", "the only expectation met here is 100-continue") \
     X(CHUNK_SIZE, 400, "chunk_size", "a chunk size is malformed or too large") \
     X(CHUNK_LINE, 400, "chunk_line", "a chunk line is malformed or too long") \
@@ -62,7 +62,10 @@ enum ek_http_bad {
 };
 
 const char *ek_http_bad_name(enum ek_http_bad bad); /* "bare_lf"; never NULL */
-const char *ek_http_bad_text(enum ek_http_bad bad); /* a sentence for a person; never NULL */
+const char *ek_http_bad_text(enum ek_http_bad bad); /* for logs, behind a colon; never NULL */
+#define EK_HTTP_SENTENCE_BYTES 96u
+/* The same as a sentence of its own, for a person. Returns out. */
+const char *ek_http_bad_sentence(enum ek_http_bad bad, char out[EK_HTTP_SENTENCE_BYTES]);
 int ek_http_bad_status(enum ek_http_bad bad);       /* status for the one who sent it; 0 for NONE */
 
 /* What the two parsers below return beside a count of bytes. */

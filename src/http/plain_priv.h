@@ -37,6 +37,7 @@ struct plain {
 enum exchange_state { EX_CONNECTING, EX_SENT, EX_BODY, EX_DEAD };
 enum framing { FRAME_NONE, FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE };
 
+/* What each piece of an answer looks at comes first. */
 struct exchange {
     struct ek_exchange base;
     uint32_t magic;
@@ -46,20 +47,20 @@ struct exchange {
     bool reused, retried, paused, keep_alive, is_head, keep_apart, body_sent;
     enum ek_reason why;   /* a failure to be told by `post` */
     struct plain *plain;
+    const struct ek_exchange_events *events;
+    void *arg;
+    uint64_t last_ns;     /* mono: last byte of the answer */
+    struct ek_http_chunks chunks;
+    struct ek_buf held;   /* an answer's head in parts; what a pause left over */
+    uint64_t body_left;
     struct ek_link link;
     struct ek_sock *sock;
     struct ek_timer timer;
     struct ek_post post;  /* tell a failure, or read on after a pause */
-    const struct ek_exchange_events *events;
-    void *arg;
     uint64_t begun_ns;    /* mono: start */
     uint64_t tried_ns;    /* mono: start of this connection attempt */
-    uint64_t last_ns;     /* mono: last byte of the answer */
     uint64_t connect_ns, first_byte_ns, idle_ns;
     struct ek_buf out;    /* request head; given back at the answer's head */
-    struct ek_buf held;   /* an answer's head in parts; what a pause left over */
-    struct ek_http_chunks chunks;
-    uint64_t body_left;
     char *address;        /* behind the parts */
     size_t part_index, part_at; /* next body byte to send */
     size_t part_count;

@@ -104,15 +104,13 @@ static void pace(struct ek_http_server *s)
     ek_listener_pause(s->listener, full);
 }
 
-static void on_accepted(void *arg, struct ek_sock *sock)
+struct ek_http_req *ek_http_server_begin(struct ek_http_server *s, struct ek_sock *sock)
 {
-    struct ek_http_server *s = arg;
-    MUST_OBJ(s, SERVER_MAGIC);
     struct ek_http_req *c = calloc(1, sizeof *c);
     if (!c) {
         s->counters.reasons[EK_REASON_NO_MEMORY]++;
         ek_sock_close(&sock);
-        return;
+        return NULL;
     }
     c->magic = CONN_MAGIC;
     c->server = s;
@@ -123,16 +121,23 @@ static void on_accepted(void *arg, struct ek_sock *sock)
         ek_sock_reset(&c->sock);
         c->magic = 0;
         free(c);
-        return;
+        return NULL;
     }
     ek_sock_set_handler(sock, &ek_http_conn_handler, c);
-    s->counters.accepted++;
     s->counters.open++;
     ek_http_conn_begin(c);
     pace(s);
+    return c;
 }
 
-static const struct ek_listener_handler listener_handler = {.accepted = on_accepted};
+static void on_accepted(void *arg, struct ek_sock *sock)
+{
+    struct ek_http_server *s = arg;
+    MUST_OBJ(s, SERVER_MAGIC);
+    if (ek_http_server_begin(s, sock)) s->counters.accepted++;
+}
+
+const struct ek_listener_handler ek_http_listener_handler = {.accepted = on_accepted};
 
 /* ---- the dead -------------------------------------------------------------------------------- */
 
@@ -171,11 +176,9 @@ static void on_reap(struct ek_post *p)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-struct ek_http_server *ek_http_server_start(struct ek_loop *loop, const char *address,
-                                            const struct ek_http_options *options,
-                                            struct ek_http_budget *budget,
-                                            const struct ek_http_handler *handler, void *arg,
-                                            const char **why)
+struct ek_http_server *ek_http_server_new(struct ek_loop *loop, const struct ek_http_options *options,
+                                          struct ek_http_budget *budget,
+                                          const struct ek_http_handler *handler, void *arg)
 {
     MUST(handler->head && handler->body && handler->end && handler->gone);
     struct ek_http_server *s = calloc(1, sizeof *s);
@@ -192,8 +195,34 @@ struct ek_http_server *ek_http_server_start(struct ek_loop *loop, const char *ad
     for (int i = 0; i < CONN_STATES; i++) {
         ek_list_init(&s->conns[i]);
     }
-    s->listener = ek_listen(loop, address, BACKLOG, &listener_handler, s, why);
-    if (!s->listener) ek_http_server_free(&s);
+    return s;
+}
+
+bool ek_http_server_listen(struct ek_http_server *s, const char *address, int fd, const char **why)
+{
+    MUST_OBJ(s, SERVER_MAGIC);
+    MUST(!s->listener && !s->stopping);
+    s->waiting_to_accept = false;
+    s->listener = fd >= 0 ? ek_listen_take(s->loop, fd, address, BACKLOG, &ek_http_listener_handler, s, why)
+                          : ek_listen(s->loop, address, BACKLOG, &ek_http_listener_handler, s, why);
+    pace(s);
+    return s->listener != NULL;
+}
+
+bool ek_http_server_listens(const struct ek_http_server *s)
+{
+    MUST_OBJ(s, SERVER_MAGIC);
+    return s->listener != NULL;
+}
+
+struct ek_http_server *ek_http_server_start(struct ek_loop *loop, const char *address,
+                                            const struct ek_http_options *options,
+                                            struct ek_http_budget *budget,
+                                            const struct ek_http_handler *handler, void *arg,
+                                            const char **why)
+{
+    struct ek_http_server *s = ek_http_server_new(loop, options, budget, handler, arg);
+    if (!ek_http_server_listen(s, address, -1, why)) ek_http_server_free(&s);
     return s;
 }
 

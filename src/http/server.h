@@ -49,6 +49,7 @@ struct ek_http_counters {
     uint64_t answers[6];        /* by hundreds of the status: [2] is 2xx */
     uint64_t pipelined;         /* requests whose bytes came while another ran */
     uint64_t accept_waits;      /* times accepting stopped at the cap */
+    uint64_t handed, received;  /* connections given to another process, and those it gave */
     uint64_t headers_dropped;   /* fields a handler gave that may not stand in a head */
     uint64_t reasons[EK_REASON_COUNT]; /* connections closed and requests refused or ended, by why */
 };
@@ -78,6 +79,9 @@ struct ek_http_handler {
      * deadlines. `detail` says more than the reason's own sentence, or equals it. Returns seconds for
      * Retry-After, 0 for none. NULL: a plain envelope of the server's own. There is no request here. */
     unsigned (*refusal)(void *arg, enum ek_reason why, const char *detail, struct ek_buf *body);
+    /* A head has come whole. True: another process is to answer it, and the connection goes there with all
+     * that was read of it (ek_http_server_heir); `head` is not called. NULL: never. */
+    bool (*elsewhere)(void *arg, const struct ek_http_head *head);
 };
 
 /* Listen on "ADDRESS:PORT" or "unix:/path". The options are copied; budget (may be shared, may be
@@ -99,6 +103,30 @@ const struct ek_http_counters *ek_http_server_counters(const struct ek_http_serv
 void ek_http_server_stop(struct ek_http_server *s, void (*stopped)(void *arg), void *arg);
 /* At once: every request still running is told gone(EK_REASON_DRAINING) from inside this call. */
 void ek_http_server_free(struct ek_http_server **s);
+
+/* ---- handing over to another process --------------------------------------------------------- */
+
+/* A server that does not listen yet; ek_http_server_listen follows, or not. */
+struct ek_http_server *ek_http_server_new(struct ek_loop *loop, const struct ek_http_options *options,
+                                          struct ek_http_budget *budget,
+                                          const struct ek_http_handler *handler, void *arg);
+/* Listen at address; with fd >= 0 on that descriptor, which listens there already and is the server's from
+ * now on. False with *why. */
+bool ek_http_server_listen(struct ek_http_server *s, const char *address, int fd, const char **why);
+bool ek_http_server_listens(const struct ek_http_server *s);
+
+/* Takes the connection `fd` over, and `read`, which was read of it and not used. */
+typedef void ek_http_heir_fn(void *arg, struct ek_http_server *s, int fd, struct ek_str read);
+/* To whom connections go that another process is to answer. */
+void ek_http_server_heir(struct ek_http_server *s, ek_http_heir_fn *take, void *arg);
+/* From now on nothing is accepted, and each connection goes to the heir as soon as it rests; requests go on
+ * until they are answered. Returns the listening descriptor, now the caller's; -1: there was none, or it
+ * cannot be given, and nothing has changed. */
+int ek_http_server_hand_over(struct ek_http_server *s);
+/* No more: what rests stays here. (ek_http_server_listen makes it accept again.) */
+void ek_http_server_hand_back(struct ek_http_server *s);
+/* A connection from another process, with what that has read of it. */
+void ek_http_server_receive(struct ek_http_server *s, int fd, struct ek_str read);
 
 /* ---- one request: what a handler may do until `gone` ----------------------------------------- */
 
@@ -135,6 +163,7 @@ void ek_http_finish(struct ek_http_req *req, struct ek_str last);
  * `gone` follows with `why`. Also legal before anything was sent. */
 void ek_http_abort(struct ek_http_req *req, enum ek_reason why);
 
+void ek_http_near(const struct ek_http_req *req); /* something will be written soon: see EK_NEAR */
 size_t ek_http_unsent(const struct ek_http_req *req); /* bytes the kernel has not taken */
 
 /* Hold the body back (in `head` or `body`), and go on. While paused the body's deadline stands

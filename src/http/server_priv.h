@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The server's own structs, shared by server.c (listening, caps, stopping), conn.c (what comes in,
- * deadlines) and answer.c (what goes out); private to the room.
+ * deadlines), answer.c (what goes out) and hand.c (to and from another process); private to the room.
  *
  * A connection and its request are one struct, since a connection carries one request at a time. Its
  * state says what the bytes that arrive are, and is the list it is on; conn_move() is the only mover.
@@ -92,6 +92,7 @@ struct ek_http_server {
     uint32_t magic;
     bool stopping;
     bool waiting_to_accept; /* the cap is reached */
+    bool handing;           /* what rests goes to the heir */
     struct ek_loop *loop;
     struct ek_listener *listener;
     const struct ek_http_handler *handler;
@@ -105,6 +106,8 @@ struct ek_http_server {
     struct ek_post reap; /* frees what is DEAD; says `stopped` */
     void (*stopped)(void *arg);
     void *stopped_arg;
+    ek_http_heir_fn *heir;
+    void *heir_arg;
     struct ek_buf scratch; /* one answer's head at a time */
     struct ek_http_req *pending; /* whose head stands in scratch, not sent yet; or NULL */
     uint64_t date_s;
@@ -119,9 +122,14 @@ void ek_http_conn_begin(struct ek_http_req *c);
 void ek_http_conn_close(struct ek_http_req *c, enum ek_reason why, bool reset);
 void ek_http_conn_arm(struct ek_http_req *c); /* set the timer to the earliest deadline */
 bool ek_http_conn_can_skip(const struct ek_http_req *c);
+/* It goes to the heir, with `read`. False: it cannot; nothing has changed. */
+bool ek_http_conn_hand(struct ek_http_req *c, struct ek_str read);
 
 /* server.c */
 void ek_http_server_buried(struct ek_http_req *c); /* c has become DEAD */
+/* NULL: it is one too many, and closed. */
+struct ek_http_req *ek_http_server_begin(struct ek_http_server *s, struct ek_sock *sock);
+extern const struct ek_listener_handler ek_http_listener_handler;
 
 /* answer.c: the server's own answer, and the interim one. */
 void ek_http_answer_refuse(struct ek_http_req *c, enum ek_reason why, const char *detail);

@@ -6,9 +6,26 @@
  * the input does; a second one, or the end of the input, moves it into `data`. */
 #include "http/sse.h"
 
+#include <stdlib.h>
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
+
+/* Few servers name their events, and each open stream has a reader. */
+struct ek_sse_names {
+    struct ek_buf type, id;
+};
+
+/* NULL: without memory, and the reader has failed. */
+static struct ek_sse_names *names_of(struct ek_sse *s)
+{
+    if (s->names) return s->names;
+    s->names = malloc(sizeof *s->names);
+    if (s->names) *s->names = (struct ek_sse_names){ek_buf_make(s->line.max), ek_buf_make(s->line.max)};
+    else s->line.failed = true;
+    return s->names;
+}
 
 void ek_sse_init(struct ek_sse *s, size_t event_bytes_max)
 {
@@ -16,24 +33,27 @@ void ek_sse_init(struct ek_sse *s, size_t event_bytes_max)
     *s = (struct ek_sse){.retry_ms = -1, .bom_left = 3};
     s->line = ek_buf_make(max);
     s->data = ek_buf_make(max);
-    s->type = ek_buf_make(max);
-    s->id = ek_buf_make(max);
 }
 
 void ek_sse_free(struct ek_sse *s)
 {
     ek_buf_free(&s->line);
     ek_buf_free(&s->data);
-    ek_buf_free(&s->type);
-    ek_buf_free(&s->id);
+    if (!s->names) return;
+    ek_buf_free(&s->names->type);
+    ek_buf_free(&s->names->id);
+    free(s->names);
+    s->names = NULL;
 }
 
 bool ek_sse_is_open(const struct ek_sse *s)
 {
-    return !s->given && (s->line.len > 0 || s->in_view || s->in_data || s->type.len > 0 || s->has_id);
+    bool typed = s->names && s->names->type.len > 0;
+    return !s->given && (s->line.len > 0 || s->in_view || s->in_data || typed || s->has_id);
 }
 
-/* First CR or LF in p[0..n), or n: sixteen bytes at a time with SSE2, eight elsewhere and at the end. A byte
+/* First CR or LF in p[0..n), or n: with SSE2 64 bytes at a time while none of them is a control byte up to
+ * CR, then sixteen; eight elsewhere and at the end. A byte
  * b equals c exactly where b ^ c is 0; (v - 01..) & ~v & 80.. marks the lowest zero byte of v (Hacker's
  * Delight, 6-1). */
 static size_t line_end(const char *p, size_t n)
@@ -42,6 +62,13 @@ static size_t line_end(const char *p, size_t n)
     size_t i = 0;
 #if defined(__SSE2__)
     const __m128i lf = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
+    for (; i + 64 <= n; i += 64) {
+        const __m128i *at = (const __m128i *)(const void *)(p + i);
+        __m128i a = _mm_min_epu8(_mm_loadu_si128(at), _mm_loadu_si128(at + 1));
+        __m128i b = _mm_min_epu8(_mm_loadu_si128(at + 2), _mm_loadu_si128(at + 3));
+        __m128i least = _mm_min_epu8(a, b);
+        if (_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(least, cr), least))) break;
+    }
     for (; i + 16 <= n; i += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
         int ends = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, lf), _mm_cmpeq_epi8(v, cr)));
@@ -137,12 +164,16 @@ static void take_field(struct ek_sse *s, struct ek_str line, bool in_input)
     if (ek_str_eq(name, EK_STR("data"))) {
         add_data(s, value, in_input);
     } else if (ek_str_eq(name, EK_STR("event"))) {
-        ek_buf_clear(&s->type);
-        ek_buf_str(&s->type, value);
+        struct ek_sse_names *names = names_of(s);
+        if (!names) return;
+        ek_buf_clear(&names->type);
+        ek_buf_str(&names->type, value);
     } else if (ek_str_eq(name, EK_STR("id"))) {
         if (value.len > 0 && memchr(value.data, 0, value.len)) return; /* as the standard says */
-        ek_buf_clear(&s->id);
-        ek_buf_str(&s->id, value);
+        struct ek_sse_names *names = names_of(s);
+        if (!names) return;
+        ek_buf_clear(&names->id);
+        ek_buf_str(&names->id, value);
         s->has_id = true;
     } else if (ek_str_eq(name, EK_STR("retry"))) {
         uint64_t ms;
@@ -155,8 +186,8 @@ static bool take_event(struct ek_sse *s, struct ek_sse_item *item)
 {
     if (!s->in_view && !s->in_data) return false;
     item->data = s->in_view ? s->view : ek_buf_view(&s->data);
-    item->type = ek_buf_view(&s->type);
-    item->id = ek_buf_view(&s->id);
+    item->type = s->names ? ek_buf_view(&s->names->type) : ek_str_make(NULL, 0);
+    item->id = s->names ? ek_buf_view(&s->names->id) : ek_str_make(NULL, 0);
     item->has_id = s->has_id;
     s->given = true;
     return true;
@@ -165,14 +196,32 @@ static bool take_event(struct ek_sse *s, struct ek_sse_item *item)
 static void forget_event(struct ek_sse *s)
 {
     ek_buf_clear(&s->data);
-    ek_buf_clear(&s->type);
-    ek_buf_clear(&s->id);
+    if (s->names) {
+        ek_buf_clear(&s->names->type);
+        ek_buf_clear(&s->names->id);
+    }
     s->in_view = s->in_data = s->has_id = s->given = false;
 }
 
 static bool overflowed(const struct ek_sse *s)
 {
-    return s->line.failed || s->data.failed || s->type.failed || s->id.failed;
+    bool names = s->names && (s->names->type.failed || s->names->id.failed);
+    return s->line.failed || s->data.failed || names;
+}
+
+/* What servers send with each token, and nothing is left of before: a data line and an empty one, whole. */
+static bool take_plain_event(struct ek_sse *s, struct ek_str *input, struct ek_sse_item *item)
+{
+    struct ek_str begin = EK_STR("data: ");
+    if (s->line.len || s->skip_lf || s->in_view || s->in_data || s->has_id || s->names) return false;
+    if (!ek_str_starts(*input, begin)) return false;
+    struct ek_str value = ek_str_skip(*input, begin.len);
+    size_t n = line_end(value.data, value.len);
+    if (value.len - n < 2 || value.data[n] != '\n' || value.data[n + 1] != '\n') return false;
+    *input = ek_str_skip(value, n + 2);
+    s->view = item->data = ek_str_make(value.data, n);
+    s->in_view = s->given = true;
+    return true;
 }
 
 enum ek_sse_result ek_sse_read(struct ek_sse *s, struct ek_str *input, struct ek_sse_item *item)
@@ -182,6 +231,7 @@ enum ek_sse_result ek_sse_read(struct ek_sse *s, struct ek_str *input, struct ek
     if (overflowed(s)) return EK_SSE_TOO_LARGE;
     if (s->given) forget_event(s);
     if (s->bom_left <= 3) skip_bom(s, input);
+    if (take_plain_event(s, input, item)) return EK_SSE_EVENT;
     while (input->len > 0) {
         /* A line gathered in `line` was used up by the item before, or is still being gathered. */
         bool gathered = s->line.len > 0;
@@ -205,9 +255,15 @@ enum ek_sse_result ek_sse_read(struct ek_sse *s, struct ek_str *input, struct ek
 
 void ek_sse_put_id(struct ek_buf *b, uint64_t id)
 {
-    ek_buf_lit(b, "id: ");
-    ek_buf_u64(b, id);
-    ek_buf_char(b, '\n');
+    char text[32], *end = text + sizeof text, *at = end;
+    *--at = '\n';
+    do {
+        *--at = (char)('0' + id % 10);
+        id /= 10;
+    } while (id);
+    at -= 4;
+    memcpy(at, "id: ", 4);
+    ek_buf_put(b, at, (size_t)(end - at));
 }
 
 void ek_sse_put_type(struct ek_buf *b, struct ek_str type)

@@ -30,8 +30,7 @@ struct ek_sse_item {
 struct ek_sse {
     struct ek_buf line;  /* a line whose end has not come */
     struct ek_buf data;  /* data lines so far, when they could not stay views */
-    struct ek_buf type;
-    struct ek_buf id;
+    struct ek_sse_names *names; /* type and id; NULL: no event has had one yet */
     struct ek_str view;  /* the only data line so far, still in the input */
     int64_t retry_ms;    /* last "retry:" field, -1 when none */
     uint8_t bom_left;    /* bytes of a byte order mark that may still come; 255: decided */

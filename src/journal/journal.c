@@ -180,8 +180,6 @@ enum ek_status ek_journal_put(struct ek_journal *j, struct ek_journal_op *op, co
     op->payload[1] = (struct iovec){(void *)(uintptr_t)p->second.data, p->second.len};
     op->reserved = ek_record_bytes(payload);
     j->pending_bytes += op->reserved;
-    j->counters.live++;
-    j->counters.live_bytes += payload;
     ek_journal_submit(j, op, EK_JOURNAL_PUT, e);
     return EK_OK;
 }
@@ -200,6 +198,7 @@ bool ek_journal_has(const struct ek_journal *j, const struct ek_journal_name *na
 
 static void no_longer_live(struct ek_journal *j, const struct ek_journal_entry *e)
 {
+    if (e->state != ENTRY_LIVE) return; /* not written yet: never counted */
     MUST(j->counters.live > 0 && j->counters.live_bytes >= e->payload_bytes);
     j->counters.live--;
     j->counters.live_bytes -= e->payload_bytes;
@@ -223,7 +222,7 @@ void ek_journal_entry_erase(struct ek_journal *j, struct ek_journal_entry *e)
 {
     MUST(e->state != ENTRY_FAILED);
     if (e->state == ENTRY_ERASING) return;
-    if (e->state == ENTRY_LIVE || e->state == ENTRY_PUTTING) no_longer_live(j, e);
+    no_longer_live(j, e);
     e->state = ENTRY_ERASING;
     ek_journal_submit(j, ek_journal_own_op(), EK_JOURNAL_ERASE, e);
 }
@@ -260,10 +259,12 @@ static void put_ended(struct ek_journal *j, struct ek_journal_op *op)
     if (!op->error) {
         j->counters.puts++;
         j->counters.put_bytes += op->payload_bytes;
-        if (e->state == ENTRY_PUTTING) e->state = ENTRY_LIVE;
+        if (e->state != ENTRY_PUTTING) return; /* used or erased meanwhile */
+        e->state = ENTRY_LIVE;
+        j->counters.live++;
+        j->counters.live_bytes += e->payload_bytes;
         return;
     }
-    if (e->state == ENTRY_PUTTING) no_longer_live(j, e);
     e->state = ENTRY_FAILED;
     if (e->segment) ek_journal_entry_unplace(e);
     unindex(j, e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening and closing. What is found on disk may be damaged anywhere, cut short, written half, twice, or by
  * somebody else: whatever is not proved by its hash is left behind, counted, and said in one sentence. */
+#include "journal/berth.h"
 #include "journal/journal_priv.h"
 
 #include <dirent.h>
@@ -52,7 +53,7 @@ static bool is_own_name(const char *name)
     uint64_t number;
     for (size_t i = 0; i < EK_COUNT(own); i++)
         if (strcmp(name, own[i]) == 0) return true;
-    return is_file_name(name, &number);
+    return is_file_name(name, &number) || ek_journal_is_berth(name);
 }
 
 static bool is_plain_file(int dir_fd, const char *name)

@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #define AGAIN_NS (10 * EK_MS_NS) /* when no helper was free */
+#define STUCK_NS EK_S_NS         /* when a file could not be erased */
 
 static void launch(struct ek_tapes *t);
+static void watch(struct ek_tapes *t);
 
 /* ---- frames ----------------------------------------------------------------------------------------- */
 
@@ -93,7 +95,7 @@ static void tape_free(struct ek_tape *p)
 {
     MUST(!p->busy);
     if (ek_link_linked(&p->dirty)) ek_list_remove(&p->tapes->dirty, &p->dirty);
-    ek_list_remove(&p->tapes->all, &p->link);
+    ek_list_remove(p->erasing ? &p->tapes->erasing : &p->tapes->all, &p->link);
     ek_buf_free(&p->pending);
     p->magic = 0;
     free(p);
@@ -106,8 +108,11 @@ void ek_tape_erase(struct ek_tape **pp)
     MUST_OBJ(p, EK_TAPE_MAGIC);
     struct ek_tapes *t = p->tapes;
     t->counters.erased++;
+    MUST(!p->erasing);
     p->events = NULL;
+    ek_list_remove(&t->all, &p->link);
     p->erasing = true;
+    ek_list_append(&t->erasing, &p->link);
     ek_buf_free(&p->pending);
     p->frames = p->written; /* what was not written is not missed */
     if (!p->busy && p->at == 0) { /* there is no file yet */
@@ -117,6 +122,22 @@ void ek_tape_erase(struct ek_tape **pp)
     }
     if (!ek_link_linked(&p->dirty)) ek_list_append(&t->dirty, &p->dirty);
     ek_post_put(t->loop, &t->post);
+}
+
+bool ek_tapes_erasing(const struct ek_tapes *t, const uint8_t name[16])
+{
+    MUST_OBJ(t, EK_TAPES_MAGIC);
+    for (struct ek_link *n = ek_list_first(&t->erasing); n; n = ek_list_next(&t->erasing, n))
+        if (memcmp(EK_CONTAINER(n, struct ek_tape, link)->name, name, 16) == 0) return true;
+    return false;
+}
+
+void ek_tapes_on_erased(struct ek_tapes *t, void (*erased)(void *arg, const uint8_t name[16], bool gone),
+                        void *arg)
+{
+    MUST_OBJ(t, EK_TAPES_MAGIC);
+    t->erased = erased;
+    t->erased_arg = arg;
 }
 
 void ek_tape_let_go(struct ek_tape **pp)
@@ -173,7 +194,9 @@ static int do_one(const struct ek_tapes_job *job, const struct ek_tapes_item *x)
         struct stat st; /* behind what is good there may be a torn frame */
         uint64_t bytes = fstat(fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : x->at;
         error = overwrite(fd, bytes);
+        if (!error && job->sync_each && fdatasync(fd) != 0) error = errno;
         if (unlinkat(job->dir, name, 0) != 0) error = errno;
+        if (!error && job->sync_each && fsync(job->dir) != 0) error = errno;
     } else {
         error = write_at(fd, x->bytes.data, x->bytes.len, x->at);
         if (!error && job->sync_each && fdatasync(fd) != 0) error = errno;
@@ -206,6 +229,22 @@ static void complain(struct ek_tapes *t, int error)
     ek_error(t->log, "%s: %s; answers that run are not safe from a restart", t->dir_name, strerror(error));
 }
 
+static void erase_done(struct ek_tapes *t, struct ek_tape *p, int error)
+{
+    uint8_t name[16];
+    bool tell = t->erased && (!error || !p->stuck);
+    memcpy(name, p->name, sizeof name);
+    if (error && !t->closing) {
+        p->stuck = true;
+        ek_list_append(&t->stuck, &p->dirty);
+    } else {
+        MUST(t->counters.bytes >= p->given_bytes);
+        t->counters.bytes -= p->given_bytes;
+        tape_free(p);
+    }
+    if (tell) t->erased(t->erased_arg, name, !error);
+}
+
 static void item_done(struct ek_tapes *t, struct ek_tapes_item *x)
 {
     struct ek_tape *p = x->tape;
@@ -214,9 +253,7 @@ static void item_done(struct ek_tapes *t, struct ek_tapes_item *x)
     ek_buf_free(&x->bytes);
     if (x->error) complain(t, x->error);
     if (x->erase) {
-        MUST(t->counters.bytes >= p->given_bytes);
-        t->counters.bytes -= p->given_bytes;
-        tape_free(p);
+        erase_done(t, p, x->error);
         return;
     }
     if (!x->error) p->written = x->frames;
@@ -235,7 +272,18 @@ static void job_done(struct ek_tapes *t, struct ek_tapes_job *job)
     for (uint32_t i = 0; i < job->count; i++) item_done(t, &job->item[i]);
     if (job->error) complain(t, job->error);
     t->counters.syncs += job->sync_all;
-    t->counters.batches++;
+    t->counters.batches += !job->sync_all;
+    t->written = t->written || !job->sync_all;
+}
+
+static struct ek_tapes_job *job_new(struct ek_tapes *t)
+{
+    struct ek_tapes_job *job = calloc(1, sizeof *job);
+    MUST(job); /* two at a time */
+    MUST(sem_init(&job->finished, 0, 0) == 0);
+    job->tapes = t;
+    job->dir = t->dir;
+    return job;
 }
 
 static void job_free(struct ek_tapes_job *job)
@@ -249,10 +297,12 @@ static void done(void *arg)
     struct ek_tapes_job *job = arg;
     struct ek_tapes *t = job->tapes;
     if (t) {
-        MUST(t->job == job);
-        t->job = NULL;
+        MUST(t->job == job || t->sync == job);
+        if (t->sync == job) t->sync = NULL;
+        else t->job = NULL;
         job_done(t, job);
         launch(t);
+        watch(t);
     }
     job_free(job);
 }
@@ -265,12 +315,8 @@ static bool wants_sync(const struct ek_tapes *t)
 
 static struct ek_tapes_job *fill(struct ek_tapes *t)
 {
-    struct ek_tapes_job *job = calloc(1, sizeof *job);
+    struct ek_tapes_job *job = job_new(t);
     struct ek_link *n;
-    MUST(job); /* one at a time */
-    MUST(sem_init(&job->finished, 0, 0) == 0);
-    job->tapes = t;
-    job->dir = t->dir;
     job->sync_each = t->fsync_ns == 0;
     while ((n = ek_list_first(&t->dirty)) && job->count < EK_TAPE_BATCH_MAX) {
         struct ek_tape *p = EK_CONTAINER(n, struct ek_tape, dirty);
@@ -284,24 +330,51 @@ static struct ek_tapes_job *fill(struct ek_tapes *t)
         p->pending = ek_buf_make(x->bytes.max);
         p->at += x->bytes.len;
         t->counters.bytes_written += x->bytes.len;
-        t->written = true;
     }
-    job->sync_all = wants_sync(t);
-    if (job->sync_all) t->written = false;
-    if (job->sync_all) t->synced_ns = ek_loop_now(t->loop).mono_ns;
     return job;
+}
+
+static void begin_sync(struct ek_tapes *t)
+{
+    struct ek_tapes_job *job = job_new(t);
+    job->sync_all = job->submitted = true;
+    if (ek_work_submit(t->loop, work, done, job) != EK_OK) { /* the next tick tries again */
+        job_free(job);
+        return;
+    }
+    t->sync = job;
+    t->written = false;
+    t->synced_ns = ek_loop_now(t->loop).mono_ns;
 }
 
 static void launch(struct ek_tapes *t)
 {
-    if (t->written && t->fsync_ns && !ek_timer_is_set(&t->timer))
-        ek_timer_set(t->loop, &t->timer, t->synced_ns + t->fsync_ns);
-    if (t->job || (t->dirty.count == 0 && !wants_sync(t))) return;
+    if (!t->sync && wants_sync(t)) begin_sync(t);
+    if (t->job || t->dirty.count == 0) return;
     struct ek_tapes_job *job = t->job = fill(t);
     job->submitted = ek_work_submit(t->loop, work, done, job) == EK_OK;
-    uint64_t now_ns = ek_loop_now(t->loop).mono_ns;
-    if (!job->submitted) ek_timer_set(t->loop, &t->timer, now_ns + AGAIN_NS);
-    else if (t->written && t->fsync_ns) ek_timer_set(t->loop, &t->timer, now_ns + t->fsync_ns);
+    if (!job->submitted) ek_timer_set(t->loop, &t->timer, ek_loop_now(t->loop).mono_ns + AGAIN_NS);
+}
+
+/* What is to be done when nothing else makes it be done. */
+static void watch(struct ek_tapes *t)
+{
+    uint64_t now_ns = ek_loop_now(t->loop).mono_ns, due_ns = UINT64_MAX;
+    if (t->stuck.count) due_ns = now_ns + STUCK_NS;
+    if (t->written && t->fsync_ns && !t->sync) {
+        uint64_t sync_ns = t->synced_ns + t->fsync_ns;
+        if (sync_ns <= now_ns) sync_ns = now_ns + AGAIN_NS; /* no helper was free */
+        if (sync_ns < due_ns) due_ns = sync_ns;
+    }
+    if (due_ns != UINT64_MAX && !ek_timer_is_set(&t->timer)) ek_timer_set(t->loop, &t->timer, due_ns);
+}
+
+static void try_stuck(struct ek_tapes *t)
+{
+    EK_LIST_EACH(&t->stuck, it) {
+        ek_list_remove(&t->stuck, it);
+        ek_list_append(&t->dirty, it);
+    }
 }
 
 static void launch_post(struct ek_post *p)
@@ -316,7 +389,9 @@ static void tick(struct ek_timer *timer)
         t->job->submitted = ek_work_submit(t->loop, work, done, t->job) == EK_OK;
         if (!t->job->submitted) ek_timer_set(t->loop, timer, ek_loop_now(t->loop).mono_ns + AGAIN_NS);
     }
+    try_stuck(t);
     launch(t);
+    watch(t);
 }
 
 /* ---- opening and closing ---------------------------------------------------------------------------- */
@@ -331,6 +406,8 @@ struct ek_tapes *ek_tapes_open(struct ek_loop *loop, const struct ek_tapes_optio
     MUST(t->dir_name);
     ek_list_init(&t->all);
     ek_list_init(&t->dirty);
+    ek_list_init(&t->erasing);
+    ek_list_init(&t->stuck);
     ek_post_init(&t->post, launch_post);
     ek_timer_init(&t->timer, tick);
     t->synced_ns = ek_loop_now(loop).mono_ns;
@@ -349,13 +426,13 @@ const struct ek_tapes_counters *ek_tapes_counters(const struct ek_tapes *t)
     return &t->counters;
 }
 
-/* The batch under way, here and now. */
-static void settle(struct ek_tapes *t)
+/* What is under way, here and now. */
+static void settle(struct ek_tapes *t, struct ek_tapes_job **which)
 {
-    struct ek_tapes_job *job = t->job;
+    struct ek_tapes_job *job = *which;
     if (!atomic_exchange(&job->claimed, 1)) run(job);
     else while (sem_wait(&job->finished) != 0) MUST(errno == EINTR);
-    t->job = NULL;
+    *which = NULL;
     job_done(t, job);
     job->tapes = NULL; /* freed when the loop comes to it */
     if (!job->submitted) job_free(job);
@@ -369,12 +446,15 @@ void ek_tapes_close(struct ek_tapes **tt)
     MUST_OBJ(t, EK_TAPES_MAGIC);
     ek_post_clear(t->loop, &t->post);
     ek_timer_clear(t->loop, &t->timer);
+    t->closing = true;
+    try_stuck(t);
     while (t->job || t->dirty.count) {
         if (!t->job) t->job = fill(t);
-        settle(t);
+        settle(t, &t->job);
     }
+    if (t->sync) settle(t, &t->sync);
     if (t->fsync_ns && syncfs(t->dir) != 0) complain(t, errno);
-    MUST(t->all.count == 0);
+    MUST(t->all.count == 0 && t->erasing.count == 0);
     close(t->dir);
     free(t->dir_name);
     t->magic = 0;

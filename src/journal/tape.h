@@ -58,8 +58,14 @@ struct ek_tape *ek_tape_new(struct ek_tapes *t, const uint8_t name[16], const st
 /* One frame, both pieces behind each other; copied. False: no room, or it has failed; no frame may follow. */
 EK_CHECKED bool ek_tape_put(struct ek_tape *tape, struct ek_str first, struct ek_str second);
 uint64_t ek_tape_frames(const struct ek_tape *tape); /* that were put */
-/* The file is overwritten and removed; no callback any more. */
+/* The file is overwritten and removed, by a helper; no callback of the tape's any more. What the disk refuses
+ * is tried again until the tapes are closed. */
 void ek_tape_erase(struct ek_tape **tape);
+/* Is there still something on disk of one that was erased? For a few: it looks through all those. */
+bool ek_tapes_erasing(const struct ek_tapes *t, const uint8_t name[16]);
+/* Who is told when nothing is left of one (gone), or that it could not be erased yet, the first time. */
+void ek_tapes_on_erased(struct ek_tapes *t, void (*erased)(void *arg, const uint8_t name[16], bool gone),
+                        void *arg);
 /* The file stays as it is; no callback any more. */
 void ek_tape_let_go(struct ek_tape **tape);
 

@@ -28,6 +28,7 @@ struct ek_tape {
     struct ek_buf pending;
     bool busy;                  /* in the batch that is under way */
     bool failed, erasing, leaving;
+    bool stuck;                 /* it could not be erased, and that was told */
 };
 
 struct ek_tapes_item {
@@ -44,7 +45,8 @@ struct ek_tapes_job {
     atomic_int claimed;
     sem_t finished;
     int dir, error;
-    bool submitted, sync_each, sync_all;
+    bool submitted, sync_each;
+    bool sync_all; /* that alone */
     uint32_t count;
     struct ek_tapes_item item[EK_TAPE_BATCH_MAX];
 };
@@ -56,12 +58,18 @@ struct ek_tapes {
     char *dir_name;
     int dir;
     uint64_t bytes_max, fsync_ns, synced_ns;
-    bool written;    /* since the last sync */
+    bool written;    /* since the last sync began */
     bool complained;
     struct ek_list all, dirty;
+    struct ek_list erasing; /* instead of `all` */
+    struct ek_list stuck;   /* instead of `dirty`: not to be tried again before the next tick */
+    void (*erased)(void *arg, const uint8_t name[16], bool gone);
+    void *erased_arg;
+    bool closing;
     struct ek_post post;
     struct ek_timer timer;
-    struct ek_tapes_job *job; /* NULL: none under way */
+    struct ek_tapes_job *job; /* the batch; NULL: none under way */
+    struct ek_tapes_job *sync; /* beside it, for it may take long; NULL: the same */
     struct ek_tapes_counters counters;
 };
 

@@ -3,9 +3,9 @@
  * short names take about 140 MB. */
 #include "ledger/keyring.h"
 
+#include "base/address.h"
 #include "base/map.h"
 
-#include <arpa/inet.h>
 #include <sodium.h>
 #include <stdlib.h>
 
@@ -40,73 +40,15 @@ struct ek_keyring {
 
 /* ---- lists ----------------------------------------------------------------------------------- */
 
-/* The next word of a list; false at its end. */
-static bool next_word(const char **at, struct ek_str *word)
-{
-    while (**at == ' ') ++*at;
-    size_t len = strcspn(*at, " ");
-    *word = ek_str_make(*at, len);
-    *at += len;
-    return len > 0;
-}
-
 bool ek_list_has_model(const char *list, struct ek_str model)
 {
     struct ek_str word;
     bool any = false;
-    while (next_word(&list, &word)) {
+    while (ek_str_word(&list, &word)) {
         any = true;
         bool open_end = word.data[word.len - 1] == '*';
         if (open_end && ek_str_starts(model, ek_str_make(word.data, word.len - 1))) return true;
         if (ek_str_eq(word, model)) return true;
-    }
-    return !any;
-}
-
-/* 16 bytes, IPv4 as ::ffff:a.b.c.d. */
-static bool parse_address(struct ek_str text, uint8_t out[16], bool *is_v4)
-{
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    char copy[64];
-    if (!ek_str_copy(text, copy, sizeof copy)) return false;
-    if (inet_pton(AF_INET, copy, out + 12) == 1) {
-        memcpy(out, mapped, sizeof mapped);
-        *is_v4 = true;
-        return true;
-    }
-    *is_v4 = false;
-    return inet_pton(AF_INET6, copy, out) == 1;
-}
-
-static bool in_network(struct ek_str word, const uint8_t address[16])
-{
-    uint8_t network[16];
-    uint64_t bits = 128;
-    bool is_v4;
-    const char *slash = memchr(word.data, '/', word.len);
-    size_t len = slash ? (size_t)(slash - word.data) : word.len;
-    if (!parse_address(ek_str_make(word.data, len), network, &is_v4)) return false;
-    if (slash) {
-        if (!ek_str_u64(ek_str_skip(word, len + 1), &bits) || bits > (is_v4 ? 32 : 128)) return false;
-        if (is_v4) bits += 96;
-    }
-    for (size_t i = 0; i < 16 && bits > 0; i++) {
-        unsigned take = bits < 8 ? (unsigned)bits : 8;
-        if ((network[i] ^ address[i]) >> (8 - take)) return false;
-        bits -= take;
-    }
-    return true;
-}
-
-bool ek_list_has_address(const char *list, struct ek_str address)
-{
-    struct ek_str word;
-    uint8_t bytes[16];
-    bool any = false, is_v4;
-    bool good = parse_address(address, bytes, &is_v4);
-    while (next_word(&list, &word)) {
-        any = true;
-        if (good && in_network(word, bytes)) return true;
     }
     return !any;
 }

@@ -57,12 +57,6 @@ bool ek_keyring_has_models(const struct ek_keyring *k, uint64_t account); /* a l
 /* May this account use the model? */
 bool ek_keyring_model(const struct ek_keyring *k, uint64_t account, struct ek_str model);
 
-/* ---- the two kinds of lists ------------------------------------------------------------------- */
-
 /* Is `model` named by the words of the list? "demo*" names all that begin with demo; an empty list, all. */
 bool ek_list_has_model(const char *list, struct ek_str model);
-/* Is the address inside one of the networks ("10.0.0.0/8", "2001:db8::/32", or single addresses)? IPv4 in
- * IPv6 (::ffff:10.0.0.1) is IPv4. A word that is no network matches nothing. Empty: all. */
-bool ek_list_has_address(const char *list, struct ek_str address);
-
 #endif

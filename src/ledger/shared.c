@@ -3,6 +3,8 @@
  * loop otherwise. */
 #include "ledger/shared.h"
 
+#include "base/thread.h"
+
 #include <hiredis/hiredis.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -231,7 +233,7 @@ struct ek_shared *ek_shared_new(struct ek_loop *loop, const struct ek_shared_opt
     snprintf(s->door, sizeof s->door, "%s", o->door);
     MUST(pthread_mutex_init(&s->lock, NULL) == 0 && pthread_cond_init(&s->work, NULL) == 0);
     s->waker = ek_waker_new(loop, woken, s);
-    MUST(pthread_create(&s->thread, NULL, thread_main, s) == 0);
+    MUST(ek_thread_start(&s->thread, thread_main, s));
     return s;
 }
 

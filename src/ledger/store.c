@@ -6,6 +6,7 @@
  * the lock. */
 #include "ledger/store.h"
 
+#include "base/thread.h"
 #include "ledger/spool.h"
 #include "ledger/sql.h"
 
@@ -437,8 +438,8 @@ enum ek_status ek_store_open(struct ek_loop *loop, const struct ek_store_options
     if (s->ledger) come_back(s);
     if (!s->o.on_loop) {
         s->waker = ek_waker_new(loop, woken, s);
-        MUST(pthread_create(&s->writer, NULL, write_main, s) == 0);
-        MUST(pthread_create(&s->connector, NULL, connect_main, s) == 0);
+        MUST(ek_thread_start(&s->writer, write_main, s));
+        MUST(ek_thread_start(&s->connector, connect_main, s));
         if (!ek_store_here(s)) wake(s);
     }
     *out = s;

@@ -86,6 +86,7 @@ static void count_state(struct ek_policy *p, const struct ek_desk_entry *e, uint
     } else if (e->state == ENTRY_RUNNING || e->state == ENTRY_STOPPING) {
         p->counts.running += (uint32_t)by;
         p->upstream[e->upstream].inflight += (uint32_t)by;
+        p->upstream[e->upstream].more += (uint32_t)(by * p->loan[ek_desk_index(p, e)].more);
         if (!e->lent) pool->running += (uint32_t)by;
         ek_accounts_add(&p->accounts, payer, 0, by);
     }
@@ -187,6 +188,8 @@ static void take_options(struct ek_policy *p, const struct ek_desk_options *o)
     ek_desk_control_options(p, o);
     for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++)
         p->upstream[u].learn.target_s = (double)o->tpot_target_ns * 1e-9;
+    p->hedge_part = o->queue.hedge_part;
+    p->hedge_after_ns = o->queue.hedge_after_ns;
     p->order.quantum_nano = o->quantum_nano > INT64_MAX / 4 ? INT64_MAX / 4 : (int64_t)o->quantum_nano;
 }
 

@@ -30,6 +30,7 @@
 
 #include "base/clock.h"
 #include "base/reason.h"
+#include "policy/hedge.h"
 #include "policy/options.h"
 #include "policy/overflow.h"
 
@@ -114,6 +115,7 @@ struct ek_arrival {
     bool thinks;             /* the model thinks, so its budget may be lowered ... */
     bool keep_thinking;      /* ... unless the caller would rather wait */
     bool may_borrow;         /* its prompt may go to lenders (overflow.h) */
+    uint8_t choices;         /* answers to the one prompt: slots it takes where it runs. 0 as 1 */
 };
 
 /* What an upstream said of itself, or what its configuration says. */
@@ -158,6 +160,8 @@ enum ek_desk_why {
     EK_WHY_RETRYING,         /* "retrying": an attempt failed before its first token */
     EK_WHY_SLOWER,           /* "slower": work is done more slowly than when p90 was last shown */
     EK_WHY_OVERTAKEN,        /* "overtaken": more went before it than was foreseen */
+    EK_WHY_BUDGET,           /* "budget": lenders alone serve it, and their budget is used up for now; the
+                              * estimate is when that is over */
     EK_WHY_COUNT
 };
 
@@ -171,7 +175,8 @@ struct ek_action {
     int64_t eta_p90_ms;
     enum ek_desk_why why;    /* TELL */
     enum ek_reason reason;   /* REFUSE, CANCEL */
-    uint32_t retry_after_ms; /* REFUSE: 1000 ... 60000, personal and jittered */
+    uint32_t retry_after_ms; /* REFUSE: 1000 ... 60000, personal and jittered; borrow_spent: to the end of the
+                              * window; borrow_small: 0, no time helps */
     uint32_t help;           /* REFUSE: enum ek_desk_help, or-ed */
     uint32_t thinking_budget_tokens; /* START; EK_DESK_THINKING_UNLIMITED: as the caller asked */
     uint32_t thinking_percent;       /* START: 100, 75, 50, 25 or 0 of what such a thought would take */
@@ -272,6 +277,16 @@ void ek_desk_hold(struct ek_policy *p, struct ek_now now, uint64_t until_ns);
 /* What is known of upstream `index` changed. */
 void ek_desk_load(struct ek_policy *p, struct ek_now now, uint32_t index, const struct ek_load *l);
 
+/* Another process of this door sends to the same upstream, while one takes over from the other: what each may
+ * have there at once, so that both together never have more than one alone. Without a word of it: all. */
+struct ek_desk_share {
+    bool shared;
+    uint32_t elsewhere; /* so many of all that could be there belong to the other ... */
+    uint32_t at_most;   /* ... and of what is left so many at most are ours */
+};
+/* True: that changes something. */
+bool ek_desk_share(struct ek_policy *p, uint32_t index, const struct ek_desk_share *share);
+
 /* ---- lenders: upstreams that are not ours ------------------------------------------------------------ */
 
 /* Upstream `index` is lent to us on these terms (whose prices must stay as long as they hold); NULL: it is
@@ -294,9 +309,22 @@ bool ek_desk_recalls(const struct ek_policy *p);
 int64_t ek_desk_lent_nano(const struct ek_policy *p, uint32_t ticket);
 /* Its purse, windows up to date. */
 struct ek_lender ek_desk_lender(struct ek_policy *p, struct ek_now now, uint32_t index);
+/* What other processes of this door have there, from now on. */
+void ek_desk_lender_elsewhere(struct ek_policy *p, uint32_t index, const struct ek_purse_elsewhere *theirs);
 /* What was spent before a restart; windows that are over count for nothing. */
 void ek_desk_lender_restore(struct ek_policy *p, struct ek_now now, uint32_t index,
                             const struct ek_purse_kept *kept);
+
+/* ---- second attempts --------------------------------------------------------------------------------- */
+
+/* When the first token of a running one is late (hedge.h), seconds behind its START; 0: never, or unknown. */
+double ek_desk_hedge_after_s(const struct ek_policy *p, uint32_t ticket);
+/* Is a second attempt to be made now, at one of these upstreams? GO: at *upstream, where it counts from here
+ * on, until ek_desk_hedge_end, or the end of the request. */
+enum ek_hedge_verdict ek_desk_hedge(struct ek_policy *p, struct ek_now now, uint32_t ticket, uint64_t mask,
+                                    uint32_t *upstream);
+/* won: the request runs there from now on, the first attempt is over. Else the second one is. */
+void ek_desk_hedge_end(struct ek_policy *p, struct ek_now now, uint32_t ticket, bool won);
 
 /* No new arrivals (EK_REASON_DRAINING); at deadline_ns (monotonic) the waiting are refused and the
  * running cancelled. */
@@ -353,6 +381,7 @@ struct ek_desk_stats {
     uint64_t local;      /* STARTs out of turn because their prefix was warm */
     uint64_t late;       /* refused before any work: their deadline could not be met */
     uint64_t full;       /* times an upstream said that it is full */
+    uint64_t hedge[EK_HEDGE_VERDICTS]; /* looks at late first tokens, and what followed */
     double drain_nano_per_s; /* of pool 0; 0: not known */
 };
 
@@ -363,6 +392,7 @@ struct ek_desk_counts ek_desk_counts(const struct ek_policy *p);
 /* What is known of one upstream, as reported or learned. */
 struct ek_desk_upstream_stats {
     uint32_t slots;    /* sent at once at most, the one that waits there included */
+    uint32_t capacity; /* the same, were it not shared with another process */
     uint32_t inflight;
     uint32_t decoding; /* with a first token */
     double knee;       /* streams at which another one is no gain; 0: not known */

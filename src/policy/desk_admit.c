@@ -21,10 +21,24 @@ struct ek_desk_service *ek_desk_service_of(const struct ek_policy *p, const stru
 
 /* ---- room ------------------------------------------------------------------------------------------ */
 
+static uint32_t capacity_of(const struct ek_desk_upstream *u)
+{
+    return u->load.learn ? ek_learn_limit(&u->learn) : u->load.slots + 1;
+}
+
+/* Of that what is ours. */
+static uint32_t most_of(const struct ek_desk_upstream *u)
+{
+    uint32_t all = capacity_of(u);
+    if (!u->share.shared) return all;
+    uint32_t left = all > u->share.elsewhere ? all - u->share.elsewhere : 0;
+    return left < u->share.at_most ? left : u->share.at_most;
+}
+
 uint32_t ek_desk_upstream_slots(const struct ek_desk_upstream *u)
 {
     if (!u->load.up || u->lender.lent) return 0; /* lenders have a file of their own */
-    uint32_t most = u->load.learn ? ek_learn_limit(&u->learn) : u->load.slots + 1;
+    uint32_t most = most_of(u);
     if (u->load.learn || u->learn.target_s > 0) {
         double knee = ek_learn_knee(&u->learn) + 1;
         if (knee < most) most = (uint32_t)knee;
@@ -35,8 +49,11 @@ uint32_t ek_desk_upstream_slots(const struct ek_desk_upstream *u)
 uint32_t ek_desk_upstream_room(const struct ek_desk_upstream *u)
 {
     if (!u->load.up || u->lender.lent) return 0;
-    uint32_t most = u->load.learn ? ek_learn_limit(&u->learn) : u->load.slots + 1;
-    uint32_t room = most > u->inflight ? most - u->inflight : 0;
+    uint32_t most = most_of(u);
+    /* One of several choices goes where there is a slot for its first; the others fill what there is, and
+     * what comes then. Waiting for so many free slots at once would let all others go before it. */
+    uint32_t taken = u->inflight + u->more;
+    uint32_t room = most > taken ? most - taken : 0;
     if (room == 0 || (!u->load.learn && u->learn.target_s <= 0)) return room;
     /* Not what decodes now, but what will when a prompt sent now has been read: else all that is being read
      * comes on top, and the load swings (Mooncake, "early rejection with prediction"). */
@@ -84,7 +101,10 @@ void ek_desk_service_begin(struct ek_policy *p, struct ek_now now, struct ek_des
     s->kv_tokens = context_of(e);
     s->lent = (struct ek_desk_lent){.tokens = 0};
     s->shown_kind = EK_DESK_NOT_SHOWN;
-    s->waited = false;
+    s->waited = s->hedged = false;
+    s->tokens = 0;
+    s->life_at = 0;
+    p->service_changes++;
     u->kv_tokens += s->kv_tokens;
 }
 
@@ -95,7 +115,11 @@ void ek_desk_service_tokens(struct ek_policy *p, struct ek_now now, const struct
     struct ek_desk_service *s = ek_desk_service_of(p, e);
     bool first = !s->mark.first;
     if (first && (tokens == 0 || tokens > FIRST_TOKENS_MAX)) return; /* see ek_desk_tokens */
-    if (first) ek_learn_first(&u->learn, now.mono_ns, &s->mark);
+    if (first) {
+        double first_s = (double)ek_ns_since(now.mono_ns, s->mark.sent_ns) * 1e-9;
+        ek_hedge_learn(&u->firsts, e->prompt_tokens, first_s, false);
+        ek_learn_first(&u->learn, now.mono_ns, &s->mark);
+    }
     ek_learn_tokens(&u->learn, now.mono_ns, first ? tokens - 1 : tokens);
 }
 
@@ -104,9 +128,13 @@ void ek_desk_service_end(struct ek_policy *p, struct ek_now now, const struct ek
     struct ek_desk_upstream *u = &p->upstream[e->upstream];
     struct ek_desk_service *s = ek_desk_service_of(p, e);
     if (e->lent) ek_desk_lent_end(p, now, e);
+    if (s->hedged) ek_desk_hedge_drop(p, now, e);
     MUST(u->kv_tokens >= s->kv_tokens);
     u->kv_tokens -= s->kv_tokens;
     ek_learn_end(&u->learn, now.mono_ns, &s->mark);
+    p->service_changes++;
+    for (uint32_t i = 0; i < p->pools && !e->lent; i++)
+        p->pool[i].ends += p->pool[i].mask >> e->upstream & 1;
     u->kv_learned *= KV_REGAIN;
     s->next_free = p->service_free;
     p->service_free = e->service + 1;
@@ -157,7 +185,8 @@ void ek_desk_upstream_stats(const struct ek_policy *p, uint32_t index, struct ek
     const struct ek_learn *l = &u->learn;
     double knee = ek_learn_knee(l);
     *out = (struct ek_desk_upstream_stats){
-        .slots = ek_desk_upstream_slots(u), .inflight = u->inflight, .decoding = l->decoding,
+        .slots = ek_desk_upstream_slots(u), .capacity = u->load.up ? capacity_of(u) : 0,
+        .inflight = u->inflight, .decoding = l->decoding,
         .knee = knee < EK_LEARN_LIMIT_MAX ? knee : 0, .queue = l->queue, .fixed_s = l->fixed_s,
         .prompt_token_s = l->per_token_s, .token_s = ek_learn_token_s(l, l->decoding),
         .kv_tokens = u->kv_tokens, .kv_learned_tokens = (uint64_t)u->kv_learned};

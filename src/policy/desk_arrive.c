@@ -108,7 +108,8 @@ static void fill(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_a
     e->may_shorten = a->thinks && !a->keep_thinking;
     e->lent = false;
     p->loan[ek_desk_index(p, e)] = (struct ek_desk_loan){.came_ms = (uint32_t)ek_desk_ms(now_ns),
-                                                          .may_borrow = a->may_borrow};
+                                                          .may_borrow = a->may_borrow,
+                                                          .more = a->choices ? a->choices - 1 : 0};
     e->prompt_tokens = a->prompt_tokens;
     e->kind = ek_kinds_join(&p->kinds, a->model, a->effort, a->price);
     e->step = ek_desk_step(p, e);
@@ -139,14 +140,31 @@ static uint64_t kept_for_others(const struct ek_policy *p, uint32_t tier)
     return kept;
 }
 
-static enum ek_reason why_refused(const struct ek_policy *p, const struct ek_arrival *a, uint64_t now_ns)
+/* When its patience ends, by its caller's word or its tier's. */
+static uint64_t patience_end_ns(const struct ek_policy *p, const struct ek_arrival *a, uint64_t now_ns)
 {
-    bool lender = ek_desk_lender_there(p, a->pool, a->tier, a->may_borrow);
+    uint64_t patience_ns = p->tier[a->tier].patience_ns;
+    return a->deadline_ns == UINT64_MAX && patience_ns ? now_ns + patience_ns : a->deadline_ns;
+}
+
+/* Nothing of our own is up: may it wait for a lender? */
+static enum ek_reason why_not_lent(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a,
+                                   const struct ek_desk_purse *purse, uint64_t down_ns)
+{
+    enum ek_reason says = ek_desk_purse_says(p, now, a->pool, purse, patience_end_ns(p, a, now.mono_ns));
+    bool grace = ek_ns_since(now.mono_ns, down_ns) <= p->down_grace_ns;
+    return says == EK_REASON_NO_UPSTREAM && grace ? EK_REASON_NONE : says;
+}
+
+static enum ek_reason why_refused(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a,
+                                  const struct ek_desk_purse *purse)
+{
     const struct ek_desk_pool *pool = &p->pool[a->pool];
     const struct ek_tier_options *tier = &p->tier[a->tier];
     uint64_t down_ns = ek_desk_pool_down_ns(p, pool);
     if (p->draining) return EK_REASON_DRAINING;
-    if (down_ns && !lender && ek_ns_since(now_ns, down_ns) > p->down_grace_ns) return EK_REASON_NO_UPSTREAM;
+    enum ek_reason lent = down_ns ? why_not_lent(p, now, a, purse, down_ns) : EK_REASON_NONE;
+    if (lent != EK_REASON_NONE) return lent;
     struct ek_account_load mine = ek_accounts_get(&p->accounts, a->owner ? a->owner : a->account);
     bool running_full = tier->account_running_max && mine.running >= tier->account_running_max;
     bool can_start = !running_full && pool->waiting == 0 && ek_desk_has_room(p, pool);
@@ -209,7 +227,8 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     uint64_t payer = a->owner ? a->owner : a->account;
     struct ek_desk_pool *pool = &p->pool[a->pool];
     ek_desk_tick_pool(p, pool, now.mono_ns);
-    enum ek_reason reason = why_refused(p, a, now.mono_ns);
+    struct ek_desk_purse purse = ek_desk_purse_of_new(p, now, a);
+    enum ek_reason reason = why_refused(p, now, a, &purse);
     bool overfull = (reason == EK_REASON_QUEUE_FULL || reason == EK_REASON_TIER_QUEUE_FULL) &&
                     (p->free.count > 0 || p->made < p->entries) && ek_desk_lender_takes(p, now, a);
     if (overfull) reason = EK_REASON_NONE;
@@ -234,6 +253,8 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     if (reason != EK_REASON_NONE) {
         ek_desk_saw_refused(p, a);
         refuse_arrival(p, a, reason, &w, refusal);
+        if (reason == EK_REASON_BORROW_SPENT) refusal->retry_after_ms = ek_desk_purse_retry_ms(p, &purse);
+        if (reason == EK_REASON_BORROW_SMALL) refusal->retry_after_ms = refusal->help = 0;
         return false;
     }
     struct ek_desk_entry *e = free_entry(p);
@@ -244,10 +265,8 @@ bool ek_desk_arrive(struct ek_policy *p, struct ek_now now, const struct ek_arri
     ek_desk_saw_arrival(p, e, whole_nano(p, e, a));
     ek_order_put(&p->order, &e->item, a->tier, a->pool, payer, a->owner ? a->account : a->user, mine);
     ek_desk_move(p, e, ENTRY_WAITING);
-    uint64_t patience_ns = p->tier[a->tier].patience_ns;
-    bool patient = a->deadline_ns == UINT64_MAX && patience_ns;
     e->hurried = a->deadline_ns != UINT64_MAX;
-    ek_desk_set_deadline(p, e, patient ? now.mono_ns + patience_ns : a->deadline_ns);
+    ek_desk_set_deadline(p, e, patience_end_ns(p, a, now.mono_ns));
     *ticket = ek_desk_ticket(p, e);
     return true;
 }

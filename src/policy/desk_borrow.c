@@ -9,10 +9,9 @@
 
 #include <math.h>
 
-#define OUTPUT_UNKNOWN 2048u /* tokens reserved before any answer was seen */
-#define PROMPT_MARGIN 4u     /* a quarter more: prompts are counted by their bytes ... */
-#define PROMPT_EXTRA 64u     /* ... and what a template adds to them is not known */
-#define GROW_LEAST 64u       /* tokens an answer that is longer than foreseen is given at once */
+#define GROW_LEAST 64u /* tokens an answer that is longer than foreseen is given at once */
+#define BUDGET_WAIT_NS (3600 * EK_S_NS) /* nobody without patience of his own waits longer for a window */
+#define RETRY_SPREAD_MS 30000.0         /* they must not all be back in the first second of a window */
 
 void ek_desk_lend(struct ek_policy *p, struct ek_now now, uint32_t index, const struct ek_lender_terms *t)
 {
@@ -44,6 +43,13 @@ void ek_desk_lender_restore(struct ek_policy *p, struct ek_now now, uint32_t ind
     ek_lender_roll(&p->upstream[index].lender, now);
 }
 
+void ek_desk_lender_elsewhere(struct ek_policy *p, uint32_t index, const struct ek_purse_elsewhere *theirs)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(index < EK_DESK_UPSTREAMS_MAX && theirs->reserved_nano >= 0);
+    p->upstream[index].lender.elsewhere = *theirs;
+}
+
 /* ---- what it would cost ------------------------------------------------------------------------------ */
 
 /* What is known of one request, waiting or arriving. */
@@ -55,8 +61,8 @@ struct need {
 static uint32_t p90_of(const struct ek_policy *p, const struct ek_predict_key *key, uint32_t foreseen)
 {
     struct ek_prediction guess = ek_predict_output(&p->predict, key);
-    uint32_t tokens = guess.known ? guess.p90 : OUTPUT_UNKNOWN;
-    double usual = guess.known ? guess.mean : OUTPUT_UNKNOWN / 4.0;
+    uint32_t tokens = guess.known ? guess.p90 : EK_OVERFLOW_OUTPUT_UNKNOWN;
+    double usual = guess.known ? guess.mean : EK_OVERFLOW_OUTPUT_UNKNOWN / 4.0;
     if (foreseen && foreseen < (uint32_t)usual) return foreseen; /* its caller's own limit */
     return tokens > foreseen ? tokens : foreseen;
 }
@@ -72,8 +78,7 @@ static struct need need_of(const struct ek_policy *p, const struct ek_desk_entry
 
 static int64_t cost_of(const struct ek_price_options *price, const struct need *n)
 {
-    uint64_t prompt = (uint64_t)n->prompt_tokens + n->prompt_tokens / PROMPT_MARGIN + PROMPT_EXTRA +
-                      n->before_tokens;
+    uint64_t prompt = ek_lender_prompt(n->prompt_tokens) + n->before_tokens;
     return ek_desk_bounded(ek_cost_nano(price, 0, prompt, n->output_tokens));
 }
 
@@ -117,25 +122,89 @@ static double after_s(const struct ek_policy *p, uint32_t tier)
     return (double)p->tier[tier].overflow_after_ns * 1e-9;
 }
 
-bool ek_desk_lender_there(const struct ek_policy *p, uint32_t pool, uint32_t tier, bool may_borrow)
+static struct need need_of_new(const struct ek_policy *p, const struct ek_arrival *a)
 {
-    MUST(pool < p->pools && tier < p->tiers);
-    if (!may_borrow || !p->tier[tier].overflow_after_ns) return false;
-    for (uint64_t m = p->pool[pool].mask & p->lent_mask; m; m &= m - 1) {
-        const struct ek_desk_upstream *u = &p->upstream[__builtin_ctzll(m)];
-        bool paid = ek_lender_left_nano(&u->lender) > 0 || u->lender.reserved_nano > 0;
-        if (u->load.up && paid) return true;
-    }
-    return false;
+    struct ek_predict_key key = {a->account, a->model, a->effort * EK_BROWNOUT_STEPS, a->prompt_tokens};
+    return (struct need){.prompt_tokens = a->prompt_tokens,
+                         .output_tokens = p90_of(p, &key, a->output_tokens)};
 }
 
 bool ek_desk_lender_takes(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a)
 {
     MUST(a->pool < p->pools && a->tier < p->tiers);
     if (!(p->pool[a->pool].mask & p->lent_mask) || !a->may_borrow || after_s(p, a->tier) <= 0) return false;
-    struct ek_predict_key key = {a->account, a->model, a->effort * EK_BROWNOUT_STEPS, a->prompt_tokens};
-    struct need n = {.prompt_tokens = a->prompt_tokens, .output_tokens = p90_of(p, &key, a->output_tokens)};
+    struct need n = need_of_new(p, a);
     return cheapest(p, now, p->pool[a->pool].mask, &n) < EK_DESK_UPSTREAMS_MAX;
+}
+
+/* ---- is there money for it, now or later? -------------------------------------------------------- */
+
+/* Of the lenders that are up, what the one says that can pay soonest. */
+static struct ek_desk_purse purse_of(struct ek_policy *p, struct ek_now now, uint32_t pool,
+                                     const struct need *n)
+{
+    struct ek_desk_purse best = {.there = false, .state = EK_PURSE_NEVER};
+    for (uint64_t m = p->pool[pool].mask & p->lent_mask; m; m &= m - 1) {
+        struct ek_desk_upstream *u = &p->upstream[__builtin_ctzll(m)];
+        struct ek_desk_purse one = {.there = true};
+        if (!u->load.up) continue;
+        ek_lender_roll(&u->lender, now);
+        struct ek_price_options price = ek_lender_price(&u->lender, now);
+        one.nano = cost_of(&price, n);
+        one.state = ek_lender_can(&u->lender, now, one.nano, &one.wait_ns);
+        one.budget_nano = INT64_MAX;
+        for (int i = 0; i < EK_PURSE_SPANS; i++) {
+            int64_t budget_nano = u->lender.terms.budget_nano[i];
+            if (budget_nano && budget_nano < one.budget_nano) one.budget_nano = budget_nano;
+        }
+        bool sooner = one.state < best.state || (one.state == best.state && one.wait_ns < best.wait_ns);
+        if (!best.there || sooner) best = one;
+    }
+    return best;
+}
+
+static bool may_lend(const struct ek_policy *p, uint32_t pool, uint32_t tier, bool may_borrow)
+{
+    MUST(pool < p->pools && tier < p->tiers);
+    return (p->pool[pool].mask & p->lent_mask) && may_borrow && p->tier[tier].overflow_after_ns;
+}
+
+struct ek_desk_purse ek_desk_purse_of(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e)
+{
+    if (!may_lend(p, e->pool, e->tier, p->loan[ek_desk_index(p, e)].may_borrow))
+        return (struct ek_desk_purse){.there = false};
+    struct need n = need_of(p, e);
+    return purse_of(p, now, e->pool, &n);
+}
+
+struct ek_desk_purse ek_desk_purse_of_new(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a)
+{
+    if (!may_lend(p, a->pool, a->tier, a->may_borrow)) return (struct ek_desk_purse){.there = false};
+    struct need n = need_of_new(p, a);
+    return purse_of(p, now, a->pool, &n);
+}
+
+bool ek_desk_lenders_alone(const struct ek_policy *p, uint32_t pool)
+{
+    return !(p->pool[pool].mask & ~p->lent_mask);
+}
+
+enum ek_reason ek_desk_purse_says(const struct ek_policy *p, struct ek_now now, uint32_t pool,
+                                  const struct ek_desk_purse *s, uint64_t deadline_ns)
+{
+    bool alone = ek_desk_lenders_alone(p, pool);
+    uint64_t patience_ns = deadline_ns == UINT64_MAX ? BUDGET_WAIT_NS : ek_ns_since(deadline_ns, now.mono_ns);
+    if (!s->there) return EK_REASON_NO_UPSTREAM;
+    if (s->state == EK_PURSE_PAYS || s->state == EK_PURSE_RESERVED) return EK_REASON_NONE;
+    if (!alone) return EK_REASON_NO_UPSTREAM; /* our own may be back before any window ends */
+    if (s->state == EK_PURSE_NEVER) return EK_REASON_BORROW_SMALL;
+    return s->wait_ns > patience_ns ? EK_REASON_BORROW_SPENT : EK_REASON_NONE;
+}
+
+uint32_t ek_desk_purse_retry_ms(struct ek_policy *p, const struct ek_desk_purse *s)
+{
+    double ms = (double)s->wait_ns * 1e-6 + RETRY_SPREAD_MS * ek_random_unit(&p->random);
+    return ms < (double)UINT32_MAX ? (uint32_t)ms + 1 : UINT32_MAX;
 }
 
 bool ek_desk_lender_takes_back(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e)

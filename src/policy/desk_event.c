@@ -71,6 +71,7 @@ static void leave_slot(struct ek_policy *p, struct ek_now now, struct ek_desk_en
     MUST(e->lent || pool->running > 0);
     ek_desk_tick_pool(p, pool, now.mono_ns);
     ek_desk_promise_void(p, e, now.mono_ns);
+    ek_desk_slot_left(p, e, counts, now.mono_ns);
     ek_desk_service_end(p, now, e);
     if (!e->used_known)
         u = (struct ek_used){.prompt_tokens = e->prompt_tokens, .output_tokens = e->tokens};
@@ -109,6 +110,7 @@ void ek_desk_back(struct ek_policy *p, struct ek_now now, uint32_t ticket, enum 
     ek_desk_tick_pool(p, &p->pool[e->pool], now.mono_ns);
     struct ek_desk_shown shown = ek_desk_service_of(p, e)->shown;
     uint32_t shown_kind = ek_desk_service_of(p, e)->shown_kind;
+    ek_desk_slot_left(p, e, false, now.mono_ns);
     ek_desk_service_end(p, now, e);
     bool lent = e->lent;
     e->returned = (uint8_t)why;
@@ -153,6 +155,18 @@ void ek_desk_load(struct ek_policy *p, struct ek_now now, uint32_t index, const 
     if (u->load.up != l->up || u->load.slots != l->slots) p->round_ns = 0; /* estimates changed */
     u->load = *l;
     u->was_up = u->was_up || l->up;
+}
+
+bool ek_desk_share(struct ek_policy *p, uint32_t index, const struct ek_desk_share *share)
+{
+    MUST_OBJ(p, EK_POLICY_MAGIC);
+    MUST(index < EK_DESK_UPSTREAMS_MAX);
+    struct ek_desk_share *is = &p->upstream[index].share;
+    if (is->shared == share->shared && is->elsewhere == share->elsewhere && is->at_most == share->at_most)
+        return false;
+    *is = *share;
+    p->round_ns = 0; /* estimates changed */
+    return true;
 }
 
 void ek_desk_drain(struct ek_policy *p, struct ek_now now, uint64_t deadline_ns)

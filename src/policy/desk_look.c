@@ -96,7 +96,9 @@ void ek_desk_check(const struct ek_policy *p)
     MUST(p->made <= p->entries);
     MUST(p->accounts.used <= waiting + p->counts.absent + p->counts.running);
     for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++) inflight += p->upstream[u].inflight;
-    MUST(inflight == p->counts.running);
+    MUST(inflight == p->counts.running + p->hedges);
+    for (uint32_t u = 0; u < EK_DESK_UPSTREAMS_MAX; u++)
+        MUST(p->upstream[u].inflight > 0 || p->upstream[u].more == 0);
     MUST(p->counts.arrived == p->counts.refused + p->counts.finished + p->counts.gone +
                                   p->counts.waiting + p->counts.absent + p->counts.running);
     ek_order_check(&p->order);

@@ -24,7 +24,7 @@ const char *ek_desk_why_name(enum ek_desk_why why)
 {
     static const char *const names[] = {"busy", "measuring", "engine_starting", "engine_down",
                                         "engine_restarted", "retrying", "slower",
-                                        "overtaken"};
+                                        "overtaken", "budget"};
     _Static_assert(EK_COUNT(names) == EK_WHY_COUNT, "a word for each");
     MUST((unsigned)why < EK_COUNT(names));
     return names[why];
@@ -176,6 +176,7 @@ static enum ek_desk_act begin(struct ek_policy *p, struct ek_now now, struct ek_
     ek_desk_service_of(p, e)->waited = waited;
     ek_desk_move(p, e, ENTRY_RUNNING);
     p->counts.started++;
+    ek_desk_hedge_sent(p, e);
     enum ek_desk_act act = give(p, e, EK_DESK_START, a);
     a->upstream = upstream;
     a->output_tokens = e->output_tokens;
@@ -183,7 +184,9 @@ static enum ek_desk_act begin(struct ek_policy *p, struct ek_now now, struct ek_
     a->cost_nano = ek_order_cost(&e->item);
     a->thinking_budget_tokens = EK_DESK_THINKING_UNLIMITED;
     a->thinking_percent = 100;
+    uint8_t priced_step = e->step;
     if (!e->lent) ek_desk_shorten(p, e, a); /* lenders think as they please */
+    ek_desk_slot_taken(p, e, priced_step);
     return act;
 }
 
@@ -223,6 +226,19 @@ static enum ek_desk_act recall_one(struct ek_policy *p, struct ek_action *a)
 }
 
 /* ---- words --------------------------------------------------------------------------------------- */
+
+/* It waits for money: the estimate is when the window ends, if the next one holds those before it, too. */
+static bool waits_for_money(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                            struct ek_action *a)
+{
+    if (!p->lent_mask || !ek_desk_lenders_alone(p, e->pool)) return false;
+    struct ek_desk_purse s = ek_desk_purse_of(p, now, e);
+    if (!s.there || s.state == EK_PURSE_PAYS) return false;
+    bool next = s.state == EK_PURSE_WINDOW && (double)s.nano * a->position <= (double)s.budget_nano;
+    a->eta_ms = next ? (int64_t)(s.wait_ns / EK_MS_NS) + 1 : -1;
+    a->eta_p90_ms = -1; /* who else will want it then is not known */
+    return true;
+}
 
 static enum ek_desk_why why_of(const struct ek_policy *p, const struct ek_desk_entry *e, bool known)
 {
@@ -298,17 +314,18 @@ static void keep_promise(struct ek_policy *p, const struct ek_desk_entry *e, uin
     a->why = rate < 0.9 * (double)e->told_rate ? EK_WHY_SLOWER : EK_WHY_OVERTAKEN;
 }
 
-static struct ek_desk_wait compose(struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns,
+static struct ek_desk_wait compose(struct ek_policy *p, const struct ek_desk_entry *e, struct ek_now now,
                                    struct ek_action *a)
 {
-    struct ek_desk_wait w = ek_desk_wait_of(p, e, now_ns);
+    struct ek_desk_wait w = ek_desk_wait_of(p, e, now.mono_ns);
     MUST(w.position > 0);
     give(p, e, EK_DESK_TELL, a);
     a->position = w.position;
     a->eta_ms = w.eta_ms;
     a->eta_p90_ms = w.eta_p90_ms;
     a->why = why_of(p, e, w.known);
-    keep_promise(p, e, now_ns, a);
+    if (a->why == EK_WHY_BUSY && waits_for_money(p, now, e, a)) a->why = EK_WHY_BUDGET;
+    else keep_promise(p, e, now.mono_ns, a);
     return w;
 }
 
@@ -325,7 +342,8 @@ static void mark_told(struct ek_policy *p, struct ek_desk_entry *e, const struct
     e->told_why = a->why & 15u;
     e->told_rate = (float)ek_pace_rate(&pool->pace, ek_desk_pool_slots(p, pool));
     p->stats.truth[e->tier].raised += a->raised;
-    if (e->shown_kind != EK_DESK_NOT_SHOWN || a->eta_ms < 0 || e->returned != EK_WHY_BUSY) return;
+    bool estimate = w->known && a->eta_ms >= 0 && e->returned == EK_WHY_BUSY;
+    if (e->shown_kind != EK_DESK_NOT_SHOWN || !estimate) return;
     ek_desk_show(p, e, w, a, now_ns);
 }
 
@@ -334,7 +352,7 @@ static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struc
     struct ek_link *n = ek_list_first(&p->fresh);
     if (!n) return EK_DESK_IDLE;
     struct ek_desk_entry *e = entry_at(n);
-    struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
+    struct ek_desk_wait w = compose(p, e, now, a);
     if (lend_one(p, now, e, &w, a) == EK_DESK_START) return EK_DESK_START;
     mark_told(p, e, a, &w, now.mono_ns);
     return EK_DESK_TELL;
@@ -342,13 +360,16 @@ static enum ek_desk_act tell_fresh(struct ek_policy *p, struct ek_now now, struc
 
 /* ---- the round ----------------------------------------------------------------------------------- */
 
-static enum ek_reason in_vain(const struct ek_policy *p, const struct ek_desk_entry *e, uint64_t now_ns)
+static enum ek_reason in_vain(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e,
+                              struct ek_desk_purse *purse)
 {
     uint64_t down_ns = ek_desk_pool_down_ns(p, &p->pool[e->pool]);
-    bool may = p->loan[ek_desk_index(p, e)].may_borrow;
-    if (down_ns && ek_desk_lender_there(p, e->pool, e->tier, may)) return EK_REASON_NONE;
-    if (down_ns && ek_ns_since(now_ns, down_ns) > p->down_grace_ns) return EK_REASON_NO_UPSTREAM;
-    return EK_REASON_NONE;
+    uint64_t deadline_ns = e->timed ? p->deadline[ek_desk_index(p, e)].key : UINT64_MAX;
+    if (!down_ns) return EK_REASON_NONE;
+    *purse = ek_desk_purse_of(p, now, e);
+    enum ek_reason says = ek_desk_purse_says(p, now, e->pool, purse, deadline_ns);
+    bool grace = ek_ns_since(now.mono_ns, down_ns) <= p->down_grace_ns;
+    return says == EK_REASON_NO_UPSTREAM && grace ? EK_REASON_NONE : says;
 }
 
 static void begin_round(struct ek_policy *p, uint64_t now_ns)
@@ -367,16 +388,20 @@ static enum ek_desk_act walk_round(struct ek_policy *p, struct ek_now now, struc
         p->visits--;
         if (!n) continue;
         struct ek_desk_entry *e = entry_at(n);
-        enum ek_reason reason = in_vain(p, e, now.mono_ns);
+        struct ek_desk_purse purse = {.there = false};
+        enum ek_reason reason = in_vain(p, now, e, &purse);
         if (reason != EK_REASON_NONE) {
             /* Of a short line it is no visit: else the rounds get shorter as the line does, and its end is
              * looked at too late. */
             if (p->counts.waiting < ROUNDS_MIN * VISITS_MIN) p->visits++;
-            return refuse_waiting(p, e, reason, now.mono_ns, a);
+            refuse_waiting(p, e, reason, now.mono_ns, a);
+            if (reason == EK_REASON_BORROW_SPENT) a->retry_after_ms = ek_desk_purse_retry_ms(p, &purse);
+            if (reason == EK_REASON_BORROW_SMALL) a->retry_after_ms = a->help = 0;
+            return EK_DESK_REFUSE;
         }
         ek_list_remove(&p->waiting, n);
         ek_list_append(&p->waiting, n);
-        struct ek_desk_wait w = compose(p, e, now.mono_ns, a);
+        struct ek_desk_wait w = compose(p, e, now, a);
         if (lend_one(p, now, e, &w, a) == EK_DESK_START) return EK_DESK_START;
         if (!worth_saying(p, e, a, now.mono_ns)) continue;
         mark_told(p, e, a, &w, now.mono_ns);
@@ -390,6 +415,7 @@ enum ek_desk_act ek_desk_next(struct ek_policy *p, struct ek_now now, struct ek_
     MUST_OBJ(p, EK_POLICY_MAGIC);
     enum ek_desk_act act = EK_DESK_IDLE;
     *a = (struct ek_action){.act = EK_DESK_IDLE};
+    ek_desk_count_lives(p, now.mono_ns);
     ek_desk_control(p, now.mono_ns);
     if (p->draining && now.mono_ns >= p->drain_ns) act = end_drain(p, now.mono_ns, a);
     if (act == EK_DESK_IDLE) act = end_patience(p, now, a);

@@ -7,16 +7,17 @@
  *   desk_event.c   what becomes of those inside     desk_wait.c     how long will it wait; was that true
  *   desk_place.c   places that outlive a client     desk_control.c  brownout and shedding
  *                                                   desk_borrow.c   who goes to a lender, and what it costs
+ *                                                   desk_hedge.c    who gets a second attempt elsewhere
  *   desk.c         the table: entries, lists, pools, birth, options; ek_desk_move is the one that changes
  *                  a state                          desk_look.c     counts, statistics, invariants
  *
  *   made of parts that know nothing of the desk, each pure and tested by itself:
  *   who goes next   order.h (order.c changes it, order_ask.c asks, order_local.c prefers what is warm), on
  *                   levels of fair.h, which stand on the treap of tree.h
- *   how long, how   estimate.h (the pace of a pool), flux.h (who comes, overtakes, leaves), fluid.h (what
- *   much            follows for a wait), first.h (from the turn to the first token), conform.h (how far to
- *                   trust all that), predict.h (how long an answer gets), cost.h (prices), learn.h (what an
- *                   upstream can bear)
+ *   how long, how   estimate.h (the pace of a pool), vacancy.h (when slots come free), flux.h (who comes,
+ *   much            overtakes, leaves), fluid.h (what follows for a wait), first.h (from the turn to the
+ *                   first token), conform.h (how far to trust all that), predict.h (how long an answer
+ *                   gets), cost.h (prices), learn.h (what an upstream can bear)
  *   when too much   brownout.h (think less), overflow.h (other people's machines), shed.h (let fewer in)
  *   who is who      accounts.h, kinds.h, chain.h, warm.h, all by hash: index.h
  *
@@ -48,6 +49,7 @@
 #include "policy/order.h"
 #include "policy/predict.h"
 #include "policy/shed.h"
+#include "policy/vacancy.h"
 #include "policy/warm.h"
 
 /* What was shown to one first, until its first token says whether it was true. */
@@ -146,12 +148,15 @@ _Static_assert(EK_DESK_WAITING_MAX < 1u << 24, "told_position holds every place 
 struct ek_desk_upstream {
     struct ek_load load;
     uint32_t inflight;
+    uint32_t more; /* slots that those take for further choices */
     bool was_up;
     uint64_t down_ns; /* since when it is not up */
     struct ek_learn learn;
     uint64_t kv_tokens; /* of context, foreseen, of all that is there */
     double kv_learned;  /* bound on them since it said that it is full; 0: none */
+    struct ek_desk_share share;
     struct ek_lender lender;
+    struct ek_hedge_firsts firsts;
 };
 
 /* Of a request in service; beside the entries, because far more wait than run. */
@@ -161,6 +166,11 @@ struct ek_desk_service {
     struct ek_desk_shown shown;
     uint32_t shown_kind; /* as in the entry */
     bool waited;         /* it comes out of the line */
+    float tokens;        /* of work that were foreseen when it began (vacancy.h); 0: at a lender */
+    uint32_t life_at;    /* how far it is counted in the life table */
+    bool hedged;         /* a second attempt is under way ... */
+    uint8_t hedge;       /* ... at this upstream */
+    struct ek_learn_mark second;
     struct ek_desk_lent { /* at a lender */
         struct ek_desk_price price;
         int64_t reserved_nano;
@@ -191,6 +201,9 @@ struct ek_desk_pool {
     uint32_t waiting;
     uint32_t running;
     struct ek_pace pace;
+    struct ek_life life;
+    struct ek_vacancy vacancy;
+    uint64_t ends; /* of services at its machines */
     struct ek_first first;
     double away; /* refused since the line was last short: places promised by Retry-After */
     struct ek_flux flux[EK_DESK_TIERS_MAX];
@@ -245,9 +258,14 @@ struct ek_policy {
         uint32_t came_ms; /* as told_ms */
         bool may_borrow;  /* its prompt may go to lenders */
         bool overfull;    /* the line was full when it came, and a lender was not */
+        uint8_t more;     /* choices beyond the first: slots it takes besides its own */
     } *loan; /* by entry */
     uint64_t lent_mask; /* upstreams that are lenders */
     uint32_t recalls;   /* to be given out */
+    struct ek_hedge_budget hedge;
+    double hedge_part;
+    uint64_t hedge_after_ns;
+    uint32_t hedges;    /* second attempts under way; each is one more in flight */
     struct ek_kinds kinds;
     struct ek_accounts accounts; /* by who */
     struct ek_index repeats;     /* WAITING and ABSENT entries by repeat */
@@ -269,6 +287,8 @@ struct ek_policy {
     struct ek_desk_entry *entry;
     struct ek_desk_service *service;
     uint32_t services_made, service_free; /* numbers given out so far; 1 + the first that came back */
+    uint64_t service_changes; /* beginnings and ends */
+    uint64_t lives_ns;        /* when all that run were counted in the life tables last */
 };
 
 /* desk.c: the only mover. The entry's upstream must already be right for `next`. */
@@ -329,8 +349,22 @@ bool ek_desk_reclaim_place(struct ek_policy *p, struct ek_now now, struct ek_des
 
 /* desk_borrow.c: lenders */
 struct ek_desk_wait;
-/* Is there a lender who might take such a one now or later? */
-bool ek_desk_lender_there(const struct ek_policy *p, uint32_t pool, uint32_t tier, bool may_borrow);
+/* What the lenders' purses say to one request: of those that are up, the one that can pay soonest. */
+struct ek_desk_purse {
+    bool there; /* one is up, and it may go there */
+    enum ek_purse_state state;
+    int64_t nano;     /* what would be reserved */
+    uint64_t wait_ns; /* WINDOW */
+    int64_t budget_nano; /* the smaller one */
+};
+struct ek_desk_purse ek_desk_purse_of(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
+struct ek_desk_purse ek_desk_purse_of_new(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a);
+bool ek_desk_lenders_alone(const struct ek_policy *p, uint32_t pool); /* none of our own serves it */
+/* Why one that no upstream of our own can take now is not to wait for lenders; NONE: it may. deadline_ns: its
+ * patience (monotonic), UINT64_MAX: it named none. */
+enum ek_reason ek_desk_purse_says(const struct ek_policy *p, struct ek_now now, uint32_t pool,
+                                  const struct ek_desk_purse *s, uint64_t deadline_ns);
+uint32_t ek_desk_purse_retry_ms(struct ek_policy *p, const struct ek_desk_purse *s);
 /* Would one take this arrival at once? */
 bool ek_desk_lender_takes(struct ek_policy *p, struct ek_now now, const struct ek_arrival *a);
 /* One that came back and can go on at lenders alone: does one take it at once? */
@@ -343,6 +377,10 @@ void ek_desk_lent_tokens(struct ek_policy *p, struct ek_now now, const struct ek
                          uint32_t tokens);
 void ek_desk_lent_end(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
 struct ek_desk_entry *ek_desk_recalled(struct ek_policy *p); /* NULL: none is to be */
+
+/* desk_hedge.c: second attempts */
+void ek_desk_hedge_sent(struct ek_policy *p, const struct ek_desk_entry *e); /* that earns a part */
+void ek_desk_hedge_drop(struct ek_policy *p, struct ek_now now, const struct ek_desk_entry *e);
 
 /* desk_control.c: brownout and shedding */
 void ek_desk_control_options(struct ek_policy *p, const struct ek_desk_options *o);
@@ -383,6 +421,12 @@ struct ek_desk_wait ek_desk_wait_of_new(struct ek_policy *p, uint32_t tier, uint
 /* An estimate is shown to it for the first time. */
 void ek_desk_show(struct ek_policy *p, struct ek_desk_entry *e, const struct ek_desk_wait *w,
                   const struct ek_action *shown, uint64_t now_ns);
+/* It begins, after its thinking budget is known (priced was it at another step of brownout); and ends: what
+ * slots come free by. counts: it was served. */
+void ek_desk_slot_taken(struct ek_policy *p, const struct ek_desk_entry *e, uint8_t priced_step);
+void ek_desk_slot_left(struct ek_policy *p, const struct ek_desk_entry *e, bool counts, uint64_t now_ns);
+/* Those who run are counted in the life tables, every few seconds where thousands do. */
+void ek_desk_count_lives(struct ek_policy *p, uint64_t now_ns);
 /* It leaves the line for a lender: what it was told of our own line is not judged by that. */
 void ek_desk_promise_drop(struct ek_policy *p, struct ek_desk_entry *e, uint64_t now_ns);
 /* It leaves the line without having been started: was what it was told true? */

@@ -13,6 +13,11 @@
 #define RETRY_MAX_MS 60000.0
 #define RETRY_UNKNOWN_MS 5000.0 /* nothing measured yet: come back in about 5 to 10 s */
 #define ETA_MS_MAX (24 * 3600 * 1000.0)
+#define READING (1.0 / 16) /* of a token that is made: the slot time of one that is read */
+#define WAIT_MIN_S 1e-3
+#define FEW 64u /* run: beyond that departures are a stream, and the mean rate tells all there is to tell */
+#define SPACING_MIN_NS (EK_S_NS / 10)
+#define SPACING_NS (2 * EK_MS_NS)     /* for each that runs, between two curves of departures */
 
 /* Cost of a mean request, as departures say, else as those who wait say. */
 static double mean_cost(const struct ek_policy *p, uint32_t index, const struct ek_order_ahead *a)
@@ -57,6 +62,112 @@ static void add_first_token(const struct ek_policy *p, uint32_t index, uint32_t 
     w->spread = fmin(fmax(sd_s / w->raw_s, EK_FLUID_SPREAD_MIN), EK_FLUID_SPREAD_MAX);
 }
 
+/* ---- when slots come free ------------------------------------------------------------------------------ */
+
+void ek_desk_slot_taken(struct ek_policy *p, const struct ek_desk_entry *e, uint8_t priced_step)
+{
+    struct ek_desk_service *s = ek_desk_service_of(p, e);
+    MUST(e->state == ENTRY_RUNNING);
+    if (e->lent) return;
+    double output = e->output_tokens;
+    if (e->step != priced_step) {
+        struct ek_predict_key key = ek_desk_key(p, e);
+        struct ek_prediction guess = ek_predict_output(&p->predict, &key);
+        if (guess.known) output = guess.mean;
+    }
+    if (e->tokens < output) output -= e->tokens; /* made before, elsewhere */
+    s->tokens = (float)fmax(output + e->prompt_tokens * READING, 1);
+    ek_life_began(&p->pool[e->pool].life, (double)s->tokens, &s->life_at);
+}
+
+void ek_desk_slot_left(struct ek_policy *p, const struct ek_desk_entry *e, bool counts, uint64_t now_ns)
+{
+    struct ek_desk_service *s = ek_desk_service_of(p, e);
+    struct ek_life *life = &p->pool[e->pool].life;
+    double slot_s = (double)ek_ns_since(now_ns, s->mark.sent_ns) * 1e-9;
+    if (s->tokens < 1) return;
+    if (counts) ek_life_ended(life, (double)s->tokens, slot_s, &s->life_at);
+    else ek_life_taken(life, s->life_at);
+    s->tokens = 0;
+}
+
+static void add_running(struct ek_policy *p, struct ek_list *list, struct ek_desk_pool *pool, double speed,
+                        uint64_t now_ns)
+{
+    EK_LIST_EACH(list, n) {
+        const struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, link);
+        const struct ek_desk_service *s = ek_desk_service_of(p, e);
+        if (e->lent || s->tokens < 1 || !(pool->mask >> e->upstream & 1)) continue;
+        double age_s = (double)ek_ns_since(now_ns, s->mark.sent_ns) * 1e-9;
+        ek_vacancy_add(&pool->vacancy, &p->pool[e->pool].life, (double)s->tokens, age_s, speed);
+    }
+}
+
+/* Worked out anew when something changed, not more often than so many milliseconds as run. */
+static const struct ek_vacancy *vacancy_of(struct ek_policy *p, struct ek_desk_pool *pool, double rate,
+                                           uint64_t now_ns)
+{
+    struct ek_vacancy *v = &pool->vacancy;
+    uint64_t old_ns = ek_ns_since(now_ns, v->at_ns);
+    bool stale = v->changes != p->service_changes || (double)old_ns * 1e-9 > v->step_s / 2;
+    if (v->at_ns && (!stale || old_ns < v->running * SPACING_NS)) return v;
+    struct ek_vacancy old = *v;
+    double speed = ek_pace_speed(&pool->pace) * ek_vacancy_factor(v);
+    ek_vacancy_begin(v, &pool->life, fmax(ek_pace_slot_s(&pool->pace), 1e-3), speed);
+    add_running(p, &p->running, pool, speed, now_ns);
+    add_running(p, &p->stopping, pool, speed, now_ns);
+    ek_vacancy_end(v, &pool->life, speed, rate, now_ns);
+    if (old.at_ns && old.running == v->running) /* taken again at once: there was a line */
+        ek_vacancy_learn(v, &old, (double)old_ns * 1e-9, pool->ends - old.ends);
+    v->changes = p->service_changes;
+    v->ends = pool->ends;
+    return v;
+}
+
+static void count_lives(struct ek_policy *p, struct ek_list *list, uint64_t now_ns)
+{
+    EK_LIST_EACH(list, n) {
+        const struct ek_desk_entry *e = EK_CONTAINER(n, struct ek_desk_entry, link);
+        struct ek_desk_service *s = ek_desk_service_of(p, e);
+        if (e->lent || s->tokens < 1) continue;
+        ek_life_lasts(&p->pool[e->pool].life, (double)s->tokens,
+                      (double)ek_ns_since(now_ns, s->mark.sent_ns) * 1e-9, &s->life_at);
+    }
+}
+
+void ek_desk_count_lives(struct ek_policy *p, uint64_t now_ns)
+{
+    uint64_t running = p->running.count + p->stopping.count;
+    if (running == 0 || running > FEW) return;
+    if (now_ns < p->lives_ns + running * SPACING_NS + SPACING_MIN_NS) return;
+    p->lives_ns = now_ns;
+    count_lives(p, &p->running, now_ns);
+    count_lives(p, &p->stopping, now_ns);
+}
+
+/* The fluid at the mean pace of the time that it takes: found in two turns. */
+static struct ek_fluid_wait fluid_wait(struct ek_policy *p, struct ek_desk_pool *pool, struct ek_fluid_ask *q,
+                                       uint64_t now_ns)
+{
+    struct ek_fluid_wait w = ek_fluid_wait(q);
+    uint32_t slots = ek_desk_pool_slots(p, pool);
+    if (p->running.count + p->stopping.count > FEW) return w;
+    const struct ek_vacancy *v = vacancy_of(p, pool, q->rate, now_ns);
+    if (v->running == 0) return w;
+    double old_s = (double)ek_ns_since(now_ns, v->at_ns) * 1e-9;
+    double surplus = v->running > slots ? v->running - slots : 0;
+    for (int turn = 0; turn < 2; turn++) {
+        double gone = ek_vacancy_gone(v, old_s, surplus, w.wait_s);
+        double n = turn ? gone : fmax(gone, EK_FLUID_MINE);
+        q->rate = fmax(n / fmax(w.wait_s, 1e-6), 1e-6);
+        w = ek_fluid_wait(q);
+    }
+    w.wait_s = fmax(ek_vacancy_until(v, old_s, surplus, q->rate * w.wait_s), WAIT_MIN_S);
+    return w;
+}
+
+/* ---- the wait ------------------------------------------------------------------------------------------ */
+
 static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint32_t index,
                                        const struct ek_order_ahead *a, uint32_t prompt_tokens,
                                        uint64_t now_ns)
@@ -78,7 +189,7 @@ static struct ek_desk_wait wait_behind(struct ek_policy *p, uint32_t tier, uint3
     for (uint32_t t = 0; t < p->tiers; t++)
         tier_of_fluid(p, t, index, a->clock, mean, a->count / q.rate, now_ns, &q.tier[t]);
     q.below = ek_flux_profile(&pool->flux[tier], now_ns);
-    struct ek_fluid_wait raw = ek_fluid_wait(&q);
+    struct ek_fluid_wait raw = fluid_wait(p, pool, &q, now_ns);
     w.kind = ek_conform_depth(w.position) + (w.lead > 1 ? EK_CONFORM_DEPTHS : 0);
     add_first_token(p, index, prompt_tokens, &raw, &w);
     struct ek_band b = ek_conform_band(&p->conform[tier][w.kind], w.raw_s, w.spread);

@@ -7,11 +7,13 @@
 #include <math.h>
 
 static const double departures[EK_PACE_MEMORIES] = {64, 512}; /* remembered */
-static const double token_s[EK_PACE_MEMORIES] = {5, 60};
+static const double token_s[EK_PACE_MEMORIES] = {3, 30};
 
 #define CHANGED 1.3      /* the short memory is believed beyond this ratio */
 #define TURNED 1.4       /* the same for counts, whose noise is 1 / sqrt 64: three of it */
 #define SPEED_MIN 0.2
+#define SPEED_SAME 0.85  /* of the usual speed: such differences are noise ... */
+#define SPEED_OTHER 0.7  /* ... and these are not; in between, in part */
 #define SPEED_SLOTS_S 8.0 /* slot-seconds that the short token memory must hold to be believed */
 #define LUMP_TOKENS 256u  /* a shell that reports tokens in lumps says nothing about their pace */
 #define CV2_UNKNOWN 1.0   /* outputs are heavy tailed */
@@ -24,6 +26,8 @@ void ek_pace_advance(struct ek_pace *d, uint64_t now_ns, uint32_t running)
         d->open_s += dt_s * running;
         for (int m = 0; m < EK_PACE_MEMORIES; m++) {
             double keep = exp(-dt_s / token_s[m]);
+            d->smooth[m] += (d->tokens[m] - d->smooth[m]) * (1 - keep);
+            d->smooth_slot_s[m] += (d->token_slot_s[m] - d->smooth_slot_s[m]) * (1 - keep);
             d->tokens[m] *= keep;
             d->token_slot_s[m] = d->token_slot_s[m] * keep + dt_s * running;
         }
@@ -67,14 +71,17 @@ double ek_pace_cv2(const struct ek_pace *d)
     return cv2 < 0.05 ? 0.05 : cv2;
 }
 
-static double speed(const struct ek_pace *d)
+double ek_pace_speed(const struct ek_pace *d)
 {
-    if (d->token_slot_s[EK_PACE_FAST] < SPEED_SLOTS_S || d->tokens[EK_PACE_SLOW] <= 0) return 1.0;
-    double now = d->tokens[EK_PACE_FAST] / d->token_slot_s[EK_PACE_FAST];
-    double usual = d->tokens[EK_PACE_SLOW] / d->token_slot_s[EK_PACE_SLOW];
+    if (d->smooth_slot_s[EK_PACE_FAST] < SPEED_SLOTS_S || d->smooth[EK_PACE_SLOW] <= 0) return 1.0;
+    double now = d->smooth[EK_PACE_FAST] / d->smooth_slot_s[EK_PACE_FAST];
+    double usual = d->smooth[EK_PACE_SLOW] / d->smooth_slot_s[EK_PACE_SLOW];
     double ratio = now / usual;
     /* Small differences are noise; prompts are read in between. */
-    return ratio > 0.8 ? 1.0 : ratio < SPEED_MIN ? SPEED_MIN : ratio;
+    if (ratio >= SPEED_SAME) return 1.0;
+    double same = (ratio - SPEED_OTHER) / (SPEED_SAME - SPEED_OTHER);
+    if (same > 0) return ratio + (1.0 - ratio) * same;
+    return ratio < SPEED_MIN ? SPEED_MIN : ratio;
 }
 
 double ek_pace_turnover(const struct ek_pace *d, uint32_t slots)
@@ -85,7 +92,7 @@ double ek_pace_turnover(const struct ek_pace *d, uint32_t slots)
         per_s[m] = d->memory[m].done / fmax(d->memory[m].slot_s + d->open_s, 1e-9);
     double fast = per_s[EK_PACE_FAST], slow = per_s[EK_PACE_SLOW];
     double s = fast > slow * TURNED || fast * TURNED < slow ? fast : slow;
-    return slots * s * speed(d);
+    return slots * s * ek_pace_speed(d);
 }
 
 double ek_pace_rate(const struct ek_pace *d, uint32_t slots)
@@ -96,5 +103,5 @@ double ek_pace_rate(const struct ek_pace *d, uint32_t slots)
         per_work[m] = (d->memory[m].slot_s + d->open_s) / d->memory[m].work;
     double fast = per_work[EK_PACE_FAST], slow = per_work[EK_PACE_SLOW];
     double s = fast > slow * CHANGED || fast * CHANGED < slow ? fast : slow;
-    return s > 0 ? slots / s * speed(d) : 0;
+    return s > 0 ? slots / s * ek_pace_speed(d) : 0;
 }

@@ -32,7 +32,10 @@ struct ek_pace {
     } memory[EK_PACE_MEMORIES];
     double open_s;  /* slot-seconds since the last departure */
     uint64_t at_ns; /* monotonic time up to which open_s is counted */
-    double tokens[EK_PACE_MEMORIES], token_slot_s[EK_PACE_MEMORIES]; /* faded by time */
+    /* Tokens and slot-seconds, faded by time, and what they are faded into once more: tokens may be told in
+     * lumps, and a lump is no change of speed. */
+    double tokens[EK_PACE_MEMORIES], token_slot_s[EK_PACE_MEMORIES];
+    double smooth[EK_PACE_MEMORIES], smooth_slot_s[EK_PACE_MEMORIES];
     double ratio2;  /* mean of (true cost / predicted)^2, faded; 0: none yet */
     double ratio1;
 };
@@ -50,6 +53,8 @@ double ek_pace_slot_s(const struct ek_pace *d);
 double ek_pace_turnover(const struct ek_pace *d, uint32_t slots);
 /* Nano-units a second of so many slots; 0 when nothing was measured. */
 double ek_pace_rate(const struct ek_pace *d, uint32_t slots);
+/* Tokens a slot-second of now, as part of the usual ones: 1, or less. */
+double ek_pace_speed(const struct ek_pace *d);
 /* Squared coefficient of variation of a request's cost about its prediction. */
 double ek_pace_cv2(const struct ek_pace *d);
 

@@ -8,9 +8,6 @@
 
 #define WAIT_MAX_S 86400.0
 #define STEP_PART 0.25
-/* Of the departure that is mine: they are counted in wholes, and one is always under way. The median time to
- * the k-th is k - 1/3 distances where they are random (Erlang) and k - 1/2 where they are regular. */
-#define MINE 0.58
 #define BURSTS 4.0      /* arrivals are this much burstier than Poisson's */
 
 struct state {
@@ -118,7 +115,7 @@ static bool step(const struct ek_fluid_ask *q, struct state *s)
 
 struct ek_fluid_wait ek_fluid_wait(const struct ek_fluid_ask *q)
 {
-    struct state s = {.x = q->count + MINE, .lead = q->lead};
+    struct state s = {.x = q->count + EK_FLUID_MINE, .lead = q->lead};
     struct ek_fluid_wait w;
     MUST(q->rate > 0 && q->count >= 0);
     MUST(q->own < q->tiers && q->tiers <= EK_FLUID_TIERS_MAX);

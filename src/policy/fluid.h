@@ -23,6 +23,9 @@
 
 #define EK_FLUID_TIERS_MAX 16
 #define EK_FLUID_STEPS 20
+/* Of the departure that is mine: they are counted in wholes, and one is always under way. The median time to
+ * the k-th is k - 1/3 distances where they are random (Erlang) and k - 1/2 where they are regular. */
+#define EK_FLUID_MINE 0.58
 #define EK_FLUID_SPREAD_MIN 0.05
 #define EK_FLUID_SPREAD_MAX 1.2
 

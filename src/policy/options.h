@@ -22,6 +22,8 @@ struct ek_queue_options {
     const char *learned;     /* file of what was learned about answers; NULL: forgotten at the end */
     uint64_t learned_ns;     /* saved so often */
     struct ek_strlist automatic; /* models for requests to `auto`, the best first; none: no such name */
+    uint64_t hedge_after_ns; /* a first token is late after so long; 0: after the p95 of its upstream */
+    double hedge_part;       /* second attempts, of what the tiers that hedge send */
     uint64_t quantum_nano;   /* how far locality may lead an account ahead; 0: four mean requests */
 };
 
@@ -42,6 +44,8 @@ struct ek_tier_options {
     bool borrow;                  /* prompts of callers without an account of the ledger may go to borrowed */
                                   /* upstreams; an account says so itself */
     struct ek_strlist models;     /* names, or beginnings with * behind; none: all */
+    bool reprompt;                /* a broken answer that nobody can go on with is asked for anew, labelled */
+    bool hedge;                   /* a late first token is worth a second attempt elsewhere */
     uint64_t overflow_after_ns;   /* predicted to wait longer than this: to a borrowed upstream; 0: never */
 };
 

@@ -7,10 +7,13 @@
 #include "policy/cost.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #define REST_FIRST_NS EK_S_NS
 #define REST_LONGEST_NS (60 * EK_S_NS)
 #define REST_ASKED_MAX_NS (3600 * EK_S_NS)
+#define PROMPT_MARGIN 4u /* a quarter more: prompts are counted by their bytes ... */
+#define PROMPT_EXTRA 64u /* ... and what a template adds to them is not known */
 
 /* ---- the purse ------------------------------------------------------------------------------------- */
 
@@ -31,7 +34,19 @@ void ek_lender_roll(struct ek_lender *l, struct ek_now now)
         if (l->kept.window[i] == window[i]) continue;
         l->kept.window[i] = window[i];
         l->kept.spent_nano[i] = 0;
+        l->elsewhere.spent_nano[i] = 0;
     }
+}
+
+/* What is left of a window for what is not spent, and all that is reserved of it. */
+static int64_t unspent(const struct ek_lender *l, int span)
+{
+    return l->terms.budget_nano[span] - l->kept.spent_nano[span] - l->elsewhere.spent_nano[span];
+}
+
+static int64_t spoken_for(const struct ek_lender *l)
+{
+    return l->reserved_nano + l->elsewhere.reserved_nano;
 }
 
 int64_t ek_lender_left_nano(const struct ek_lender *l)
@@ -40,7 +55,7 @@ int64_t ek_lender_left_nano(const struct ek_lender *l)
     MUST(l->reserved_nano >= 0);
     for (int i = 0; i < EK_PURSE_SPANS; i++) {
         if (l->terms.budget_nano[i] == 0) continue;
-        int64_t left = l->terms.budget_nano[i] - l->kept.spent_nano[i] - l->reserved_nano;
+        int64_t left = unspent(l, i) - spoken_for(l);
         if (left < least) least = left;
     }
     return least > 0 ? least : 0;
@@ -50,6 +65,67 @@ struct ek_price_options ek_lender_price(const struct ek_lender *l, struct ek_now
 {
     if (!l->terms.prices) return (struct ek_price_options){.model = NULL};
     return *ek_cost_price(l->terms.prices, l->terms.price ? l->terms.price : "*", now.unix_ns);
+}
+
+/* When the window of this span ends that holds now. */
+static uint64_t window_end_s(const struct ek_lender *l, enum ek_purse_span span, int64_t unix_s)
+{
+    if (span == EK_PURSE_HOUR) return ((uint64_t)unix_s / 3600 + 1) * 3600;
+    int64_t local_s = unix_s + ek_zone_offset_s(l->terms.zone, unix_s);
+    int64_t end_s = (local_s / 86400 + 1) * 86400 - ek_zone_offset_s(l->terms.zone, unix_s);
+    /* On the two days a year on which the clock is set, midnight is by the offset of then. */
+    end_s += ek_zone_offset_s(l->terms.zone, unix_s) - ek_zone_offset_s(l->terms.zone, end_s);
+    return (uint64_t)(end_s > unix_s ? end_s : unix_s + 1);
+}
+
+enum ek_purse_state ek_lender_can(const struct ek_lender *l, struct ek_now now, int64_t nano,
+                                  uint64_t *wait_ns)
+{
+    int64_t unix_s = (int64_t)(now.unix_ns / EK_S_NS);
+    enum ek_purse_state state = EK_PURSE_PAYS;
+    MUST(nano >= 0 && l->reserved_nano >= 0);
+    *wait_ns = 0;
+    for (int i = 0; i < EK_PURSE_SPANS; i++) {
+        int64_t budget = l->terms.budget_nano[i];
+        if (budget == 0) continue;
+        if (nano > budget) return EK_PURSE_NEVER;
+        if (nano <= unspent(l, i) - spoken_for(l)) continue;
+        if (nano <= unspent(l, i)) { /* it is not spent, only spoken for */
+            if (state == EK_PURSE_PAYS) state = EK_PURSE_RESERVED;
+            continue;
+        }
+        uint64_t end_ns = window_end_s(l, (enum ek_purse_span)i, unix_s) * EK_S_NS;
+        uint64_t ns = ek_ns_since(end_ns, now.unix_ns);
+        state = EK_PURSE_WINDOW;
+        if (ns > *wait_ns) *wait_ns = ns;
+    }
+    return state;
+}
+
+uint64_t ek_lender_prompt(uint64_t prompt_tokens)
+{
+    return prompt_tokens + prompt_tokens / PROMPT_MARGIN + PROMPT_EXTRA;
+}
+
+int64_t ek_lender_usual_nano(const struct ek_lender_terms *t, uint64_t unix_ns)
+{
+    if (!t->prices) return 0;
+    const struct ek_price_options *price = ek_cost_price(t->prices, t->price ? t->price : "*", unix_ns);
+    return ek_cost_nano(price, 0, ek_lender_prompt(EK_OVERFLOW_PROMPT_USUAL), EK_OVERFLOW_OUTPUT_UNKNOWN);
+}
+
+bool ek_lender_is_small(const struct ek_lender_terms *t, uint64_t unix_ns, char *why, size_t cap)
+{
+    static const char *const names[EK_PURSE_SPANS] = {"budget_hour", "budget_day"};
+    int64_t usual = ek_lender_usual_nano(t, unix_ns);
+    for (int i = 0; i < EK_PURSE_SPANS; i++) {
+        if (t->budget_nano[i] == 0 || usual <= t->budget_nano[i]) continue;
+        snprintf(why, cap, "its %s of %.10g does not hold one usual request: %.10g is reserved for a prompt "
+                 "of %u tokens and an answer of %u", names[i], (double)t->budget_nano[i] * 1e-9,
+                 (double)usual * 1e-9, EK_OVERFLOW_PROMPT_USUAL, EK_OVERFLOW_OUTPUT_UNKNOWN);
+        return true;
+    }
+    return false;
 }
 
 bool ek_lender_reserve(struct ek_lender *l, int64_t nano)
@@ -67,7 +143,7 @@ bool ek_lender_grow(struct ek_lender *l, int64_t nano, bool *overdrawn)
 {
     MUST(nano >= 0);
     bool has = nano <= ek_lender_left_nano(l);
-    if (!has && l->overdrawn && !*overdrawn) {
+    if (!has && (l->overdrawn || l->elsewhere.overdrawn) && !*overdrawn) {
         l->recalled++;
         return false;
     }
@@ -95,7 +171,8 @@ uint32_t ek_lender_room(const struct ek_lender *l, uint64_t now_ns, uint32_t run
 {
     if (!l->lent || now_ns < l->rest_until_ns) return 0;
     if (l->rests > 0) return l->trial ? 0 : 1;
-    return wall > running ? wall - running : 0;
+    uint32_t theirs = l->elsewhere.running;
+    return wall > running && wall - running > theirs ? wall - running - theirs : 0;
 }
 
 bool ek_lender_sent(struct ek_lender *l)

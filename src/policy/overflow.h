@@ -35,10 +35,19 @@ struct ek_purse_kept {
     int64_t spent_nano[EK_PURSE_SPANS];
 };
 
+/* What other processes of this door have there, while one takes over from another. */
+struct ek_purse_elsewhere {
+    int64_t spent_nano[EK_PURSE_SPANS]; /* in the windows of now */
+    int64_t reserved_nano;
+    uint32_t running;
+    bool overdrawn; /* one of theirs runs beyond the budget: then none of ours does */
+};
+
 struct ek_lender {
     bool lent;
     struct ek_lender_terms terms;
-    struct ek_purse_kept kept;
+    struct ek_purse_kept kept; /* ours; so is reserved_nano */
+    struct ek_purse_elsewhere elsewhere;
     int64_t reserved_nano;
     bool overdrawn;        /* one request runs beyond the budget */
     bool trial;            /* after a rest: the one that tries it is under way */
@@ -59,6 +68,24 @@ void ek_lender_roll(struct ek_lender *l, struct ek_now now);
 int64_t ek_lender_left_nano(const struct ek_lender *l);
 /* Its price of now. */
 struct ek_price_options ek_lender_price(const struct ek_lender *l, struct ek_now now);
+
+/* Can it pay so much? */
+enum ek_purse_state {
+    EK_PURSE_PAYS,     /* now */
+    EK_PURSE_RESERVED, /* when something that runs there ends for less than was reserved; no time known */
+    EK_PURSE_WINDOW,   /* when a window that is spent ends, after *wait_ns */
+    EK_PURSE_NEVER,    /* no window of its budget holds that much */
+};
+enum ek_purse_state ek_lender_can(const struct ek_lender *l, struct ek_now now, int64_t nano,
+                                  uint64_t *wait_ns);
+/* What is reserved for one request of which nothing is known but that its prompt has so many tokens. */
+#define EK_OVERFLOW_PROMPT_USUAL 1000u
+#define EK_OVERFLOW_OUTPUT_UNKNOWN 2048u /* tokens reserved before any answer was seen */
+int64_t ek_lender_usual_nano(const struct ek_lender_terms *t, uint64_t unix_ns);
+/* A sentence for its owner when a budget does not hold even one such request; false: it does. */
+bool ek_lender_is_small(const struct ek_lender_terms *t, uint64_t unix_ns, char *why, size_t cap);
+/* The prompt as it is reserved for, tokens. */
+uint64_t ek_lender_prompt(uint64_t prompt_tokens);
 
 /* false: the budget does not allow it, nothing is reserved. */
 bool ek_lender_reserve(struct ek_lender *l, int64_t nano) EK_CHECKED;

@@ -7,7 +7,8 @@
 static const struct ek_ways table[] = {
     [EK_DIALECT_AUTO] = {.name = "auto", .look_path = "/load", .look = EK_LOOK_LOAD},
     [EK_DIALECT_EVENKEEL] = {.name = "evenkeel", .look_path = "/load", .look = EK_LOOK_LOAD,
-                             .carry = EK_CARRY_LAST, .ids = true, .thought_member = true},
+                             .carry = EK_CARRY_LAST, .ids = true, .thought_member = true,
+                             .choices_max = 8},
     [EK_DIALECT_VLLM] = {.name = "vllm", .look_path = "/metrics", .look = EK_LOOK_METRICS,
                          .carry = EK_CARRY_FLAG, .thought_tags = true, .orca = true},
     [EK_DIALECT_SGLANG] = {.name = "sglang", .look_path = "/metrics", .look = EK_LOOK_METRICS,
@@ -15,7 +16,7 @@ static const struct ek_ways table[] = {
     [EK_DIALECT_LLAMACPP] = {.name = "llamacpp", .look_path = "/metrics", .look = EK_LOOK_METRICS,
                                .slots_path = "/props", .carry = EK_CARRY_FLAG},
     [EK_DIALECT_DEEPSEEK] = {.name = "deepseek", .look_path = "/v1/models", .look = EK_LOOK_MODELS,
-                             .carry = EK_CARRY_PREFIX, .thought_member = true},
+                             .carry = EK_CARRY_PREFIX, .thought_member = true, .choices_max = 1},
     [EK_DIALECT_OPENAI] = {.name = "openai", .look_path = "/v1/models", .look = EK_LOOK_MODELS},
     [EK_DIALECT_AZURE] = {.name = "azure", .look_path = "/openai/models", .look = EK_LOOK_MODELS,
                           .deployments = true},

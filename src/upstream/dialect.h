@@ -42,6 +42,8 @@ struct ek_ways {
     bool thought_tags;      /* ... or before the text, in <think> tags; neither: only answers are carried */
     bool orca;              /* says its load in the heads of answers, if asked to */
     bool deployments;       /* the model is part of the path */
+    uint32_t choices_max;   /* of `n`; 0: it decides itself. More are not sent there: it would refuse them, or
+                             * answer with fewer and say nothing */
 };
 
 const struct ek_ways *ek_dialect_ways(enum ek_dialect d); /* never NULL */

@@ -35,6 +35,16 @@ struct ek_model_options {
     const char *chat_template; /* "v3.1", ...; NULL: as the file says */
 };
 
+/* How an upstream is told to think no more than so many tokens. Our own engine is, in `ek`; of others it
+ * cannot be seen from outside whether they obey (vLLM only with --reasoning-config, others ignore what they
+ * do not know), so whoever runs them has to say it. */
+enum ek_budget_way {
+    EK_BUDGET_NONE,
+    EK_BUDGET_TOKEN_BUDGET,  /* `thinking_token_budget`: vLLM */
+    EK_BUDGET_BUDGET_TOKENS, /* `thinking_budget_tokens`: llama-server */
+    EK_BUDGET_THINKING,      /* `thinking`: {"budget_tokens"} */
+};
+
 struct ek_upstream_options {
     const char *name; /* in logs and metrics; never NULL: host:port of the URL when not given */
     const char *url;  /* http://..., https://... or unix:/path/to/socket; perhaps with /v1 */
@@ -44,6 +54,7 @@ struct ek_upstream_options {
     uint64_t slots;           /* requests running there at once; 0: ask it (GET /load), else learn it */
     uint64_t weight;          /* of the work, relative to the others that serve the same model */
     enum ek_reasoning reasoning;
+    enum ek_budget_way thinking_budget;
     const char *api_version;  /* dialect azure; NULL: EK_AZURE_VERSION */
     const char *identity;     /* file with its recorded answers; NULL: not watched */
     bool borrowed;            /* not ours: it costs money, and is used within these budgets */
@@ -68,6 +79,7 @@ struct ek_relay_options {
     uint64_t start_ns;        /* engine child: must answer /health within this */
     uint64_t floor_tokens;    /* a minute: a stream that makes fewer counts as stalled; 0: no floor */
     uint64_t identity_ns;     /* between two looks at whether an upstream is the model it was */
+    const char *salt_file;    /* secret that cache salts are made with; NULL: see door/salt.c */
     const char *ca_file;      /* PEM, trusted for https upstreams beside the system's; NULL: none */
 };
 

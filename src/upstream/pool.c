@@ -23,7 +23,7 @@ static void add_given_names(struct ek_upstream *u, const struct ek_strlist *mode
         struct ek_str name = eq ? ek_str_make(whole.data, (size_t)(eq - whole.data)) : whole;
         struct ek_str theirs = eq ? ek_str_of(eq + 1) : ek_str_make(NULL, 0);
         ek_pool_names_add(&u->pool->names, u->index, name, theirs, false, EK_MODEL_AS_ASKED);
-        u->names_given = true;
+        u->names_given = u->names_listed = true;
     }
 }
 
@@ -87,6 +87,7 @@ static void take_options(struct ek_upstream *u, const struct ek_upstream_options
     u->slots_given = o->slots > 100000 ? 100000 : (uint32_t)o->slots;
     u->weight = (uint32_t)(o->weight ? o->weight : 10);
     u->reasoning = o->reasoning;
+    u->budget_way = o->thinking_budget;
     u->leaving = false;
     u->loan = (struct ek_pool_loan){.borrowed = o->borrowed,
                                     .budget_nano = {o->budget_nano[0], o->budget_nano[1]}};
@@ -163,6 +164,15 @@ struct ek_pool *ek_pool_new(struct ek_loop *loop, struct ek_exchange_client *cli
     return NULL;
 }
 
+struct ek_up_shapes *ek_pool_shapes(struct ek_pool *p, uint32_t upstream)
+{
+    MUST(upstream < p->count);
+    struct ek_up_shapes **shapes = &p->shapes[upstream];
+    if (!*shapes) *shapes = calloc(1, sizeof **shapes);
+    MUST(*shapes); /* one an upstream */
+    return *shapes;
+}
+
 void ek_pool_free(struct ek_pool **pp)
 {
     struct ek_pool *p = *pp;
@@ -176,6 +186,7 @@ void ek_pool_free(struct ek_pool **pp)
         ek_pool_judge_end(u);
         ek_watch_free(&u->watch);
         ek_supervise_free(&u->child);
+        free(p->shapes[i]);
         free(u->url);
         free(u->key);
         free(u->version);
@@ -259,8 +270,11 @@ bool ek_pool_reload(struct ek_pool *p, const struct ek_upstream_list *list,
             continue;
         }
         bool returns = u->leaving;
-        ek_pool_names_drop(&p->names, u->index);
-        u->names_given = false;
+        /* What it has told of itself holds meanwhile: nobody shall hear that there is no such model. */
+        bool discovered = (u->names_given || u->names_stale) && !u->names_listed;
+        u->names_stale = discovered && !returns && o->models.count == 0;
+        if (!u->names_stale) ek_pool_names_drop(&p->names, u->index);
+        u->names_given = u->names_listed = u->quarrels = false;
         take_options(u, o);
         if (returns) u->said.up = false; /* it may be another by now */
         if (!u->probe) ek_pool_look_again(u, 0);
@@ -301,7 +315,30 @@ void ek_pool_identity(const struct ek_pool *p, uint32_t i, struct ek_pool_identi
 const struct ek_pool_loan *ek_pool_loan(const struct ek_pool *p, uint32_t i) { return &at(p, i)->loan; }
 const struct ek_ways *ek_pool_ways(const struct ek_pool *p, uint32_t i) { return ek_dialect_ways(at(p,
         i)->dialect); }
+enum ek_budget_way ek_pool_budget_way(const struct ek_pool *p, uint32_t i) { return at(p, i)->budget_way; }
 enum ek_reasoning ek_pool_reasoning(const struct ek_pool *p, uint32_t i) { return at(p, i)->reasoning; }
+
+bool ek_pool_looked(const struct ek_pool *p)
+{
+    MUST_OBJ(p, EK_POOL_MAGIC);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct ek_upstream *u = &p->upstream[i];
+        bool failed = u->failures && !u->child; /* while it loads its model it fails to */
+        if (!u->leaving && !failed && !(u->said.up && u->names_given)) return false;
+    }
+    return true;
+}
+
+bool ek_pool_names_known(const struct ek_pool *p)
+{
+    MUST_OBJ(p, EK_POOL_MAGIC);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct ek_upstream *u = &p->upstream[i];
+        bool told = u->answered && !u->probe; /* it has none, or does not tell */
+        if (!u->leaving && !u->names_given && !u->names_stale && !told) return false;
+    }
+    return true;
+}
 
 /* Gone, and nobody is there any more: nothing is to be said of it. */
 bool ek_pool_is_there(const struct ek_pool *p, uint32_t i)

@@ -39,6 +39,7 @@ struct ek_upstream_load {
     double prefill_tokens_per_s; /* 0: unknown */
     bool slots_unknown; /* neither reported nor configured */
     uint32_t weight;    /* of the work, relative to others */
+    double token_s;     /* between two tokens of one stream, as it says of itself; 0: unknown */
 };
 
 enum ek_model_thinking { EK_MODEL_AS_ASKED = 0, EK_MODEL_THINKING_ON, EK_MODEL_THINKING_OFF };
@@ -106,6 +107,18 @@ uint32_t ek_pool_count(const struct ek_pool *p);
 const char *ek_pool_name(const struct ek_pool *p, uint32_t index);
 struct ek_upstream_load ek_pool_load(const struct ek_pool *p, uint32_t index);
 uint64_t ek_pool_restarts(const struct ek_pool *p, uint32_t index);
+/* Has it an engine of its own, and does that serve? */
+enum ek_pool_child { EK_POOL_CHILD_NONE, EK_POOL_CHILD_STARTS, EK_POOL_CHILD_SERVES };
+enum ek_pool_child ek_pool_child(const struct ek_pool *p);
+/* Its process; 0: there is none now. */
+int ek_pool_child_pid(const struct ek_pool *p);
+/* Nobody will need it for now: it ends, and is down until it is awake again. No-op without one. */
+void ek_pool_child_sleep(struct ek_pool *p, bool asleep);
+/* Each has answered or failed to, once at least (the child: has answered), and those that
+ * answer have told their models. */
+bool ek_pool_looked(const struct ek_pool *p);
+/* Nobody is left who has not answered yet: a model that is not in the table does not exist. */
+bool ek_pool_names_known(const struct ek_pool *p);
 /* false: it has left for good, nothing need be said of it. */
 bool ek_pool_is_there(const struct ek_pool *p, uint32_t index);
 /* What relay.c needs of one upstream. */
@@ -118,6 +131,7 @@ bool ek_pool_path(const struct ek_pool *p, uint32_t index, enum ek_api api, bool
                   const char *their_model, char out[EK_DIALECT_PATH_BYTES_MAX]);
 const struct ek_ways *ek_pool_ways(const struct ek_pool *p, uint32_t index);
 enum ek_reasoning ek_pool_reasoning(const struct ek_pool *p, uint32_t index);
+enum ek_budget_way ek_pool_budget_way(const struct ek_pool *p, uint32_t index); /* of one that is not ours */
 struct ek_load_text;
 /* It said something of its load in passing. */
 void ek_pool_take_report(struct ek_pool *p, uint32_t index, const struct ek_load_text *t);
@@ -149,8 +163,32 @@ void ek_pool_first_sent(struct ek_pool *p);
 /* May something be sent again? 0: yes, and it is counted; else so long until it may. */
 uint64_t ek_pool_retry_wait_ns(struct ek_pool *p);
 
-/* A relay could not connect, or its connection broke: look at this upstream now, it may be down.
- * connect_failed, or it is our child: it is down until it has answered again. */
-void ek_pool_suspect(struct ek_pool *p, uint32_t index, bool connect_failed);
+/* A relay failed for this reason: look at this upstream now, it may be down. Where nobody could connect, or
+ * the connection to our child broke, it is down until it has answered again; who is only slow is not. */
+void ek_pool_suspect(struct ek_pool *p, uint32_t index, enum ek_reason why);
+
+/* It answered with this status, 401 to 403: our key, or what it may do. Told once, until it has answered
+ * well. */
+void ek_pool_quarrel(struct ek_pool *p, uint32_t index, int status);
+
+/* It reported usage that no model can have (EK_UP_USAGE_TOKENS_MAX), which is not believed. Told once. */
+void ek_pool_miscounts(struct ek_pool *p, uint32_t index);
+
+/* What flows from one upstream: all tokens behind the first ones, and the time of all streams together in
+ * which they came. Two looks at it tell the pace of its streams between them. */
+struct ek_pool_flow {
+    uint64_t tokens;
+    double stream_s;
+};
+struct ek_pool_flow ek_pool_flow(const struct ek_pool *p, uint32_t index);
+/* A stream began (its first token), made one more token, or ended. */
+void ek_pool_flow_begin(struct ek_pool *p, uint32_t index);
+void ek_pool_flow_token(struct ek_pool *p, uint32_t index, uint64_t now_ns);
+void ek_pool_flow_end(struct ek_pool *p, uint32_t index);
+/* Tokens that a stream there makes in span_s if it is as quick as its upstream can be expected to be now: by
+ * what the others made since `then` (`own` of those tokens were its own), and by its own word, whichever is
+ * less; HUGE_VAL where neither is known. */
+double ek_pool_usual_tokens(const struct ek_pool *p, uint32_t index, const struct ek_pool_flow *then,
+                            uint64_t own, double span_s);
 
 #endif

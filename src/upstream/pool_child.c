@@ -107,6 +107,34 @@ bool ek_pool_add_child(struct ek_pool *p, const struct ek_pool_options *o)
     return true;
 }
 
+static struct ek_upstream *child_of(const struct ek_pool *p)
+{
+    MUST_OBJ(p, EK_POOL_MAGIC);
+    struct ek_upstream *u = (struct ek_upstream *)(uintptr_t)&p->upstream[0];
+    return p->count && u->child ? u : NULL;
+}
+
+enum ek_pool_child ek_pool_child(const struct ek_pool *p)
+{
+    const struct ek_upstream *u = child_of(p);
+    if (!u) return EK_POOL_CHILD_NONE;
+    return u->said.up ? EK_POOL_CHILD_SERVES : EK_POOL_CHILD_STARTS;
+}
+
+int ek_pool_child_pid(const struct ek_pool *p)
+{
+    const struct ek_upstream *u = child_of(p);
+    return u ? ek_supervise_pid(u->child) : 0;
+}
+
+void ek_pool_child_sleep(struct ek_pool *p, bool asleep)
+{
+    struct ek_upstream *u = child_of(p);
+    if (!u) return;
+    u->asleep = asleep;
+    ek_supervise_sleep(u->child, asleep);
+}
+
 void ek_pool_end_child(struct ek_pool *p)
 {
     if (p->dir[0]) {

@@ -4,6 +4,8 @@
  * is better than none, and one caller's poisonous requests must not close the house. */
 #include "upstream/pool_state.h"
 
+#include <math.h>
+
 #define EJECT_EVERY_NS (5 * EK_S_NS)
 
 static uint64_t now_of(const struct ek_pool *p)
@@ -151,11 +153,96 @@ void ek_pool_outcome(struct ek_pool *p, uint32_t index, const struct ek_health_e
     MUST(u->relays > 0);
     u->relays--;
     ek_health_outcome(&u->health, now_ns, e, dice(p));
-    if (u->health.opened != opened)
+    if (u->health.opened != opened && u->said.up && is_needed(u, fit_mask_of(p, now_ns)))
+        ek_warn(p->log, "upstream %s fails; it goes on, for nobody else serves what it serves", u->name);
+    else if (u->health.opened != opened)
         ek_warn(p->log, "upstream %s fails: its breaker is open", u->name);
+    if (e->what == EK_OUTCOME_DONE) u->quarrels = false;
     eject_slow(u, now_ns);
     set_judge(u);
     ek_pool_refresh(p);
+}
+
+void ek_pool_quarrel(struct ek_pool *p, uint32_t index, int status)
+{
+    MUST_OBJ(p, EK_POOL_MAGIC);
+    MUST(index < p->count && status >= 401 && status <= 403);
+    struct ek_upstream *u = &p->upstream[index];
+    if (u->quarrels) return;
+    u->quarrels = true;
+    ek_warn(p->log, "upstream %s answers %d: %s", u->name, status,
+            u->key ? "its `key` here is wrong, or may not do this"
+                   : "it wants a `key`, and the configuration has none for it");
+}
+
+void ek_pool_miscounts(struct ek_pool *p, uint32_t index)
+{
+    MUST_OBJ(p, EK_POOL_MAGIC);
+    MUST(index < p->count);
+    struct ek_upstream *u = &p->upstream[index];
+    if (u->miscounts) return;
+    u->miscounts = true;
+    ek_warn(p->log, "upstream %s reports more than %u tokens for one request: not believed, the door's own "
+            "count stands", u->name, EK_UP_USAGE_TOKENS_MAX);
+}
+
+/* ---- what flows ------------------------------------------------------------------------------------ */
+
+static struct ek_pool_flow flow_at(const struct ek_upstream *u, uint64_t now_ns)
+{
+    struct ek_pool_flow f = u->flow;
+    f.stream_s += (double)ek_ns_since(now_ns, u->flow_ns) * 1e-9 * u->flowing;
+    return f;
+}
+
+static void flow_changes(struct ek_upstream *u, int32_t by)
+{
+    uint64_t now_ns = now_of(u->pool);
+    u->flow = flow_at(u, now_ns);
+    u->flow_ns = now_ns;
+    MUST(by > 0 || u->flowing > 0);
+    u->flowing = (uint32_t)((int64_t)u->flowing + by);
+}
+
+static struct ek_upstream *flow_of(const struct ek_pool *p, uint32_t index)
+{
+    MUST_OBJ(p, EK_POOL_MAGIC);
+    MUST(index < p->count);
+    return (struct ek_upstream *)(uintptr_t)&p->upstream[index];
+}
+
+void ek_pool_flow_begin(struct ek_pool *p, uint32_t index)
+{
+    flow_changes(flow_of(p, index), 1);
+    p->upstream[index].flow_token_ns = p->upstream[index].flow_ns;
+}
+
+void ek_pool_flow_end(struct ek_pool *p, uint32_t index) { flow_changes(flow_of(p, index), -1); }
+
+void ek_pool_flow_token(struct ek_pool *p, uint32_t index, uint64_t now_ns)
+{
+    p->upstream[index].flow.tokens++;
+    p->upstream[index].flow_token_ns = now_ns;
+}
+
+struct ek_pool_flow ek_pool_flow(const struct ek_pool *p, uint32_t index)
+{
+    return flow_at(flow_of(p, index), now_of(p));
+}
+
+#define FLOW_LEAST_S 30.0 /* of others' streams, that they say something */
+
+double ek_pool_usual_tokens(const struct ek_pool *p, uint32_t index, const struct ek_pool_flow *then,
+                            uint64_t own, double span_s)
+{
+    const struct ek_upstream *u = flow_of(p, index);
+    struct ek_pool_flow now = flow_at(u, now_of(p));
+    double usual = HUGE_VAL, others_s = now.stream_s - then->stream_s - span_s;
+    uint64_t all = now.tokens - then->tokens;
+    if (u->said.token_s > 0) usual = span_s / u->said.token_s;
+    double theirs = (double)(all > own ? all - own : 0);
+    if (others_s >= FLOW_LEAST_S) usual = fmin(usual, theirs * span_s / others_s);
+    return usual;
 }
 
 uint64_t ek_pool_retry_wait_ns(struct ek_pool *p)

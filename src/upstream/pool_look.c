@@ -14,6 +14,7 @@
 
 #define PROBE_DEADLINE_NS (5 * EK_S_NS)
 #define PROBE_FAILURES_MAX 3u         /* late answers in a row before an upstream counts as down */
+#define FLOWS_NS (20 * EK_S_NS)        /* a token so lately is an answer */
 #define CHILD_SILENT_NS (20 * EK_S_NS) /* a child that has answered and is silent this long is killed */
 
 /* ---- up and down ----------------------------------------------------------------------------------- */
@@ -29,7 +30,7 @@ static void set_load(struct ek_upstream *u, const struct ek_upstream_load *load)
         ek_info(p->log, "upstream %s is up; how much it can take will be learned", u->name);
     else if (changed && load->up)
         ek_info(p->log, "upstream %s is up, %u slots", u->name, load->slots);
-    if (changed && !load->up) ek_warn(p->log, "upstream %s is down", u->name);
+    if (changed && !load->up && !u->asleep) ek_warn(p->log, "upstream %s is down", u->name);
     ek_pool_tell(u);
 }
 
@@ -63,11 +64,12 @@ static void no_answer(struct ek_upstream *u, enum ek_reason why)
     if (!u->child && !u->was_up && u->failures == 1)
         ek_warn(p->log, "upstream %s does not answer at %s yet: %s", u->name, u->target.address,
                 ek_reason_text(why));
-    if (why == EK_REASON_UPSTREAM_CONNECT || why == EK_REASON_UPSTREAM_TLS ||
-        u->failures >= PROBE_FAILURES_MAX)
-        ek_pool_set_down(u);
+    bool refused = why == EK_REASON_UPSTREAM_CONNECT || why == EK_REASON_UPSTREAM_TLS;
+    /* Starved of processors it answers no look in time; as long as tokens come, it works. */
+    bool flows = u->flow_token_ns && ek_ns_since(now_ns, u->flow_token_ns) < FLOWS_NS;
+    if (refused || (u->failures >= PROBE_FAILURES_MAX && !flows)) ek_pool_set_down(u);
     uint64_t limit_ns = u->answered ? CHILD_SILENT_NS : p->relay.start_ns;
-    if (u->child && limit_ns && ek_supervise_pid(u->child) &&
+    if (u->child && limit_ns && ek_supervise_pid(u->child) && !flows &&
         ek_ns_since(now_ns, u->answered_ns) > limit_ns) {
         ek_error(p->log, "the engine has not answered for %llu s: it is killed",
                  (unsigned long long)(limit_ns / EK_S_NS));
@@ -108,6 +110,8 @@ static void ask(struct ek_upstream *u, const char *path,
 static void note_model(void *arg, struct ek_str name)
 {
     struct ek_upstream *u = arg;
+    if (u->names_stale) ek_pool_names_drop(&u->pool->names, u->index);
+    u->names_stale = false;
     ek_pool_names_add(&u->pool->names, u->index, name, ek_str_make(NULL, 0), false, EK_MODEL_AS_ASKED);
     u->names_given = true;
 }
@@ -166,6 +170,7 @@ static void got_models(void *arg, int status, enum ek_reason why, struct ek_str 
         return;
     }
     has_answered(u);
+    if (status >= 401 && status <= 403) ek_pool_quarrel(u->pool, u->index, status);
     ek_probe_read_owner(body, owner, sizeof owner);
     if (u->dialect == EK_DIALECT_AUTO) u->dialect = ek_dialect_guess(host_of(u), ek_str_of(owner));
     if (!u->names_given && ek_probe_read_models(body, note_model, u)) {
@@ -274,14 +279,16 @@ void ek_pool_look_end(struct ek_upstream *u)
     ek_timer_clear(u->pool->loop, &u->look);
 }
 
-void ek_pool_suspect(struct ek_pool *p, uint32_t index, bool connect_failed)
+void ek_pool_suspect(struct ek_pool *p, uint32_t index, enum ek_reason why)
 {
     MUST_OBJ(p, EK_POOL_MAGIC);
     MUST(index < p->count);
     struct ek_upstream *u = &p->upstream[index];
     /* A child whose connection broke is dying, though its exit may be told only later in this turn: were
-     * it still called up, its work would at once be sent to a socket that resets it. */
-    bool down = connect_failed || u->child;
+     * it still called up, its work would at once be sent to a socket that resets it. One that only keeps us
+     * waiting may be starved; whether it hangs, the look at it will say. */
+    bool broke = why == EK_REASON_UPSTREAM_RESET || why == EK_REASON_UPSTREAM_CUT;
+    bool down = why == EK_REASON_UPSTREAM_CONNECT || (u->child && broke);
     if (u->leaving) return;
     if (down) ek_pool_set_down(u);
     if (u->child && !ek_supervise_pid(u->child)) return; /* RESTING: the supervisor will tell */

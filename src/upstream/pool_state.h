@@ -12,6 +12,7 @@
 #define EK_UPSTREAM_POOL_STATE_H
 
 #include "base/list.h"
+#include "chat/chunk_shape.h"
 #include "upstream/dialect.h"
 #include "upstream/health.h"
 #include "upstream/load_text.h"
@@ -37,12 +38,18 @@ struct ek_upstream {
     enum ek_dialect given; /* by the configuration */
     enum ek_dialect dialect;
     enum ek_reasoning reasoning;
+    enum ek_budget_way budget_way;
     uint32_t weight;
     bool key_alone;    /* in `api-key`, as it is */
     bool leaving;      /* a reload removed it: what runs there may end */
     bool was_up;
+    bool quarrels;     /* it refused us, not a caller (401 to 403), and has been named for it */
+    bool miscounts;    /* it reported usage beyond belief, and has been named for it */
     bool answered;     /* the child, since its start */
+    bool asleep;       /* the child: nobody needs it, so it is down in good order */
     bool names_given;  /* by the configuration or discovered: no need to read them again */
+    bool names_listed; /* by the configuration */
+    bool names_stale;  /* discovered before a reload: they hold until it has said them anew */
     struct ek_pool_loan loan;
     struct ek_watch *watch; /* over its identity; NULL: none */
     bool no_metrics;   /* it has them switched off */
@@ -54,6 +61,10 @@ struct ek_upstream {
     struct ek_upstream_load said; /* up: it answers */
     struct ek_upstream_load told;
     struct ek_health health;
+    struct ek_pool_flow flow;    /* up to flow_ns ... */
+    uint64_t flow_ns;
+    uint64_t flow_token_ns;      /* of the last token of any stream; 0: there was none */
+    uint32_t flowing;            /* ... and so many streams since */
     struct ek_timer look;
     struct ek_timer judge; /* when time alone changes its health */
     struct ek_probe *probe;
@@ -73,6 +84,7 @@ struct ek_pool {
     struct ek_pool_names names;
     struct ek_retry_budget retries;
     struct ek_list resting; /* relays that are done, until their connections are */
+    struct ek_up_shapes *shapes[EK_POOL_UPSTREAMS_MAX]; /* of what each says; NULL: it has not been asked */
     uint64_t ejected_ns; /* when the slow ones were last looked for */
     char dir[64];    /* of the child's socket; "" without a child */
     char socket[96]; /* "unix:DIR/engine.sock" */
@@ -81,6 +93,9 @@ struct ek_pool {
     size_t kept_count;
     char why[320];
 };
+
+/* pool.c: what is known of the chunks that it writes. Never NULL. */
+struct ek_up_shapes *ek_pool_shapes(struct ek_pool *p, uint32_t upstream);
 
 static inline bool ek_upstream_is_ours(const struct ek_upstream *u)
 {

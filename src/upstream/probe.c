@@ -118,6 +118,23 @@ static uint32_t clamp32(uint64_t v)
     return v > 1000000 ? 1000000 : (uint32_t)v;
 }
 
+/* Seconds between two tokens of a stream: of the largest batch that is no more than what runs there now, of
+ * [[batch, tokens a second of all in it], ...]. */
+static double token_s_of(const json_t *list, uint32_t running)
+{
+    double best_s = 0, best_batch = 0;
+    for (size_t i = 0; i < json_array_size(list) && i < 64; i++) {
+        const json_t *pair = json_array_get(list, i);
+        double batch = json_number_value(json_array_get(pair, 0));
+        double tps = json_number_value(json_array_get(pair, 1));
+        if (!(batch >= 1) || !(tps > 0) || batch > 1e6) continue;
+        if (best_s > 0 && (batch > running || batch < best_batch)) continue;
+        best_batch = batch;
+        best_s = batch / tps;
+    }
+    return best_s;
+}
+
 bool ek_probe_read_load(struct ek_str body, struct ek_upstream_load *out)
 {
     json_t *o = json_loadb(body.data ? body.data : "", body.len, 0, NULL);
@@ -128,7 +145,8 @@ bool ek_probe_read_load(struct ek_str body, struct ek_upstream_load *out)
             .up = true, .slots = slots ? slots : 1, .running = clamp32(whole(o, "running")),
             .waiting = clamp32(whole(o, "waiting")), .kv_total_tokens = whole(o, "kv_total"),
             .kv_free_tokens = whole(o, "kv_free"),
-            .prefill_tokens_per_s = json_number_value(json_object_get(o, "prefill_tps"))};
+            .prefill_tokens_per_s = json_number_value(json_object_get(o, "prefill_tps")),
+            .token_s = token_s_of(json_object_get(o, "decode_tps"), clamp32(whole(o, "running")))};
     }
     json_decref(o);
     return ok;

@@ -12,12 +12,12 @@
 #include "upstream/relay_body.h"
 
 #include "base/buf.h"
-#include "chat/chunk_shape.h"
 #include "chat/think_tags.h"
 #include "http/sse.h"
 #include "upstream/load_text.h"
 #include "upstream/pool_state.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +25,9 @@
 #define RELAY_MAGIC 0x52e1a970u
 #define REST_NS (2 * EK_S_NS)
 #define FLOOR_NS (60 * EK_S_NS) /* the pace of a stream is judged by so much of it */
+#define FLOOR_PART 4.0  /* who makes a quarter of the usual is slow with its machine, not by itself */
+#define FLOOR_S_MAX 3600.0
+#define STALL_TOKENS 8.0 /* as many times the usual gap are a stall, where that is longer */
 #define SPLIT_BYTES_MAX (4u << 20) /* of a chunk that is told apart */
 
 enum relay_state { RELAY_SENT, RELAY_STREAMING, RELAY_ERROR, RELAY_RESTING, RELAY_DEAD };
@@ -36,7 +39,7 @@ struct ek_split {
     bool role; /* the role has been passed on */
 };
 
-struct ek_relay {
+struct ek_relay { /* what each token looks at comes first */
     uint32_t magic;
     uint8_t state;
     bool busy;   /* inside a callback of the exchange: free at its end */
@@ -44,31 +47,33 @@ struct ek_relay {
     bool got_token;
     bool answers; /* it goes on with an answer proper: a thought now would be a mistake of the other side */
     bool told;   /* the pool knows what became of it */
-    uint32_t choices;     /* of the request */
-    uint64_t seen[2];     /* bit per choice index: it has begun ... */
-    uint64_t finished[2]; /* ... its finish_reason has come */
-    int status;
-    uint64_t retry_after_ms;
-    uint64_t sent_ns;
-    uint64_t first_ns;  /* of the first token; then of all counted ones, the time they took: */
-    uint64_t tokens;    /* behind the first */
-    uint64_t idle_ns;   /* in which nobody read */
-    uint64_t paused_ns; /* since when nobody reads */
-    uint64_t floor_ns, floor_tokens; /* when the pace was looked at last; tokens since */
-    uint64_t last_ns; /* of the last data */
-    struct ek_relay_deadlines deadline;
-    struct ek_loop *loop;
-    struct ek_pool *pool;
+    struct ek_up_shape_hint shape; /* of the last chunk, among those of its upstream */
     uint32_t upstream;
     struct ek_exchange *exchange;
     const struct ek_relay_events *events;
     void *arg;
+    struct ek_loop *loop;
+    struct ek_pool *pool;
+    struct ek_split *split; /* thoughts stand in the text; NULL: they do not */
+    uint64_t last_ns; /* of the last data */
+    uint64_t tokens;    /* behind the first */
+    uint64_t floor_tokens; /* since the pace was looked at last */
+    uint64_t seen[2];     /* bit per choice index: it has begun ... */
+    uint64_t finished[2]; /* ... its finish_reason has come */
+    struct ek_sse sse;
+    uint32_t choices;     /* of the request */
+    int status;
+    uint64_t retry_after_ms, sent_ns;
+    uint64_t first_ns;  /* of the first token; then of all counted ones, the time they took: */
+    uint64_t idle_ns;   /* in which nobody read */
+    uint64_t paused_ns; /* since when nobody reads */
+    uint64_t floor_ns;  /* when the pace was looked at last */
+    struct ek_pool_flow floor_flow;  /* ... and all that its upstream had made then */
+    uint64_t elsewhere;
+    struct ek_relay_deadlines deadline;
     struct ek_timer timer;
     struct ek_link rest; /* RESTING: of the pool's, for it has no other owner */
-    struct ek_sse sse;
-    struct ek_up_shape shape; /* of the last chunk */
     struct ek_buf error;
-    struct ek_split *split; /* thoughts stand in the text; NULL: they do not */
     char *edits; /* the bytes of the body that are ours; until the head */
 };
 
@@ -80,6 +85,7 @@ static void tell_pool(struct ek_relay *r, enum ek_outcome what)
     uint64_t now_ns = ek_loop_now(r->loop).mono_ns;
     if (r->told) return;
     r->told = true;
+    if (r->got_token) ek_pool_flow_end(r->pool, r->upstream);
     if (r->paused) r->idle_ns += ek_ns_since(now_ns, r->paused_ns);
     uint64_t span_ns = r->got_token ? ek_ns_since(r->last_ns, r->first_ns) : 0;
     struct ek_health_event e = {
@@ -130,7 +136,7 @@ static void tell_failed(struct ek_relay *r, enum ek_reason why, const char *deta
     if (why == EK_REASON_UPSTREAM_CONNECT || why == EK_REASON_UPSTREAM_RESET ||
         why == EK_REASON_UPSTREAM_CUT || why == EK_REASON_UPSTREAM_STALL ||
         why == EK_REASON_UPSTREAM_TIMEOUT)
-        ek_pool_suspect(r->pool, r->upstream, why == EK_REASON_UPSTREAM_CONNECT);
+        ek_pool_suspect(r->pool, r->upstream, why);
     tell_pool(r, r->got_token ? EK_OUTCOME_CUT : EK_OUTCOME_FAILED);
     events->failed(r->arg, why, detail);
     die(r);
@@ -189,6 +195,14 @@ static bool is_whole(const struct ek_relay *r)
 
 /* ---- the stream ---------------------------------------------------------------------------------- */
 
+/* Its pace counts from here on. */
+static void judge_anew(struct ek_relay *r, uint64_t now_ns)
+{
+    r->floor_ns = now_ns;
+    r->floor_tokens = 0;
+    if (r->deadline.floor_tokens) r->floor_flow = ek_pool_flow(r->pool, r->upstream);
+}
+
 static void note_data(struct ek_relay *r, const struct ek_up_chunk *chunk)
 {
     bool token = (chunk->flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS)) != 0;
@@ -198,10 +212,13 @@ static void note_data(struct ek_relay *r, const struct ek_up_chunk *chunk)
     if (r->got_token) {
         r->tokens++;
         r->floor_tokens++;
+        if (!r->told) ek_pool_flow_token(r->pool, r->upstream, now_ns);
         return;
     }
     r->got_token = true; /* from here on the shorter clock counts */
-    r->first_ns = r->floor_ns = now_ns;
+    r->first_ns = now_ns;
+    if (!r->told) ek_pool_flow_begin(r->pool, r->upstream);
+    judge_anew(r, now_ns);
     ek_timer_set(r->loop, &r->timer, now_ns + r->deadline.stall_ns);
 }
 
@@ -253,8 +270,7 @@ static void say_split(struct ek_relay *r, struct ek_str payload, const char *nam
     const struct ek_up_choice *h = &c->choice[0];
     struct ek_split *s = r->split;
     struct ek_up_chunk fresh;
-    const char *fault = NULL;
-    const char *behind = h->delta.data + h->delta.len;
+    const char *fault = NULL, *behind = h->delta.data + h->delta.len;
     bool role = (h->flags & EK_UP_ROLE) && !s->role;
     s->role = s->role || role;
     ek_buf_clear(&s->payload);
@@ -294,7 +310,7 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
     struct ek_up_chunk chunk;
     const char *fault = NULL;
     MUST(r->events);
-    if (!ek_up_chunk_read_next(&r->shape, payload, &chunk, &fault)) {
+    if (!ek_up_chunk_read_among(ek_pool_shapes(r->pool, r->upstream), &r->shape, payload, &chunk, &fault)) {
         tell_failed(r, EK_REASON_UPSTREAM_BAD, fault);
         return;
     }
@@ -311,6 +327,7 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         tell_failed(r, EK_REASON_UPSTREAM_STATUS, detail);
         return;
     }
+    if (chunk.usage_vast) ek_pool_miscounts(r->pool, r->upstream);
     if (!chunk.choice_count && !(chunk.flags & EK_UP_USAGE)) return; /* Azure's filter report, and such */
     if (r->answers && (chunk.flags & EK_UP_REASONING)) {
         tell_failed(r, EK_REASON_UPSTREAM_BAD, "the answer that was to go on came as a thought");
@@ -395,6 +412,7 @@ static void on_data(void *arg, struct ek_exchange *x, const char *data, size_t l
         return;
     }
     if (r->state != RELAY_STREAMING) return;
+    if (r->events && r->events->soon) r->events->soon(r->arg);
     r->busy = true;
     read_stream(r, ek_str_make(data, len));
     r->busy = false;
@@ -432,15 +450,34 @@ static void on_fail(void *arg, struct ek_exchange *x, enum ek_reason why, const 
 
 static const struct ek_exchange_events exchange_events = {on_head, on_data, on_end, on_fail};
 
-/* Once a minute: did it make what a minute must? Unread minutes do not count. */
+static bool has_elsewhere(const struct ek_relay *r)
+{
+    for (uint64_t m = r->elsewhere; m; m &= m - 1)
+        if (ek_pool_load(r->pool, (uint32_t)__builtin_ctzll(m)).up) return true;
+    return false;
+}
+
+/* Once a minute: did it make what a minute must? Unread minutes do not count. A starved machine is slow for
+ * all of its streams: cut, it would have to compute their prompts again; with nowhere else to go any token
+ * is better than none. */
 static bool below_floor(struct ek_relay *r, uint64_t now_ns)
 {
-    if (!r->got_token || !r->deadline.floor_tokens || ek_ns_since(now_ns,
-                                                                  r->floor_ns) < FLOOR_NS) return false;
-    bool below = r->floor_tokens < r->deadline.floor_tokens;
-    r->floor_ns = now_ns;
-    r->floor_tokens = 0;
-    return below;
+    uint64_t made = r->floor_tokens, span_ns = ek_ns_since(now_ns, r->floor_ns);
+    if (!r->got_token || !r->deadline.floor_tokens || span_ns < FLOOR_NS) return false;
+    double usual = ek_pool_usual_tokens(r->pool, r->upstream, &r->floor_flow, made, (double)span_ns * 1e-9);
+    judge_anew(r, now_ns);
+    if (made >= r->deadline.floor_tokens) return false;
+    if (made > 0 && !has_elsewhere(r)) return false;
+    return usual == HUGE_VAL || (double)made * FLOOR_PART < usual;
+}
+
+/* The longest silence between two tokens: longer where its upstream itself says that it is so slow. */
+static uint64_t limit_of(const struct ek_relay *r)
+{
+    if (!r->got_token) return r->deadline.first_token_ns;
+    double token_s = fmin(ek_pool_load(r->pool, r->upstream).token_s, FLOOR_S_MAX);
+    uint64_t patient_ns = (uint64_t)(token_s * STALL_TOKENS * 1e9);
+    return patient_ns > r->deadline.stall_ns ? patient_ns : r->deadline.stall_ns;
 }
 
 static void on_timer(struct ek_timer *t)
@@ -452,9 +489,11 @@ static void on_timer(struct ek_timer *t)
         free_relay(r);
         return;
     }
-    uint64_t limit_ns = r->got_token ? r->deadline.stall_ns : r->deadline.first_token_ns;
-    if (r->paused) r->last_ns = r->floor_ns = now_ns; /* it is we who do not read */
-    if (r->paused) r->floor_tokens = 0;
+    uint64_t limit_ns = limit_of(r);
+    if (r->paused) { /* it is we who do not read */
+        r->last_ns = now_ns;
+        judge_anew(r, now_ns);
+    }
     if (below_floor(r, now_ns)) {
         tell_failed(r, EK_REASON_UPSTREAM_STALL, "fewer tokens than the floor");
         return;
@@ -495,6 +534,7 @@ struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
     MUST(r); /* small and bounded by the desk's running_max: no memory for this is the end of us */
     MUST(events->chunk && events->done && events->refused && events->failed);
     *r = (struct ek_relay){.magic = RELAY_MAGIC, .choices = q->request->n, .deadline = *d, .loop = loop,
+                           .elsewhere = q->elsewhere,
                            .pool = pool, .upstream = q->upstream, .events = events, .arg = arg,
                            .error = ek_buf_make(EK_RELAY_ERROR_BODY_BYTES_MAX)};
     ek_sse_init(&r->sse, 0);

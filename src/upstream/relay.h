@@ -20,12 +20,12 @@ struct ek_relay;
 struct ek_relay_request {
     uint32_t upstream;
     uint32_t model;                   /* index in the pool */
-    const struct ek_request *request; /* these two and `body` stay in place until the relay is dead */
-    struct ek_str body;
+    const struct ek_request *request;
+    struct ek_str body;               /* stays in place until the relay is dead */
     char request_id[33];              /* hex */
     uint64_t seed;                    /* < 2^63: for our engine, when the caller gave none */
     uint64_t cache_salt;              /* our engine: requests of different salts share no computed prefix */
-    bool shorten;                     /* our engine: think no more than thinking_budget tokens */
+    bool shorten;                     /* think no more than thinking_budget tokens, where it can be told */
     uint32_t thinking_budget;
     const uint32_t *prefix_ids;       /* our engine: what was generated before; copied */
     size_t prefix_count;
@@ -34,7 +34,9 @@ struct ek_relay_request {
     bool carries;
     struct ek_str thought;
     struct ek_str answer;
+    bool reprompts; /* instead: it is shown the answer, and asked to go on with it; what comes is its own */
     uint64_t carried_tokens; /* counted already, of the caller's limit */
+    uint64_t elsewhere;      /* upstreams (bit i = upstream i) that it could go to instead */
 };
 
 /* Can this upstream go on with an answer to this request by its text? `answers`: some of the answer proper is
@@ -43,7 +45,12 @@ struct ek_relay_request {
 bool ek_relay_can_carry(const struct ek_pool *pool, uint32_t upstream, const struct ek_request *q,
                         struct ek_str body, bool thinks, bool answers);
 
+/* Can any upstream be asked in words to go on with an answer to this request? */
+bool ek_relay_can_reprompt(const struct ek_request *q, struct ek_str body);
+
 struct ek_relay_events {
+    /* Data came, and chunks may be in it: time to bring near what they need (EK_NEAR). NULL: not wanted. */
+    void (*soon)(void *arg);
     /* A 2xx head came: the upstream has the whole request. NULL: not wanted. */
     void (*accepted)(void *arg);
     /* One data event which is not [DONE]. Views die when this returns. */
@@ -61,7 +68,8 @@ struct ek_relay_deadlines {
     uint64_t connect_ns;
     uint64_t first_token_ns;
     uint64_t stall_ns;
-    uint64_t floor_tokens; /* a minute; 0: no floor */
+    uint64_t floor_tokens; /* a minute; 0: no floor. Only for who is also far below what its upstream's
+                            * streams make, and, while it makes anything, has somewhere else to go */
 };
 
 /* Never NULL. `events` outlives the relay. */

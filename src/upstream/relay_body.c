@@ -56,6 +56,35 @@ static void set_model(struct ek_splice *s, const struct ek_pool *pool, const str
                   thinking == EK_MODEL_THINKING_ON ? EK_STR("\"enabled\"") : EK_STR("\"disabled\""));
 }
 
+/* A limit on the thought, for an upstream that is not ours and obeys one. What was thought before counts. */
+static void limit_thought(struct ek_splice *s, enum ek_budget_way way, const struct ek_relay_request *q)
+{
+    static const enum ek_member names[] = {
+        [EK_BUDGET_TOKEN_BUDGET] = EK_MEMBER_TOKEN_BUDGET,
+        [EK_BUDGET_BUDGET_TOKENS] = EK_MEMBER_BUDGET_TOKENS,
+        [EK_BUDGET_THINKING] = EK_MEMBER_THINKING_BUDGET,
+    };
+    if (!q->shorten || way == EK_BUDGET_NONE) return;
+    uint64_t thought = q->carries ? q->carried_tokens : 0;
+    MUST((size_t)way < EK_COUNT(names));
+    ek_splice_thinking_budget(s, names[way],
+                              thought < q->thinking_budget ? (int64_t)(q->thinking_budget - thought) : 0);
+}
+
+/* An answer in a promised form can only be gone on with by who knows where in the form it stood. */
+static bool is_free_text(const struct ek_request *q, struct ek_str body)
+{
+    struct ek_str format = ek_request_value(q, EK_MEMBER_RESPONSE_FORMAT, body);
+    bool none = !format.len || ek_str_eq(format, EK_STR("null"));
+    return none || ek_str_eq(format, EK_STR("{\"type\":\"text\"}"));
+}
+
+bool ek_relay_can_reprompt(const struct ek_request *q, struct ek_str body)
+{
+    bool talk = q->api == EK_API_CHAT && q->message_count && !q->ends_in_answer;
+    return talk && q->n == 1 && is_free_text(q, body);
+}
+
 bool ek_relay_can_carry(const struct ek_pool *pool, uint32_t upstream, const struct ek_request *q,
                         struct ek_str body, bool thinks, bool answers)
 {
@@ -63,9 +92,7 @@ bool ek_relay_can_carry(const struct ek_pool *pool, uint32_t upstream, const str
     if (q->n != 1) return false;
     if (q->api == EK_API_COMPLETIONS) return q->prompt_is_text && !thinks; /* the text is the prompt's end */
     if (w->carry == EK_CARRY_NOT || q->ends_in_answer || !q->message_count) return false;
-    struct ek_str format = ek_request_value(q, EK_MEMBER_RESPONSE_FORMAT, body);
-    if (format.len && !ek_str_eq(format, EK_STR("null")) && !ek_str_eq(format, EK_STR("{\"type\":\"text\"}")))
-        return false;
+    if (!is_free_text(q, body)) return false;
     if (ek_pool_reasoning(pool, upstream) != EK_REASONING_FIELD) return true; /* it is all one text there */
     return !thinks || w->thought_member || (w->thought_tags && !answers);
 }
@@ -95,6 +122,15 @@ static void put_carried(struct ek_buf *b, const struct ek_ways *w, enum ek_reaso
     ek_buf_char(b, '}');
 }
 
+/* The answer as far as it came, and the demand. */
+static void put_demand(struct ek_buf *b, const struct ek_relay_request *q)
+{
+    ek_buf_lit(b, "{\"role\":\"assistant\",\"content\":\"");
+    ek_buf_str(b, q->answer);
+    ek_buf_lit(b, "\"},{\"role\":\"user\",\"content\":\"Your answer was cut off by a fault. Go on with it "
+                  "from exactly where it stopped: repeat nothing of it, and say nothing about this.\"}");
+}
+
 /* What goes on has a part of the caller's limit behind it. */
 static void carry(struct ek_splice *s, const struct ek_ways *w, const struct ek_relay_request *q,
                   struct ek_str message)
@@ -109,7 +145,7 @@ static void carry(struct ek_splice *s, const struct ek_ways *w, const struct ek_
         return;
     }
     ek_splice_append_message(s, message);
-    if (w->carry != EK_CARRY_FLAG) return;
+    if (w->carry != EK_CARRY_FLAG || q->reprompts) return;
     ek_splice_set(s, EK_MEMBER_CONTINUE_FINAL, EK_STR("true"));
     ek_splice_set(s, EK_MEMBER_GENERATION_PROMPT, EK_STR("false"));
 }
@@ -161,13 +197,15 @@ size_t ek_relay_body(const struct ek_pool *pool, const struct ek_relay_request *
     memcpy(quoted_id + 1, q->request_id, 32);
     quoted_id[33] = '"';
     if (ours) put_ek(&ek, q);
-    if (q->carries) put_carried(&message, ways, ek_pool_reasoning(pool, q->upstream), q);
+    if (q->reprompts) put_demand(&message, q);
+    else if (q->carries) put_carried(&message, ways, ek_pool_reasoning(pool, q->upstream), q);
     if (!ek.failed && !message.failed) {
         ek_splice_begin(&splice, q->request, q->body);
         ek_splice_stream(&splice);
         set_model(&splice, pool, q);
+        if (!ours) limit_thought(&splice, ek_pool_budget_way(pool, q->upstream), q);
         overrule(&splice, q, ours, ek_buf_view(&ek), ek_str_make(quoted_id, 34));
-        if (q->carries) carry(&splice, ways, q, ek_buf_view(&message));
+        if (q->carries || q->reprompts) carry(&splice, ways, q, ek_buf_view(&message));
         size_t pieces = ek_splice_pieces(&splice, piece, &bytes);
         count = to_iovecs(piece, pieces, q->body, edits, iov);
     }

@@ -21,6 +21,7 @@ struct ek_supervisor {
     uint64_t started_ns;
     uint64_t backoff_ns; /* of the next restart; 0: at once */
     uint64_t starts;
+    bool asleep;
 };
 
 static void rest(struct ek_supervisor *s);
@@ -30,7 +31,8 @@ static void exited(void *arg, int exit_code, int sig)
     struct ek_supervisor *s = arg;
     MUST_OBJ(s, SUPERVISOR_MAGIC);
     MUST(s->child);
-    if (sig) ek_warn(s->log, "the engine was killed by signal %d", sig);
+    if (s->asleep) ek_info(s->log, "the engine has ended, as nobody needs it here");
+    else if (sig) ek_warn(s->log, "the engine was killed by signal %d", sig);
     else ek_warn(s->log, "the engine stopped with exit code %d", exit_code);
     ek_child_close(&s->child);
     rest(s);
@@ -57,10 +59,11 @@ static void start(struct ek_timer *t)
     s->events->started(s->arg);
 }
 
-/* RUNNING → RESTING: note when to try again. */
+/* RUNNING → RESTING or ASLEEP: note when to try again. */
 static void rest(struct ek_supervisor *s)
 {
     MUST(!s->child);
+    if (s->asleep) return;
     uint64_t now_ns = ek_loop_now(s->loop).mono_ns;
     if (ek_ns_since(now_ns, s->started_ns) >= HEALTHY_NS) s->backoff_ns = 0;
     ek_timer_set(s->loop, &s->again, now_ns + s->backoff_ns);
@@ -92,6 +95,18 @@ int ek_supervise_pid(const struct ek_supervisor *s)
 {
     MUST_OBJ(s, SUPERVISOR_MAGIC);
     return s->child ? ek_child_pid(s->child) : 0;
+}
+
+void ek_supervise_sleep(struct ek_supervisor *s, bool asleep)
+{
+    MUST_OBJ(s, SUPERVISOR_MAGIC);
+    if (s->asleep == asleep) return;
+    s->asleep = asleep;
+    s->backoff_ns = 0;
+    if (!asleep && !s->child) ek_timer_set(s->loop, &s->again, ek_loop_now(s->loop).mono_ns);
+    if (!asleep) return; /* or what was killed is about to be told as dead, and rests: at once */
+    ek_timer_clear(s->loop, &s->again);
+    if (s->child) ek_child_kill(s->child, SIGKILL);
 }
 
 uint64_t ek_supervise_restarts(const struct ek_supervisor *s)

@@ -4,6 +4,7 @@
  *   RUNNING ── exits ──▶ RESTING ── back-off ──▶ RUNNING        first restart at once, then restart_min
  *                                                                doubling to restart_max; forgotten
  *                                                                after 30 s of life
+ *   RUNNING ── asleep ──▶ ASLEEP ── awake ──▶ RUNNING            nobody needs it for now
  *
  * The child inherits a pipe that closes when we are gone (the orphan rule), so it never outlives us. */
 #ifndef EK_UPSTREAM_SUPERVISE_H
@@ -32,6 +33,8 @@ struct ek_supervisor *ek_supervise(struct ek_loop *loop, const struct ek_supervi
                                    struct ek_log *log);
 void ek_supervise_kill(struct ek_supervisor *s, int signal); /* no-op while it is not running */
 int ek_supervise_pid(const struct ek_supervisor *s);         /* 0 while not running */
+/* Asleep it is killed, and not started again before it is awake: then at once. */
+void ek_supervise_sleep(struct ek_supervisor *s, bool asleep);
 uint64_t ek_supervise_restarts(const struct ek_supervisor *s);
 void ek_supervise_free(struct ek_supervisor **s);            /* SIGKILLs what still runs */
 

@@ -12,6 +12,7 @@
 
 #define FIRST_NS (2 * EK_S_NS)
 #define AGAIN_NS (60 * EK_S_NS) /* it was down, did not answer, or seems to be another */
+#define SOON_NS (50 * EK_MS_NS)
 #define ANSWER_NS (120 * EK_S_NS)
 #define FILE_BYTES_MAX (64u << 10)
 
@@ -24,6 +25,7 @@ struct ek_watch {
     char *file;
     uint64_t every_ns;
     void (*changed)(void *arg);
+    void (*asked)(void *arg, const struct ek_identity_print *now, const char *why); /* once, instead */
     void *arg;
     struct ek_timer due;
     struct ek_probe *probe;
@@ -106,7 +108,6 @@ static void ask(struct ek_watch *w);
 static void answered(void *arg, int status, enum ek_reason why, struct ek_str body)
 {
     struct ek_watch *w = arg;
-    (void)why;
     w->probe = NULL;
     if ((status == 400 || status == 422) && !w->no_logprobs) { /* it may not know them */
         w->no_logprobs = true;
@@ -114,11 +115,19 @@ static void answered(void *arg, int status, enum ek_reason why, struct ek_str bo
         return;
     }
     if (status != 200 || !ek_identity_read(body, &w->now.answer[w->now.answers])) {
-        again(w, AGAIN_NS);
+        char said[64] = "it gave no answer that could be read";
+        if (status == 0) snprintf(said, sizeof said, "%s", ek_reason_code(why));
+        else if (status != 200) snprintf(said, sizeof said, "it answered with status %d", status);
+        if (w->asked) w->asked(w->arg, NULL, said);
+        else again(w, AGAIN_NS);
         return;
     }
     if (++w->now.answers < EK_IDENTITY_ASKS) {
         ask(w);
+        return;
+    }
+    if (w->asked) {
+        w->asked(w->arg, &w->now, NULL);
         return;
     }
     if (w->recorded) {
@@ -146,7 +155,7 @@ static void ask(struct ek_watch *w)
     const char *model = its_model(w);
     struct ek_buf body = ek_buf_make(16384);
     if (!model || !ek_pool_path(w->pool, w->index, EK_API_CHAT, false, model, path)) {
-        again(w, AGAIN_NS);
+        again(w, w->asked ? SOON_NS : AGAIN_NS);
         return;
     }
     size_t headers = 1 + ek_pool_key_header(w->pool, w->index, key_text, &header[1]);
@@ -162,7 +171,7 @@ static void on_due(struct ek_timer *t)
     struct ek_watch *w = EK_CONTAINER(t, struct ek_watch, due);
     bool refused = !w->recorded && w->state.damaged;
     w->now.answers = 0;
-    if (refused || w->probe || !ek_pool_answers(w->pool, w->index)) again(w, AGAIN_NS);
+    if (refused || w->probe || !ek_pool_answers(w->pool, w->index)) again(w, w->asked ? SOON_NS : AGAIN_NS);
     else ask(w);
 }
 
@@ -191,6 +200,20 @@ struct ek_watch *ek_watch_new(struct ek_pool *pool, uint32_t index, struct ek_lo
     w->state.watched = true;
     w->state.damaged = f && !w->recorded;
     again(w, FIRST_NS);
+    return w;
+}
+
+struct ek_watch *ek_watch_once(struct ek_pool *pool, uint32_t index, struct ek_loop *loop,
+                               struct ek_exchange_client *client, struct ek_log *log,
+                               void (*asked)(void *arg, const struct ek_identity_print *now, const char *why),
+                               void *arg)
+{
+    struct ek_watch *w = calloc(1, sizeof *w);
+    MUST(w && asked);
+    *w = (struct ek_watch){.pool = pool, .index = index, .loop = loop, .client = client, .log = log,
+                           .asked = asked, .arg = arg};
+    ek_timer_init(&w->due, on_due);
+    again(w, 0);
     return w;
 }
 

@@ -18,6 +18,12 @@ struct ek_watch;
 struct ek_watch *ek_watch_new(struct ek_pool *pool, uint32_t index, struct ek_loop *loop,
                               struct ek_exchange_client *client, struct ek_log *log, const char *file,
                               uint64_t every_ns, void (*changed)(void *arg), void *arg);
+/* Asks once, now or as soon as it answers, and keeps nothing: asked(arg, answers, NULL), or NULL and why not.
+ * The owner frees it then, but not from inside the callback. */
+struct ek_watch *ek_watch_once(struct ek_pool *pool, uint32_t index, struct ek_loop *loop,
+                               struct ek_exchange_client *client, struct ek_log *log,
+                               void (*asked)(void *arg, const struct ek_identity_print *now, const char *why),
+                               void *arg);
 void ek_watch_free(struct ek_watch **w);
 const char *ek_watch_file(const struct ek_watch *w);
 void ek_watch_look(const struct ek_watch *w, struct ek_pool_identity *out);

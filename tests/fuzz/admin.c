@@ -5,8 +5,8 @@
  * input. Whatever comes: an answer that is JSON (or lines of it), a status that goes with its reason, and
  * books that are exact. */
 #include "base/buf.h"
-#include "door/admin.h"
-#include "door/hook.h"
+#include "office/admin.h"
+#include "office/hook.h"
 
 #include <jansson.h>
 #include <sodium.h>

@@ -37,6 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *at = (const char *)data + 1;
     const char *stop = (const char *)data + size;
     struct ek_up_shape shape = {0};
+    static struct ek_up_shapes shapes; /* of earlier inputs, too: it must be read the same */
+    struct ek_up_shape_hint hint = {0};
     while (at < stop) {
         const char *end = memchr(at, '\n', (size_t)(stop - at));
         if (!end) end = stop;
@@ -46,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(line, at, len);
         chunk_check(ek_str_make(line, len), data[0] & 31);
         shape_check(&shape, ek_str_make(line, len));
+        shapes_check(&shapes, &hint, ek_str_make(line, len));
         collect(c, ek_str_make(line, len));
         free(line);
         at = end + (end < stop);

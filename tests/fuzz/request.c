@@ -42,7 +42,7 @@ static void splice(const struct ek_request *q, struct ek_str body, unsigned whic
     if (which & 1) ek_splice_stream(&s);
     if (which & 2) ek_splice_model(&s, EK_STR("\"target\"\n"));
     if (which & 4) ek_splice_seed(&s, -5);
-    if (which & 8) ek_splice_thinking_budget(&s, 77);
+    if (which & 8) ek_splice_thinking_budget(&s, EK_MEMBER_THINKING_BUDGET, 77);
     if (which & 16) ek_splice_max_tokens(&s, 9);
     if (which & 32) ek_splice_set(&s, EK_MEMBER_EK, EK_STR("{\"a\":[]}"));
     if ((which & 64) && q->api == EK_API_CHAT) {

@@ -59,7 +59,7 @@ static void on_gone(void *arg, struct ek_http_req *req, enum ek_reason why)
     ((struct world *)arg)->gones++;
 }
 
-static const struct ek_http_handler handler = {on_head, on_body, on_end, NULL, on_gone, NULL};
+static const struct ek_http_handler handler = {on_head, on_body, on_end, NULL, on_gone, NULL, NULL};
 
 /* ---- the exchange's events ---- */
 static void x_head(void *arg, struct ek_exchange *x, const struct ek_http_head *head)

@@ -8,8 +8,8 @@ import { FAULTS, answerOf, startFaulty } from '../tools/faulty.mjs';
 import { PACER, startPacer, yaml } from './lib.mjs';
 import { ask, dishonest } from './client.mjs';
 
-const COMPLETE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage', 'plain-json', 'empty-data',
-  'huge-line', 'trickle']);
+const COMPLETE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage', 'vast-usage',
+  'plain-json', 'empty-data', 'huge-line', 'trickle']);
 const HONEST_REFUSALS = new Set(['400', '401', '404', '429', '429-retry', '500', 'error-event', 'error-200']);
 
 const up = await startFaulty();

@@ -67,6 +67,15 @@ test('check looks whether the model file is there', { skip: needProgram }, () =>
   assert.match(r.err ?? r.text, /model\.file: .*nobody-has-this\.gguf: No such file/);
 });
 
+test('check warns of a door that serve would not open to everybody', { skip: needDoor }, () => {
+  const open = 'listen: ["0.0.0.0:0"]\nupstreams: [{url: "http://127.0.0.1:9/v1"}]\n';
+  const r = run('check', file(open));
+  assert.equal(r.code, 0, r.text);
+  assert.match(r.text, /0\.0\.0\.0:0 can be reached from other machines, and there are no keys/);
+  assert.match(run('serve', '--config', file(open)).text, /0\.0\.0\.0:0 can be reached/);
+  assert.doesNotMatch(run('check', file(`${open}access: {open_to_all: true}\n`)).text, /can be reached/);
+});
+
 test('a file of brackets is refused at once, and as wrong as the manual says', { skip: needProgram }, () => {
   const r = run('check', file('['.repeat(100000)));
   assert.equal(r.code, 64, r.text);

@@ -112,6 +112,19 @@ test('straight at the engine', { skip: needEngine }, async (t) => {
     return (await fetch(`${engine.url}/health`)).status === 200;
   });
   await runAll(t, { baseURL: `${engine.url}/v1`, key: KEY, model: 'deepseek-chat' });
+  await t.test('one caller with many slow schemas makes another wait for one of them', async () => {
+    const order = [];
+    const ask = async (who, schema) => {
+      const r = await fetch(`${engine.url}/v1/chat/completions`, { method: 'POST', headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ messages, ek: { cache_salt: who }, response_format: { type: 'json_schema', json_schema: { name: 'x', schema } } }) });
+      assert.equal((await r.json()).error.code, 'unsupported');
+      order.push(who);
+    };
+    const slow = { type: 'string', pattern: '(a|b)*a(a|b){300}' };
+    const all = Array.from({ length: 6 }, () => ask('many', slow));
+    await within(120000, Promise.all([...all, ask('one', { not: {} })]), 'all are refused');
+    assert.ok(order.indexOf('one') <= 2, order.join(' '));
+  });
 });
 
 test('through the door', { skip: needEngine }, async (t) => {

@@ -8,7 +8,7 @@ import { needDoor, startDoor, within } from './lib.mjs';
 import { ask, dishonest } from './client.mjs';
 
 // What the answer has to be. `either`: whole or an honest error, both are fine.
-const WHOLE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage']);
+const WHOLE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage', 'vast-usage']);
 const ERROR = new Set(['400', '401', '404', '429', '429-retry', '500', '500-html', '503', 'reset-before-head',
   'close-before-head', 'reset-in-head', 'close-after-head', 'cut-thought', 'cut-answer', 'fin-answer', 'clean-cut',
   'mute', 'stall', 'keepalives', 'malformed-chunk', 'wrong-shape', 'bad-coding', 'error-event', 'no-finish', 'empty-200',
@@ -33,6 +33,14 @@ async function strike(door, kind, stream, extra) {
   return r;
 }
 
+test('who will not have our key is named in the log, once', { skip: needDoor }, async (t) => {
+  const up = await startFaulty();
+  const door = await startDoor({ upstream: up.url, config });
+  t.after(async () => { await door.stop(); await up.close(); });
+  for (let i = 0; i < 3; i++) await strike(door, '401', true, { fault: '401' });
+  assert.equal(door.err.match(/answers 401: it wants a `key`/g)?.length, 1, door.err);
+});
+
 test('each fault, always', { skip: needDoor }, async (t) => {
   const up = await startFaulty();
   const door = await startDoor({ upstream: up.url, config });
@@ -44,7 +52,7 @@ test('each fault, always', { skip: needDoor }, async (t) => {
         if (WHOLE.has(kind)) assert.equal(r.digest.complete, true, JSON.stringify(r.digest));
         if (ERROR.has(kind)) assert.equal(r.digest.complete, false, JSON.stringify(r.digest));
         if (r.digest.complete && stream) {
-          assert.ok(r.digest.usage, 'include_usage was asked for');
+          assert.ok(r.digest.usage?.completion_tokens < 1000, 'include_usage was asked for');
           assert.deepEqual(r.digest.ids, r.digest.ids.map((_, i) => String(i + 1)), 'events are numbered from 1');
           assert.ok(r.digest.ids.length > 0 && r.headers['x-stream-id'] === r.headers['x-request-id']);
         }
@@ -52,12 +60,14 @@ test('each fault, always', { skip: needDoor }, async (t) => {
         if (r.status === 429 || r.status === 503) {
           assert.ok(Number(r.headers['retry-after']) >= 1, `Retry-After: ${r.headers['retry-after']}`);
         }
+        if (kind === 'vast-usage') assert.ok(r.digest.usage.estimated, JSON.stringify(r.digest.usage));
         if (kind === 'ok') return;
         const after = await strike(door, 'ok', stream, {}); // one bad answer must not poison the next
         assert.equal(after.digest.complete, true, JSON.stringify(after.digest));
       });
     }
   }
+  assert.equal(door.err.match(/for one request: not believed/g)?.length, 1, 'named, once');
 });
 
 test('a fault that strikes once is mended or admitted', { skip: needDoor }, async (t) => {

@@ -60,7 +60,7 @@ test('a minute of clients, live and simulated', { skip: needDoor }, async (t) =>
     const keyFile = path.join(tmp, 'keys.txt');
     const csv = path.join(tmp, 'load.csv');
     fs.writeFileSync(keyFile, keys.map(({ tier, key }) => `${tier} ${key}\n`).join(''));
-    const p = await evenkeel('load', LIVE, '--set', 'until_s=12', '--url', door.url, '--model', 'pacer', '--keys', keyFile,
+    const p = await evenkeel('load', LIVE, '--set', 'until_s=12', '--url', door.url, '--keys', keyFile,
       '--drain', '60', '--csv', csv);
     assert.equal(p.exit.code, 0, p.err);
     assert.match(p.out, / 0 answers broke off/);

@@ -14,7 +14,8 @@ const CLIENTS = Number(process.env.EK_CASES ?? 20);
 const CUTS = 5;
 const KINDS = 10; // different requests
 
-// One connection: everything until its end, or until `cut` bytes of the body have come.
+// One connection: everything until its end, or the first `cut` characters of the body: what was under way
+// behind them is lost.
 function leg(door, { method, path: where, headers, body, cut }) {
   return new Promise((ok) => {
     const r = { status: 0, headers: {}, text: '', cut: false };
@@ -27,6 +28,7 @@ function leg(door, { method, path: where, headers, body, cut }) {
       res.on('data', (d) => {
         r.text += d;
         if (r.text.length < cut) return;
+        r.text = r.text.slice(0, cut);
         r.cut = true;
         res.destroy();
       });
@@ -133,7 +135,8 @@ test('read again after cuts and a kill', { skip: needEngine }, async (t) => {
   const restored = await at.door.metric('evenkeel_places_total', 'what="restored"');
   console.log(`${CLIENTS} clients, ${cuts} cuts, ${clients.reduce((a, c) => a + c.legs, 0)} connections; at the kill ` +
     `${resumed} answers ran and went on, ${restored} waited`);
-  assert.ok(killed && cuts >= CLIENTS * CUTS * 0.5, `${cuts} cuts`);
+  assert.ok(killed);
+  assert.equal(cuts, CLIENTS * CUTS);
   assert.ok(resumed > 0, 'something ran when the door was killed');
   if (process.env.EK_CSV) fs.writeFileSync(process.env.EK_CSV, 'clients,cuts,connections,resumed,restored\n' +
     `${CLIENTS},${cuts},${clients.reduce((a, c) => a + c.legs, 0)},${resumed},${restored}\n`);

@@ -54,6 +54,7 @@ export const FAULTS = {
   'trickle': 'whole answer, a pause of `ms` before each token',
   'no-done': 'finish and usage, but no [DONE]',
   'no-usage': 'finish and [DONE], but no usage',
+  'vast-usage': 'four thousand million tokens, it says',
   'no-finish': 'all tokens and [DONE], but no finish_reason and no usage',
   'empty-data': 'a `data:` line with nothing behind it, then goes on',
   'empty-200': '200 with Content-Length: 0',
@@ -122,6 +123,7 @@ class Answer {
   usage() {
     const completion = this.thought.length + this.text.length;
     const prompt = 10 + this.carried; // what it was given to go on with is prompt to it
+    if (this.vast) return { prompt_tokens: prompt, completion_tokens: 4e9, total_tokens: 4e9 + prompt };
     return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion,
              prompt_tokens_details: { cached_tokens: 0 },
              completion_tokens_details: { reasoning_tokens: this.thought.length } };
@@ -230,6 +232,7 @@ class Answer {
       case 'trickle': return this.trickle(fault.ms ?? 5);
       case 'glued': return this.glued();
       case 'no-done': this.head(); this.tokens(); return this.tail({ done: false });
+      case 'vast-usage': this.vast = true; return this.whole();
       case 'no-usage': this.head(); this.tokens(); return this.tail({ usage: false });
       case 'no-finish': this.head(); this.tokens(); return this.tail({ finish: false, usage: false });
       case 'empty-data': this.head(); this.res.write('data:\n\n'); this.tokens(); return this.tail();

@@ -142,7 +142,7 @@ static void writes_errors(void **state)
     assert_false(ek_request_read(&q, EK_API_CHAT, EK_STR("{\"messages\":1}"), &fault));
     struct ek_error e = ek_error_of_fault(&fault);
     ek_error_write(&out, &e);
-    wrote("{\"error\":{\"message\":\"messages must be an array of messages.\","
+    wrote("{\"error\":{\"message\":\"'messages' must be an array of messages.\","
         "\"type\":\"invalid_request_error\","
           "\"param\":\"messages\",\"code\":\"invalid_type\"}}");
     ek_error_write_committed(&out, &chat, &(struct ek_error){.reason = EK_REASON_INTERNAL}, NULL);

@@ -33,7 +33,7 @@ static void much(struct ek_splice *s)
     ek_splice_set(s, EK_MEMBER_EK, EK_STR("{\"deadline_ms\":5}"));
     ek_splice_set(s, EK_MEMBER_CONTINUOUS_USAGE, EK_STR("true"));
     ek_splice_stream(s);
-    ek_splice_thinking_budget(s, 100);
+    ek_splice_thinking_budget(s, EK_MEMBER_THINKING_BUDGET, 100);
     ek_splice_set(s, EK_MEMBER_THINKING_TYPE, EK_STR("\"enabled\""));
     ek_splice_seed(s, 7);
 }
@@ -176,7 +176,7 @@ static void apply(struct ek_splice *s, const struct choice *c)
     if (c->limit) ek_splice_max_tokens(s, 8);
     if (c->ek) ek_splice_set(s, EK_MEMBER_EK, EK_STR("{\"n\":1}"));
     if (c->priority) ek_splice_set(s, EK_MEMBER_PRIORITY, EK_STR("0"));
-    if (c->budget) ek_splice_thinking_budget(s, 11);
+    if (c->budget) ek_splice_thinking_budget(s, EK_MEMBER_THINKING_BUDGET, 11);
 }
 
 /* The same edits on jansson's tree. */

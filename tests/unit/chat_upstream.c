@@ -57,6 +57,8 @@ static const char *const shapes[] = {
     "{\"object\":\"error\",\"message\":\"old\",\"type\":\"BadRequestError\",\"param\":null,"
     "\"code\":400}",
     "{\"error\":\"plain\"}",
+    /* no tool calls, said at length; and no `created`, as the smallest servers have it */
+    "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\",\"tool_calls\":[ \n ]}}]}",
     " [DONE] ",
 };
 
@@ -113,6 +115,18 @@ static void tells_what_is_in_a_chunk(void **state)
     same(c.service_tier, "\"default\"");
 }
 
+static void vast_usage_is_none(void **state)
+{
+    (void)state;
+    const char *text = "{\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":4000000000}}";
+    memset(&c, 0x5A, sizeof c);
+    assert_true(ek_up_chunk_read(ek_str_of(text), &c, NULL));
+    assert_int_equal(c.flags, 0);
+    assert_true(c.usage_vast);
+    assert_non_null(c.usage_raw.data); /* so that it can be kept from the caller */
+    assert_false(chunk(7)->usage_vast);
+}
+
 static void reads_ids_errors_and_the_end(void **state)
 {
     (void)state;
@@ -136,7 +150,8 @@ static void reads_ids_errors_and_the_end(void **state)
     same(c.error_type, "BadRequestError");
     assert_int_equal(chunk(12)->flags, EK_UP_ERROR);
     same(c.error_message, "plain");
-    assert_int_equal(chunk(13)->flags, EK_UP_DONE);
+    assert_int_equal(chunk(13)->flags, EK_UP_CONTENT);
+    assert_int_equal(chunk(14)->flags, EK_UP_DONE);
 }
 
 static void refuses_what_it_cannot_read(void **state)
@@ -213,6 +228,8 @@ static void jansson_finds_the_same(void **state)
     }
 }
 
+#define OWN(id, created, text) "{\"id\":\"" id "\",\"created\":" created ",\"model\":\"m\",\"choices\":[" \
+                               "{\"index\":0,\"delta\":{\"content\":\"" text "\"},\"finish_reason\":null}]}"
 #define NEXT(fp, members, ek) HEAD "\"system_fingerprint\":\"" fp "\",\"choices\":[{\"index\":0,\"delta\":{" \
     members "},\"logprobs\":null,\"finish_reason\":null}]" ek "}"
 
@@ -245,6 +262,16 @@ static void a_chunk_like_the_last_is_read_the_same(void **state)
          NEXT("a", "\"content\":\"yy\"", ",\"ek\":7"), false},
         {NEXT("a", "\"content\":\"x\"", ",\"ek\":{\"ids\":[1]},\"ek\":{\"n\":9}"),
          NEXT("a", "\"content\":\"yy\"", ",\"ek\":{\"ids\":[1]},\"ek\":{\"n\":10}"), false},
+        {"{\"id\":\"c1\",\"created\":17,\"choices\":[]}", "{\"id\":\"c\",\"created\":18,\"choices\":[]}",
+         false},
+        {OWN("c1", "17", "x"), OWN("another", "1800000000", "y"), true},
+        {OWN("c1", "17", "x"), OWN("c1", "017", "x"), false},
+        {OWN("c1", "17", "x"), OWN("c1", "-17", "x"), false},
+        {OWN("c1", "17", "x"), OWN("c1", "17.5", "x"), false},
+        {OWN("c1", "17", "x"), OWN("c1", "1e9", "x"), false},
+        {OWN("c1", "17", "x"), OWN("c1", "\"17\"", "x"), false},
+        {OWN("c1", "17", "x"), OWN("", "17", "x"), false},
+        {OWN("c1", "17", "x"), OWN("\xc3", "17", "x"), false},
         {NEXT("a", "\"content\":\"x\"", ",\"usage\":{\"completion_tokens\":1}"),
          NEXT("a", "\"content\":\"yy\"", ",\"usage\":{\"completion_tokens\":2}"), false},
     };
@@ -259,6 +286,45 @@ static void a_chunk_like_the_last_is_read_the_same(void **state)
             shape_check(&s, ek_str_of(shapes[i]));
             shape_check(&s, ek_str_of(shapes[k]));
         }
+}
+
+enum { STREAMS = 64 };
+
+/* A chunk of stream i: of its own kind (8 of a server), or with a count that is never the same. */
+static struct ek_str say_something(char text[512], uint32_t i, uint64_t n, bool odd)
+{
+    static const char *const kind[] = {"content", "reasoning_content", "reasoning", "content"};
+    int len = snprintf(text, 512, "{\"id\":\"chatcmpl-%08x\",\"created\":%u,\"model\":\"m%u\",\"choices\":"
+                       "[{\"index\":0,\"delta\":{\"%s\":\"w%llu\"},\"finish_reason\":null}]", i * 2654435761u,
+                       1700000000u + i, i / 4 % 2, kind[i % 4], (unsigned long long)n);
+    if (odd) len += snprintf(text + len, 512 - (size_t)len, ",\"usage\":{\"completion_tokens\":%llu}",
+                             (unsigned long long)n);
+    if (i % 4 == 3)
+        len += snprintf(text + len, 512 - (size_t)len, ",\"ek\":{\"n\":%llu}", (unsigned long long)n);
+    text[len] = '}';
+    return ek_str_make(text, (size_t)len + 1);
+}
+
+static void streams_of_one_server_share_what_is_known_of_it(void **state)
+{
+    (void)state;
+    struct ek_random r = ek_random_make(78);
+    struct ek_up_shapes *s = calloc(1, sizeof *s);
+    struct ek_up_shape_hint hint[STREAMS] = {{0}};
+    uint32_t even = 0, alike = 0, odd_alike = 0;
+    assert_non_null(s);
+    for (uint64_t n = 0; n < 40000; n++) {
+        char text[512];
+        uint32_t i = (uint32_t)ek_random_below(&r, STREAMS);
+        bool odd = i >= STREAMS / 2; /* half of them are never alike: they must not spoil it for the rest */
+        bool known = shapes_check(s, &hint[i], say_something(text, i, n, odd));
+        if (odd) odd_alike += known;
+        else if (n >= 2000) even++, alike += known;
+    }
+    print_message("seed 78: %u of %u were alike\n", alike, even);
+    assert_true(alike > even / 100 * 99);
+    assert_int_equal(odd_alike, 0);
+    free(s);
 }
 
 static void damaged_chunks_are_read_the_same_by_their_shape(void **state)
@@ -290,12 +356,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_what_is_in_a_chunk),
+        cmocka_unit_test(vast_usage_is_none),
         cmocka_unit_test(reads_ids_errors_and_the_end),
         cmocka_unit_test(refuses_what_it_cannot_read),
         cmocka_unit_test(cut_payloads_are_never_taken),
         cmocka_unit_test(relays_with_edits),
         cmocka_unit_test(jansson_finds_the_same),
         cmocka_unit_test(a_chunk_like_the_last_is_read_the_same),
+        cmocka_unit_test(streams_of_one_server_share_what_is_known_of_it),
         cmocka_unit_test(damaged_chunks_are_read_the_same_by_their_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

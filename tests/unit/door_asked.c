@@ -212,6 +212,18 @@ static void what_cannot_be_is_refused_by_its_name(void **state)
         {"{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_image\"}]}]}",
          "input[0].content[0].type"},
         {"{\"model\":\"m\",\"input\":\"a\",\"input\":\"b\"}", "duplicate_key"},
+        {"{\"model\":5,\"input\":\"a\"}", "\"param\":\"model\",\"code\":\"invalid_type\""},
+        {"{\"model\":\"m\",\"input\":[{\"type\":\"reasoning\"}]}", "There is no message in the input"},
+        {"{\"model\":\"m\",\"input\":\"a\",\"max_output_tokens\":0}", "\"param\":\"max_output_tokens\""},
+        {"{\"model\":\"m\",\"input\":\"a\",\"max_output_tokens\":0}", "'max_output_tokens' must"},
+        {"{\"model\":\"m\",\"input\":\"a\",\"reasoning\":{\"effort\":5}}", "\"param\":\"reasoning.effort\""},
+        {"{\"model\":\"m\",\"input\":\"a\",\"store\":\"x\"}", "\"param\":\"store\""},
+        {"{\"model\":\"m\",\"input\":\"a\",\"metadata\":5}", "\"param\":\"metadata\""},
+        {"{\"model\":\"m\",\"input\":\"a\",\"text\":[]}", "\"param\":\"text\""},
+        {"{\"model\":\"m\",\"input\":\"a\",\"tool_choice\":\"required\"}", "\"param\":\"tool_choice\""},
+        {"{\"model\":\"m\",\"input\":\"a\",\"what\":1}", "\"param\":\"what\""},
+        {"{\"model\":\"m\",\"input\":\"a\",\"seed\":18446744073709551616}", "larger than"},
+        {"{\"model\":\"m\",\"input\":\"a\",\"a\\u0000b\":1}", "NUL"},
         {"nonsense", "invalid_json"},
         {"{\"model\":\"nobody\",\"input\":\"a\"}", "model_not_found"},
     };
@@ -227,6 +239,119 @@ static void what_cannot_be_is_refused_by_its_name(void **state)
     world_free(w);
 }
 
+/* What SDKs send unasked, and a text with every character that there is. */
+static void what_harms_nobody_is_passed_over(void **state)
+{
+    (void)state;
+    struct world *w = world_new(ONE, 1);
+    struct client *c = send_to(w, "/v1/responses", "",
+        "{\"model\":\"m\",\"input\":\"a\\u0000b\",\"tool_choice\":\"auto\",\"parallel_tool_calls\":true,"
+        "\"service_tier\":\"auto\",\"prompt_cache_key\":\"k\",\"store\":false,"
+        "\"stream_options\":{\"include_obfuscation\":false},"
+        "\"metadata\":{\"a\":\"b\"},\"text\":{\"verbosity\":\"low\"},\"include\":[],"
+        "\"reasoning\":{\"summary\":\"auto\"}}");
+    assert_non_null(strstr(ek_buf_cstr(&the_call(w, 0)->body), "\"content\":\"a\\u0000b\""));
+    play_all(the_call(w, 0));
+    expect_has(c, "HTTP/1.1 200");
+    expect_has(c, "\"metadata\":{\"a\":\"b\"}");
+    client_free(w, c);
+    world_free(w);
+}
+
+static void the_engine_names_what_was_sent(void **state)
+{
+    (void)state;
+    struct world *w = world_new(ONE, 1);
+    struct client *c = send_to(w, "/v1/responses", "", WHOLE);
+    play_head(the_call(w, 0), 400);
+    play(the_call(w, 0), "{\"error\":{\"message\":\"no\",\"type\":\"x\",\"param\":\"messages[0].content\","
+                         "\"code\":\"y\"}}");
+    play_end(the_call(w, 0));
+    expect_has(c, "HTTP/1.1 400");
+    expect_has(c, "\"param\":\"input[0].content\",\"code\":\"y\"}}");
+    client_free(w, c);
+    world_free(w);
+}
+
+static struct client *ask(struct world *w, const char *method, const char *what, const char *id,
+                          const char *behind)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s %s%s%s HTTP/1.1\r\nHost: x\r\n\r\n", method, what, id, behind);
+    return client_send(w, text);
+}
+
+static void the_edges_of_reading_again(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *what, *behind, *says;
+    } row[] = {
+        {"HEAD", "/v1/streams/", "?stream=true", "HTTP/1.1 200"},
+        {"HEAD", "/v1/responses/resp_", "?stream=true", "HTTP/1.1 200"},
+        {"HEAD", "/v1/responses/resp_", "", "HTTP/1.1 200"},
+        {"PUT", "/v1/streams/", "", "Allow: GET, HEAD, DELETE"},
+        {"PUT", "/v1/responses/", "", "Allow: GET, HEAD, DELETE"},
+        {"GET", "/v1/responses/", "/cancel", "Allow: POST"},
+        {"GET", "/v1/responses/", "/", "not_found"},
+        {"GET", "/v1/streams/", "/", "not_found"},
+        {"POST", "/v1/streams/", "/cancel", "not_found"},
+        {"GET", "/v1/streams/", "?starting_after=99", "HTTP/1.1 400"},
+        {"GET", "/v1/responses/", "?stream=true&starting_after=99", "HTTP/1.1 400"},
+        {"GET", "/v1/responses/", "?stream=true&starting_after=6", "HTTP/1.1 400"},
+        {"GET", "/v1/responses/", "?stream=true&starting_after=5", "HTTP/1.1 200"},
+    };
+    char id[33];
+    struct world *w = world_new(ONE, 1);
+    struct client *c = send_to(w, "/v1/responses", "",
+                               "{\"model\":\"m\",\"input\":\"hi\",\"background\":true}");
+    stream_id(c, id);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE SAY("4")); /* events: created, queued, in_progress, item, part, delta */
+    for (size_t i = 0; i < EK_COUNT(row); i++) {
+        struct client *x = ask(w, row[i].method, row[i].what, id, row[i].behind);
+        expect_has(x, row[i].says);
+        if (*row[i].method == 'H') { /* its connection has nothing more to wait for */
+            assert_int_equal(w->door->streams.readers, 0);
+            expect_not(x, "data:");
+        }
+        client_free(w, x);
+    }
+    play(the_call(w, 0), FINISH USAGE DONE);
+    play_end(the_call(w, 0));
+    struct client *x = ask(w, "GET", "/v1/responses/", id, "?stream=true&starting_after=9");
+    expect_has(x, "HTTP/1.1 200"); /* done, part done, item done, completed: 6 to 9 */
+    client_free(w, x);
+    x = ask(w, "GET", "/v1/responses/", id, "?stream=true&starting_after=10");
+    expect_has(x, "HTTP/1.1 400");
+    client_free(w, x);
+    client_free(w, c);
+    world_free(w);
+}
+
+static void a_cancelled_response_says_what_it_used(void **state)
+{
+    (void)state;
+    char id[33];
+    struct world *w = world_new(ONE, 1);
+    struct client *c = send_to(w, "/v1/responses", "",
+                               "{\"model\":\"m\",\"input\":\"hi\",\"background\":true,\"stream\":true}");
+    stream_id(c, id);
+    play_head(the_call(w, 0), 200);
+    play(the_call(w, 0), ROLE THINK("hm"));
+    struct client *stop = ask(w, "POST", "/v1/responses/", id, "/cancel");
+    expect_has(stop, "\"status\":\"cancelled\"");
+    expect_has(stop, "\"usage\":{\"input_tokens\":");
+    expect_has(stop, "\"output_tokens\":1,");
+    expect_has(c, "\"usage\":{\"input_tokens\":");
+    expect_has(c, "\"type\":\"reasoning\",\"status\":\"incomplete\"");
+    expect_not(c, "\"type\":\"reasoning\",\"status\":\"completed\"");
+    expect_has(stop, "\"type\":\"reasoning\",\"status\":\"incomplete\"");
+    client_free(w, stop);
+    client_free(w, c);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +363,10 @@ int main(void)
         cmocka_unit_test(events_have_numbers),
         cmocka_unit_test(a_background_response_is_cancelled_and_erased),
         cmocka_unit_test(what_cannot_be_is_refused_by_its_name),
+        cmocka_unit_test(what_harms_nobody_is_passed_over),
+        cmocka_unit_test(the_engine_names_what_was_sent),
+        cmocka_unit_test(the_edges_of_reading_again),
+        cmocka_unit_test(a_cancelled_response_says_what_it_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,6 +172,33 @@ static void no_money_no_loan(void **state)
     world_free(w);
 }
 
+/* Nobody else serves it: what cannot be paid is said, and why. */
+static void what_cannot_be_paid_is_said(void **state)
+{
+    (void)state;
+    struct world *w = world_new("upstreams:\n" LENT(", budget_hour: 0.0003") PRICES TIERS, 1);
+    struct client *c = client_post(w, ASK_STREAM);
+    expect_has(c, "503");
+    expect_has(c, "borrow_small");
+    expect_has(c, "X-Should-Retry: false");
+    expect_not(c, "Retry-After");
+    assert_int_equal(w->calls, 0);
+    client_free(w, c);
+    world_free(w);
+    w = world_new("upstreams:\n" LENT(", budget_hour: 0.005") PRICES TIERS, 1);
+    c = client_post(w, ASK_STREAM);
+    struct client *next = client_post(w, ASK_STREAM);
+    world_pass(w, 1000);
+    assert_int_equal(w->calls, 1);
+    expect_has(next, "\"eta_ms\":null,\"eta_p90_ms\":null,\"reason\":\"budget\"");
+    play_all(the_call(w, 0));
+    world_pass(w, 1000);
+    assert_int_equal(w->calls, 2); /* it cost little */
+    client_free(w, c);
+    client_free(w, next);
+    world_free(w);
+}
+
 /* An answer that grows beyond all that was foreseen, twice: the one runs on, the other is taken home. */
 static void a_longer_answer_is_taken_home(void **state)
 {
@@ -268,6 +295,7 @@ int main(void)
         cmocka_unit_test(a_lender_takes_over),
         cmocka_unit_test(a_full_lender_gives_it_back),
         cmocka_unit_test(no_money_no_loan),
+        cmocka_unit_test(what_cannot_be_paid_is_said),
         cmocka_unit_test(a_longer_answer_is_taken_home),
         cmocka_unit_test(what_was_spent_outlives_the_door),
         cmocka_unit_test(configurations_that_cannot_be_meant),

@@ -400,6 +400,53 @@ static void a_shortened_thought_is_said_aloud(void **state)
     world_free(w);
 }
 
+/* An upstream that is not ours is told in the member the configuration names, those and only those whose
+ * answer says that it was shortened; and nobody whose body names a budget of its own, by any of the names. */
+static void others_are_told_in_their_own_words(const char *option, const char *member)
+{
+    enum { CROWD = 90 };
+    static const char own[] =
+        "{\"model\":\"m\",\"thinking_token_budget\":9999,\"thinking_budget_tokens\":9999,\"messages\":"
+        "[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    struct client *c[CROWD];
+    char yaml[300];
+    snprintf(yaml, sizeof yaml,
+             "upstreams:\n  - url: http://u:1\n    dialect: vllm\n    slots: 1\n    models: [m]\n"
+             "    thinking_budget: %s\ntiers:\n  - name: default\n    delay_target: 1s\n", option);
+    struct world *w = world_new(yaml, 1);
+    size_t played = 0, told = 0, said = 0;
+    for (int i = 0; i < 20; i++) c[i] = client_post(w, ASK_WHOLE);
+    serve(w, &played, 20);
+    for (int i = 0; i < 20; i++) client_free(w, c[i]);
+    for (int i = 0; i < CROWD; i++) c[i] = client_post(w, i % 3 == 2 ? own : ASK_WHOLE);
+    serve(w, &played, 20 + CROWD);
+    for (size_t i = 0; i < CROWD; i++) {
+        said += strstr(client_text(c[i]), "\"thinking_budget\":") != NULL;
+        if (i % 3 == 2) expect_not(c[i], "thinking_budget");
+        client_free(w, c[i]);
+    }
+    for (size_t i = 20; i < w->calls; i++) {
+        const char *body = ek_buf_cstr(&w->call[i]->body), *at = member ? strstr(body, member) : NULL;
+        assert_null(strstr(body, "\"ek\":"));
+        if (!at || strtol(at + strlen(member), NULL, 10) == 9999) continue;
+        long budget = strtol(at + strlen(member), NULL, 10);
+        assert_in_range(budget, 0, 400); /* its thoughts are 400 tokens long */
+        told++;
+    }
+    assert_int_equal(told, said);
+    assert_true(member ? told > 10 : told == 0);
+    world_free(w);
+}
+
+static void upstreams_of_others_are_shortened_where_they_obey(void **state)
+{
+    (void)state;
+    others_are_told_in_their_own_words("thinking_token_budget", "\"thinking_token_budget\":");
+    others_are_told_in_their_own_words("thinking_budget_tokens", "\"thinking_budget_tokens\":");
+    others_are_told_in_their_own_words("thinking.budget_tokens", "\"thinking\":{\"budget_tokens\":");
+    others_are_told_in_their_own_words("none", NULL);
+}
+
 /* ---- what is kept across restarts -------------------------------------------------------------------- */
 
 static struct world *learning_world(const char *file)
@@ -471,6 +518,7 @@ int main(void)
         cmocka_unit_test(those_who_ask_the_same_at_once_both_wait),
         cmocka_unit_test(a_repeat_costs_little),
         cmocka_unit_test(a_shortened_thought_is_said_aloud),
+        cmocka_unit_test(upstreams_of_others_are_shortened_where_they_obey),
         cmocka_unit_test(what_was_learned_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -280,7 +280,7 @@ static void what_became_of_it(void **state)
     r = record_of(w, "sk-aaaaaaaa", c);
     expect_has(r, "\"state\":\"done\"");
     expect_has(r, "\"queue\":{\"position\":1,\"eta_ms\":null,\"waited_ms\":5000}");
-    expect_has(r, "\"attempts\":2,\"continued\":false,\"upstreams\":[\"u:1\"]");
+    expect_has(r, "\"attempts\":2,\"continued\":false,\"reprompted\":false,\"upstreams\":[\"u:1\"]");
     expect_has(r, "\"usage\":{\"prompt_tokens\":3,\"cached_tokens\":0,"
                   "\"reasoning_tokens\":0,\"completion_tokens\":2}");
     client_free(w, r);

@@ -3,7 +3,8 @@
  * one neighbourhood; and what finding it costs. */
 #include "cm.h"
 
-#include "door/identity.h"
+#include "base/address.h"
+#include "guard/identity.h"
 #include "door/prefix.h"
 
 #include <stdio.h>

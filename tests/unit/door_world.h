@@ -49,7 +49,9 @@ struct world {
     size_t calls;
     struct call *probe[4];
     bool answering;
+    enum ek_reason fault; /* while not answering */
     unsigned slots;
+    const char *load_more; /* members of /load beside slots */
     bool stopped;
 };
 
@@ -68,12 +70,16 @@ static void answer_probe(struct ek_post *p)
     struct world *w = c->world;
     c->over = true;
     if (!w->answering) {
-        (c->events->fail)(c->arg, &c->base, EK_REASON_UPSTREAM_CONNECT, "played dead");
+        (c->events->fail)(c->arg, &c->base, w->fault, "played dead");
     } else {
         char text[200];
         struct ek_http_head head = {.status = 200, .version = 11, .content_length = -1};
-        snprintf(text, sizeof text, strstr(c->path, "/load") ? "{\"slots\":%u,\"running\":0,\"waiting\":0}"
-                 : "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\"}]}", w->slots);
+        if (strstr(c->path, "/load"))
+            snprintf(text, sizeof text, "{\"slots\":%u,\"running\":0,\"waiting\":0%s}", w->slots,
+                     w->load_more ? w->load_more : "");
+        else
+            snprintf(text, sizeof text, "{\"object\":\"list\",\"data\":[{\"id\":\"m\","
+                     "\"object\":\"model\"}]}");
         c->events->head(c->arg, &c->base, &head);
         c->events->data(c->arg, &c->base, text, strlen(text));
         c->events->end(c->arg, &c->base);
@@ -182,6 +188,7 @@ static inline struct world *world_new(const char *yaml, unsigned slots)
     w->loop = ek_loop_new_virtual(&vo);
     w->log = (struct ek_log){.name = "test", .level = EK_LOG_ERROR, .fd = -1};
     w->answering = true;
+    w->fault = EK_REASON_UPSTREAM_CONNECT;
     w->slots = slots;
     struct ek_config_source source = {.program = EK_PROGRAM_SERVE, .path = "test.yaml", .text = yaml};
     if (ek_config_load(&source, &w->config, &why) != EK_OK) fail_msg("%s", ek_buf_cstr(&why));

@@ -118,6 +118,9 @@ static void thinking_in_all_its_spellings(void **state)
         {"{" M ",\"reasoning_effort\":\"max\"}", EK_ASK_THINK_ON, UINT32_MAX},
         {"{" M ",\"reasoning_effort\":\"high\",\"thinking\":{\"type\":\"disabled\"}}", EK_ASK_THINK_OFF,
          UINT32_MAX},
+        {"{" M ",\"thinking_token_budget\":7,\"reasoning_effort\":\"low\"}", EK_ASK_THINK_ON, 7},
+        {"{" M ",\"thinking_budget_tokens\":0}", EK_ASK_THINK_DEFAULT, 0},
+        {"{" M ",\"thinking_budget_tokens\":9,\"thinking\":{\"budget_tokens\":8}}", EK_ASK_THINK_DEFAULT, 8},
         {"{" M ",\"thinking\":{\"budget_tokens\":8},\"ek\":{\"thinking_budget\":9}}", EK_ASK_THINK_DEFAULT,
          9},
     };

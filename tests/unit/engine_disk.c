@@ -8,6 +8,7 @@
 #include "engine/kv_index.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -159,6 +160,30 @@ static void one_engine_at_a_time_and_only_its_own(void **state)
     struct ek_kv_disk_options nowhere = {.dir = "/nowhere/at/all", .limit_bytes = 1 << 20, .whose = mine,
                                          .rows_bytes = ROWS, .wake = on_wake, .wake_arg = &bell};
     assert_int_equal(ek_kv_disk_open(&nowhere, &d, why, sizeof why), EK_IO);
+}
+
+static void who_waits_has_it_when_the_other_has_ended(void **state)
+{
+    (void)state;
+    char why[256] = "";
+    struct ek_kv_disk *d = opened(8), *next;
+    put(d, 21);
+    while (counters(d).written < 1) sched_yield();
+    struct ek_kv_disk_options o = {.dir = top, .limit_bytes = 8 * (EK_KV_FILE_HEAD + ROWS), .whose = mine,
+                                   .rows_bytes = ROWS, .waits = true, .wake = on_wake, .wake_arg = &bell};
+    assert_int_equal(ek_kv_disk_open(&o, &next, why, sizeof why), EK_OK);
+    assert_false(get(next, 21));
+    put(next, 22);
+    while (counters(next).skipped < 1) sched_yield();
+    assert_int_equal(counters(next).pages, 0);
+    assert_true(get(d, 21));
+    ek_kv_disk_close(&d);
+    for (uint64_t tries = 1; counters(next).written < 1; tries++) { /* it asks once a second */
+        put(next, 23);
+        while (counters(next).written < 1 && counters(next).skipped <= tries) sched_yield();
+    }
+    assert_true(get(next, 21) && get(next, 23));
+    ek_kv_disk_close(&next);
 }
 
 /* A file in our own folder; returns how many there are that could be pages. */
@@ -328,6 +353,88 @@ static void the_next_engine_finds_what_this_one_computed(void **state)
     unlink(path);
 }
 
+/* Every page becomes a pipe that is open and says nothing: fds[], their number. */
+static int hang(int *fds, int most)
+{
+    char *dirs[] = {top, NULL};
+    FTS *walk = fts_open(dirs, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    int n = 0;
+    assert_non_null(walk);
+    for (FTSENT *f; (f = fts_read(walk)) != NULL;) {
+        if (f->fts_info != FTS_F || f->fts_namelen != 32) continue;
+        assert_in_range(n, 0, most - 1);
+        assert_int_equal(unlink(f->fts_accpath), 0);
+        assert_int_equal(mkfifo(f->fts_accpath, 0600), 0);
+        fds[n] = open(f->fts_accpath, O_RDWR | O_CLOEXEC);
+        assert_true(fds[n++] >= 0);
+    }
+    fts_close(walk);
+    return n;
+}
+
+static void release(const int *fds, int n)
+{
+    char *dirs[] = {top, NULL};
+    FTS *walk = fts_open(dirs, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    assert_non_null(walk);
+    for (FTSENT *f; (f = fts_read(walk)) != NULL;)
+        if (f->fts_info == FTS_DEFAULT) assert_int_equal(unlink(f->fts_accpath), 0);
+    fts_close(walk);
+    for (int i = 0; i < n; i++) close(fds[i]);
+}
+
+/* Three whose beginning lies on a disk that hangs in the midst of a read, and one with nothing there: all get
+ * their answers while it hangs, computed anew; and so do others whose pages it cannot take any more. */
+static void a_disk_that_hangs_holds_nobody_up(void **state)
+{
+    (void)state;
+    enum { WAITING = 3, ALL = 4, LATER = 30 };
+    char path[64], why[256];
+    uint32_t prompt[300];
+    struct ek_engine_job job = a_job(prompt, 300);
+    struct ek_engine_load load;
+    struct seen first, got[ALL] = {0};
+    struct bench b;
+    uint64_t ids[ALL];
+    int fds[8 * WAITING], n;
+    maker_save(&cast_recipes[0], path);
+    struct ek_engine_options o = {.model_path = path, .slots = 2, .threads = 1, .ctx_tokens = 512,
+                                  .kv_disk = top, .kv_disk_wait_ms = 50, .waiting_max = 8};
+    bench_open(&b, &o);
+    for (uint64_t i = 0; i < WAITING; i++) {
+        job.cache_salt = 10 + i;
+        first = ask(&b, &job);
+    }
+    ek_engine_close(&b.engine);
+    bench_open(&b, &o);
+    n = hang(fds, 8 * WAITING);
+    assert_in_range(n, 4 * WAITING, 8 * WAITING);
+    for (uint64_t i = 0; i < ALL; i++) {
+        job.cache_salt = 10 + i; /* of the last nothing is there */
+        job.user = &got[i];
+        assert_int_equal(ek_engine_submit(b.engine, &job, &ids[i], why, sizeof why), EK_OK);
+    }
+    for (int left = ALL; left > 0;) {
+        struct ek_engine_event e = next_event(&b);
+        struct seen *s = e.user;
+        if (e.has_token) s->ids[s->n++] = e.token.id;
+        s->cached = e.cached_tokens;
+        left -= e.finish != EK_JOB_GOES_ON;
+    }
+    for (int i = 0; i < ALL; i++) assert_memory_equal(&got[i], &first, sizeof first); /* cached: 0 */
+    for (uint64_t i = 0; i < LATER; i++) {
+        job.cache_salt = 100 + i;
+        assert_memory_equal(ask(&b, &job).ids, first.ids, sizeof first.ids);
+    }
+    ek_engine_load(b.engine, &load);
+    assert_int_equal(load.disk_stuck, 1);
+    assert_in_range(load.disk_late, 1, WAITING);
+    assert_true(load.disk_restored_tokens == 0 && load.disk_lost_tokens > 0);
+    release(fds, n);
+    ek_engine_close(&b.engine);
+    unlink(path);
+}
+
 static int make_top(void **state)
 {
     (void)state;
@@ -349,9 +456,11 @@ int main(void)
         IN_FOLDER(what_is_written_is_read_by_this_and_the_next),
         IN_FOLDER(never_more_than_the_limit_and_the_oldest_goes),
         IN_FOLDER(one_engine_at_a_time_and_only_its_own),
+        IN_FOLDER(who_waits_has_it_when_the_other_has_ended),
         IN_FOLDER(what_is_damaged_is_a_miss),
         IN_FOLDER(a_disk_that_refuses_is_left_alone),
         IN_FOLDER(the_next_engine_finds_what_this_one_computed),
+        IN_FOLDER(a_disk_that_hangs_holds_nobody_up),
         cmocka_unit_test(the_index_keeps_the_order_of_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

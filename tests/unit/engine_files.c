@@ -227,7 +227,7 @@ static void output_may_be_tied(void **state)
     source_free(&s);
 }
 
-/* A block for later tokens is left out; without it the file is the same model; a file that names one
+/* A block for later tokens changes nothing; without it the file is the same model; a file that names one
  * and counts its layers without it keeps all of them. */
 static void a_block_for_later_tokens_is_ignored(void **state)
 {

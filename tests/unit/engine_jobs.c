@@ -1,149 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine as a whole on a small random model: the same job gives the same tokens and logprobs
  * alone, among 64, at any step size and after resuming; cancelling; thinking budgets; refusals. */
-#include "cm.h"
+#include "engine_bench.h"
 
-#include "engine/engine.h"
 #include "engine/gguf.h"
-#include "model_maker.h"
 
-#include <pthread.h>
 #include <sched.h>
 
 /* Many at once; threads can get into each other's way among fewer, and TSan makes arithmetic very slow. */
 #ifdef __SANITIZE_THREAD__
-#define CROWD 16
-#define CUT_STRIDE 20
+#define CROWD 8
+#define CUT_STRIDE 25
+#define PUSHERS 8
+#define SHARERS 8
+#define SHARED_TOKENS 512
+#define PUSHED_MIN 1
 #else
 #define CROWD 64
-#define CUT_STRIDE 5
+#define CUT_STRIDE 10
+#define PUSHERS 16
+#define SHARERS 32
+#define SHARED_TOKENS 1024
+#define PUSHED_MIN 8
 #endif
-
-static char model_path[64];
-
-/* The wake callback and the tests' thread meet here. */
-struct bell {
-    pthread_mutex_t lock;
-    pthread_cond_t rung;
-    unsigned rings;
-};
-
-static void ring(void *arg)
-{
-    struct bell *b = arg;
-    pthread_mutex_lock(&b->lock);
-    b->rings++;
-    pthread_cond_signal(&b->rung);
-    pthread_mutex_unlock(&b->lock);
-}
-
-struct bench {
-    struct ek_engine *engine;
-    struct bell bell;
-};
-
-static void bench_open(struct bench *b, struct ek_engine_options o)
-{
-    char why[256] = "";
-    o.model_path = model_path;
-    *b = (struct bench){.bell = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}};
-    if (ek_engine_open(&o, ring, &b->bell, &b->engine, why, sizeof why) != EK_OK) fail_msg("%s", why);
-}
-
-/* The next event, waiting for it as long as it takes. */
-static struct ek_engine_event next_event(struct bench *b)
-{
-    struct ek_engine_event event;
-    for (;;) {
-        pthread_mutex_lock(&b->bell.lock);
-        unsigned before = b->bell.rings;
-        pthread_mutex_unlock(&b->bell.lock);
-        if (ek_engine_take(b->engine, &event, 1) == 1) return event;
-        pthread_mutex_lock(&b->bell.lock);
-        while (b->bell.rings == before) pthread_cond_wait(&b->bell.rung, &b->bell.lock);
-        pthread_mutex_unlock(&b->bell.lock);
-    }
-}
-
-enum { TOKENS_MAX = 256 };
-
-struct answer {
-    uint64_t job;
-    uint32_t ids[TOKENS_MAX], n, thought, forced, cached;
-    float logprobs[TOKENS_MAX];
-    enum ek_job_end finish;
-    uint32_t stop_id;
-};
-
-static void note(struct answer *a, const struct ek_engine_event *event, uint32_t prefix)
-{
-    assert_int_equal(a->finish, EK_JOB_GOES_ON); /* nothing after the final event */
-    if (event->has_token) {
-        assert_int_equal(event->token_index, prefix + a->n);
-        assert_in_range(a->n, 0, TOKENS_MAX - 1);
-        a->ids[a->n] = event->token.id;
-        a->logprobs[a->n++] = event->token.logprob;
-        a->thought += event->in_thought;
-        a->forced += event->forced;
-    }
-    a->cached = event->cached_tokens;
-    a->finish = event->finish;
-    a->stop_id = event->token.id;
-}
-
-/* Submit n jobs and collect all of their events. */
-static void run(struct bench *b, struct ek_engine_job *jobs, struct answer *answers, size_t n)
-{
-    char why[256] = "";
-    size_t left = n;
-    memset(answers, 0, n * sizeof *answers);
-    for (size_t i = 0; i < n; i++) {
-        jobs[i].user = &answers[i];
-        enum ek_status s = ek_engine_submit(b->engine, &jobs[i], &answers[i].job, why, sizeof why);
-        if (s != EK_OK) fail_msg("job %zu: %s", i, why);
-    }
-    while (left > 0) {
-        struct ek_engine_event event = next_event(b);
-        struct answer *a = event.user;
-        assert_int_equal(event.job, a->job);
-        note(a, &event, jobs[a - answers].prefix_tokens);
-        if (event.finish != EK_JOB_GOES_ON) left--;
-    }
-}
-
-static void assert_same(const struct answer *a, const struct answer *b)
-{
-    assert_int_equal(a->n, b->n);
-    assert_memory_equal(a->ids, b->ids, a->n * sizeof *a->ids);
-    assert_memory_equal(a->logprobs, b->logprobs, a->n * sizeof *a->logprobs);
-    assert_int_equal(a->finish, b->finish);
-}
-
-static uint32_t prompts[64][200];
-
-static struct ek_engine_job job_of(size_t i)
-{
-    uint64_t seed = 1000 + i;
-    uint32_t length = 1 + (uint32_t)(i * 37 % 199);
-    for (uint32_t t = 0; t < length; t++) prompts[i][t] = (uint32_t)(maker_random(&seed) % 200);
-    struct ek_engine_job job = {
-        .prompt_ids = prompts[i], .prompt_tokens = length, .max_tokens = 20 + (uint32_t)(i % 30),
-        .sampling = i % 2 ? ek_sampling_default() : ek_sampling_greedy(),
-        .thinking = {.open_id = EK_NO_TOKEN, .end_id = EK_NO_TOKEN, .budget = EK_THINK_UNLIMITED},
-    };
-    job.sampling.seed = i;
-    if (i % 8 == 3) job.sampling.top_p = 0.9f;
-    if (i % 8 == 5) job.sampling.repetition_penalty = 1.2f;
-    return job;
-}
-
-static struct ek_engine_options options_of(uint32_t slots, uint32_t step_tokens, uint32_t threads)
-{
-    return (struct ek_engine_options){
-        .slots = slots, .step_tokens = step_tokens, .threads = threads, .ctx_tokens = 512,
-        .waiting_max = 128,
-    };
-}
 
 static void same_tokens_alone_and_in_a_crowd(void **state)
 {
@@ -199,27 +78,27 @@ static void resumes_from_any_prefix(void **state)
 static void same_tokens_from_a_cached_prefix(void **state)
 {
     (void)state;
-    static struct answer fresh[CROWD], again[CROWD];
-    struct ek_engine_job jobs[CROWD];
+    static struct answer fresh[SHARERS], again[SHARERS];
+    struct ek_engine_job jobs[SHARERS];
     struct bench b;
     uint32_t found = 0, pages = 0;
-    for (size_t i = 0; i < CROWD; i++) jobs[i] = job_of(i);
-    for (size_t i = CROWD / 2; i < CROWD; i++) { /* long beginnings in common */
+    for (size_t i = 0; i < SHARERS; i++) jobs[i] = job_of(i);
+    for (size_t i = SHARERS / 2; i < SHARERS; i++) { /* long beginnings in common */
         jobs[i].prompt_tokens = 130 + (uint32_t)i;
         memcpy(prompts[i], prompts[i % 2], 128 * sizeof prompts[i][0]);
     }
     struct ek_engine_options large = options_of(8, 96, 2), small = large;
     large.kv_tokens = 64 * 512;
-    small.kv_tokens = 1024; /* not all at once, and none for long */
+    small.kv_tokens = SHARED_TOKENS; /* not all at once, and none for long */
     bench_open(&b, large);
-    for (size_t i = 0; i < CROWD; i++) jobs[i].cache_salt = 1 + i;
-    run(&b, jobs, fresh, CROWD);
-    for (size_t i = 0; i < CROWD; i++) assert_int_equal(fresh[i].cached, 0);
+    for (size_t i = 0; i < SHARERS; i++) jobs[i].cache_salt = 1 + i;
+    run(&b, jobs, fresh, SHARERS);
+    for (size_t i = 0; i < SHARERS; i++) assert_int_equal(fresh[i].cached, 0);
     for (int round = 0; round < 2; round++) { /* each its own; then those in common */
         if (round == 1)
-            for (size_t i = 0; i < CROWD; i++) jobs[i].cache_salt = 0;
-        run(&b, jobs, again, CROWD);
-        for (size_t i = 0; i < CROWD; i++) {
+            for (size_t i = 0; i < SHARERS; i++) jobs[i].cache_salt = 0;
+        run(&b, jobs, again, SHARERS);
+        for (size_t i = 0; i < SHARERS; i++) {
             assert_same(&fresh[i], &again[i]);
             assert_in_range(again[i].cached, 0, jobs[i].prompt_tokens - 1);
             found += again[i].cached / 64;
@@ -231,8 +110,8 @@ static void same_tokens_from_a_cached_prefix(void **state)
     assert_true(found >= pages / 2); /* the first round finds all its own; the second, what is in time */
     bench_open(&b, small);
     for (int round = 0; round < 3; round++) {
-        run(&b, jobs, again, CROWD);
-        for (size_t i = 0; i < CROWD; i++) assert_same(&fresh[i], &again[i]);
+        run(&b, jobs, again, SHARERS);
+        for (size_t i = 0; i < SHARERS; i++) assert_same(&fresh[i], &again[i]);
     }
     struct ek_engine_load load;
     ek_engine_load(b.engine, &load);
@@ -244,8 +123,8 @@ static void same_tokens_from_a_cached_prefix(void **state)
 static void same_tokens_when_others_need_the_room(void **state)
 {
     (void)state;
-    static struct answer alone[16], crowded[16];
-    struct ek_engine_job jobs[16];
+    static struct answer alone[PUSHERS], crowded[PUSHERS];
+    struct ek_engine_job jobs[PUSHERS];
     struct ek_engine_load load;
     struct bench b;
     for (size_t i = 0; i < EK_COUNT(jobs); i++) {
@@ -267,7 +146,7 @@ static void same_tokens_when_others_need_the_room(void **state)
     ek_engine_load(b.engine, &load);
     print_message("%llu preempted, %llu tokens found again\n", (unsigned long long)load.jobs_preempted,
                   (unsigned long long)load.cached_tokens);
-    assert_true(load.jobs_preempted >= 8);
+    assert_true(load.jobs_preempted >= PUSHED_MIN);
     assert_int_equal(load.kv_free_tokens, 512);
     ek_engine_close(&b.engine);
 }
@@ -469,6 +348,7 @@ static void queue_is_bounded(void **state)
 static void a_full_ring_holds_the_steps_up(void **state)
 {
     (void)state;
+    enum { EACH = 70 };
     static struct answer answers[64];
     struct bench b;
     struct ek_engine_load load;
@@ -479,7 +359,7 @@ static void a_full_ring_holds_the_steps_up(void **state)
     for (size_t i = 0; i < 64; i++) {
         struct ek_engine_job job = job_of(i);
         job.prompt_tokens = 1;
-        job.max_tokens = 100;
+        job.max_tokens = EACH; /* more than the ring has room for */
         job.user = &answers[i];
         assert_int_equal(ek_engine_submit(b.engine, &job, &answers[i].job, why, sizeof why), EK_OK);
     }
@@ -493,7 +373,7 @@ static void a_full_ring_holds_the_steps_up(void **state)
         note(event.user, &event, 0);
         if (event.finish != EK_JOB_GOES_ON) left--;
     }
-    for (size_t i = 0; i < 64; i++) assert_int_equal(answers[i].n, 100);
+    for (size_t i = 0; i < 64; i++) assert_int_equal(answers[i].n, EACH);
     ek_engine_close(&b.engine);
 }
 
@@ -547,23 +427,6 @@ static void refuses_bad_options(void **state)
     o = (struct ek_engine_options){.model_path = "/nowhere/model.gguf"};
     assert_int_equal(ek_engine_open(&o, NULL, NULL, &e, why, sizeof why), EK_IO);
     assert_null(e);
-}
-
-static int make_model(void **state)
-{
-    struct recipe r = recipe_v3;
-    (void)state;
-    r.type = 8;
-    r.layers = 2;
-    r.heads = 5;
-    maker_save(&r, model_path);
-    return 0;
-}
-
-static int drop_model(void **state)
-{
-    (void)state;
-    return unlink(model_path);
 }
 
 int main(void)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Promise 6 at random: same request, same tokens. A schedule is one engine with its own slots, step size,
  * threads and room, into which requests of a cast (same_cast.h) arrive at random moments, in hurry or not,
- * with one salt or another, some from the middle of their answer, some cancelled half way; and every token
- * that comes out is compared, bit for bit, with what the same request got alone on a fresh engine.
+ * with one salt or another, some from the middle of their answer, some several of one prompt together, some
+ * cancelled half way; and every token that comes out is compared, bit for bit, with what the same request got
+ * alone on a fresh engine.
  *
  * EK_SAME_SCHEDULES sets how many (make prove-same: 2,000), EK_SAME_FIRST the first, EK_SAME_CSV a table in
  * which schedules are noted and from which a run that was broken off goes on, EK_SAME_TAG what is proved:
@@ -21,6 +22,7 @@ struct entry {
     uint32_t after_events; /* submitted when so many events have been seen, */
     struct entry *after;   /* and this one, if any, has ended; or nobody is there any more */
     uint32_t cancel_at;    /* tokens; 0: never */
+    uint32_t together;     /* handed in with so many: itself and those next to it; 0: with who leads */
     enum { ENTRY_TO_COME, ENTRY_THERE, ENTRY_OVER } state;
     uint64_t id;
     uint32_t seen;
@@ -30,11 +32,13 @@ struct entry {
 struct tally {
     uint64_t schedules, jobs, tokens, preempted, cancelled, seconds, resumed, hits, hit_schedules, refused;
     uint64_t restored, guessed, held; /* pages from disk; tokens */
+    uint64_t formed;                  /* requests whose answer must have a form */
+    uint64_t grouped;                 /* requests handed in together with others of their prompt */
 };
 
 struct schedule {
     uint64_t number, seed;
-    const struct cast *cast;
+    struct cast *cast;
     struct ek_engine_options options;
     struct bench bench;
     struct entry entry[ENTRIES_MAX];
@@ -87,40 +91,57 @@ static void make_options(struct schedule *s)
     o->waiting_max = ENTRIES_MAX;
 }
 
-static void make_entry(struct schedule *s, struct entry *e, uint32_t index)
+/* What it asks, from where in its answer on, and when it has enough. */
+static void make_job(struct schedule *s, struct entry *e, struct cast_request *request)
 {
-    bool long_answer = s->crowd && cast_below(&s->seed, 2);
-    uint32_t which = cast_below(&s->seed, long_answer ? CAST_TALKERS : CAST_SIZE), count;
-    e->request = &s->cast->request[which];
-    count = e->request->alone.count;
-    e->job = e->request->job;
+    uint32_t count = cast_alone(s->cast, request)->count;
+    e->request = request;
+    e->job = request->job;
     e->job.user = e;
-    e->job.priority = cast_below(&s->seed, 4);
-    e->job.cache_salt = cast_below(&s->seed, 4) ? 0 : 1 + cast_below(&s->seed, 3);
     if (count > 1 && cast_below(&s->seed, 4) == 0) {
         e->job.prefix_tokens = 1 + cast_below(&s->seed, count - 1);
         for (uint32_t i = 0; i < e->job.prefix_tokens; i++)
             e->prefix[i] = e->request->alone.token[i].sample.id;
         e->job.prefix_ids = e->prefix;
     }
-    e->after_events = !s->crowd && cast_below(&s->seed, 4) ? magnitude(&s->seed, 600) : 0;
     if (cast_below(&s->seed, 6) == 0) e->cancel_at = e->job.prefix_tokens + 1 + magnitude(&s->seed, 64);
+    s->tally.resumed += e->job.prefix_tokens > 0;
+    s->tally.formed += e->request->guide != NULL;
+}
+
+/* The next entry and, where several want answers to its prompt, those handed in with it. */
+static void make_entries(struct schedule *s, uint32_t index)
+{
+    struct entry *e = &s->entry[index];
+    bool long_answer = s->crowd && cast_below(&s->seed, 2);
+    uint32_t which = cast_below(&s->seed, long_answer ? CAST_TALKERS : CAST_SIZE);
+    uint32_t most = s->entries - index < EK_ENGINE_GROUP_MAX ? s->entries - index : EK_ENGINE_GROUP_MAX;
+    make_job(s, e, &s->cast->request[which]);
+    e->job.priority = cast_below(&s->seed, 4);
+    e->job.cache_salt = cast_below(&s->seed, 4) ? 0 : 1 + cast_below(&s->seed, 3);
+    e->after_events = !s->crowd && cast_below(&s->seed, 4) ? magnitude(&s->seed, 600) : 0;
     /* A second turn comes when the first is answered, if that is in this schedule; some others queue too. */
     for (uint32_t i = 0; i < index && !e->after; i++) {
         bool first = which >= CAST_FIRSTS && s->entry[i].request == &s->cast->request[which - CAST_FIRSTS];
         if (first || (!s->crowd && cast_below(&s->seed, 24) == 0)) e->after = &s->entry[i];
     }
     s->tally.seconds += which >= CAST_FIRSTS;
-    s->tally.resumed += e->job.prefix_tokens > 0;
+    e->together = cast_choice(s->cast, which, 0) ? 1 + cast_below(&s->seed, most) : 1;
+    for (uint32_t k = 1; k < e->together; k++) {
+        make_job(s, &e[k], cast_choice(s->cast, which, k));
+        e[k].job.priority = e->job.priority;
+        e[k].job.cache_salt = e->job.cache_salt;
+    }
+    if (e->together > 1) s->tally.grouped += e->together;
 }
 
-static void make_schedule(struct schedule *s, const struct cast *cast, uint64_t number)
+static void make_schedule(struct schedule *s, struct cast *cast, uint64_t number)
 {
     *s = (struct schedule){.number = number, .seed = number * 77 + 5, .cast = cast};
     make_options(s);
     s->entries = 2 + cast_below(&s->seed, ENTRIES_MAX / cast->brief - 1);
     if (s->entries < 10 && (s->crowd || cast->brief == 1)) s->entries = 10;
-    for (uint32_t i = 0; i < s->entries; i++) make_entry(s, &s->entry[i], i);
+    for (uint32_t i = 0; i < s->entries; i += s->entry[i].together) make_entries(s, i);
     s->tally.schedules = 1;
     s->tally.jobs = s->entries;
 }
@@ -162,26 +183,37 @@ static void compare(const struct schedule *s, const struct entry *e, const struc
 
 static bool due(const struct schedule *s, const struct entry *e)
 {
-    if (e->state != ENTRY_TO_COME) return false;
+    if (e->state != ENTRY_TO_COME || e->together == 0) return false;
     if (s->there == 0 && (!e->after || e->after->state == ENTRY_OVER)) return true;
     return s->events >= e->after_events && (!e->after || e->after->state == ENTRY_OVER);
 }
 
+/* It and those with it. False: refused. */
+static bool submit(struct schedule *s, struct entry *e)
+{
+    const struct cast_request *requests[EK_ENGINE_GROUP_MAX];
+    struct ek_engine_job jobs[EK_ENGINE_GROUP_MAX];
+    uint64_t ids[EK_ENGINE_GROUP_MAX];
+    for (uint32_t k = 0; k < e->together; k++) {
+        requests[k] = e[k].request;
+        jobs[k] = e[k].job;
+    }
+    if (cast_submit(s->bench.engine, requests, jobs, e->together, ids) == EK_FULL) return false;
+    for (uint32_t k = 0; k < e->together; k++) {
+        e[k].id = ids[k];
+        e[k].state = ENTRY_THERE;
+    }
+    s->there += e->together;
+    return true;
+}
+
 static void arrivals(struct schedule *s)
 {
-    char why[256] = "";
     for (uint32_t i = 0; i < s->entries; i++) {
-        struct entry *e = &s->entry[i];
-        if (!due(s, e)) continue;
-        enum ek_status status = ek_engine_submit(s->bench.engine, &e->job, &e->id, why, sizeof why);
-        if (status == EK_FULL) { /* it comes again after the next event */
-            s->tally.refused++;
-            assert_true(s->there > 0);
-            return;
-        }
-        if (status != EK_OK) fail_msg("schedule %llu: %s", (unsigned long long)s->number, why);
-        e->state = ENTRY_THERE;
-        s->there++;
+        if (!due(s, &s->entry[i]) || submit(s, &s->entry[i])) continue;
+        s->tally.refused++; /* it comes again after the next event */
+        assert_true(s->there > 0);
+        return;
     }
 }
 
@@ -234,8 +266,8 @@ static void run_schedule(struct schedule *s)
     assert_int_equal(load.kv_free_tokens, load.kv_total_tokens);
     assert_int_equal(load.running + load.waiting, 0);
     s->tally.preempted = load.jobs_preempted;
-    s->tally.guessed = load.guessed_tokens;
-    s->tally.held = load.guesses_held;
+    s->tally.guessed = load.guessed_tokens + load.ahead_tokens;
+    s->tally.held = load.guesses_held + load.ahead_held;
     s->tally.restored = load.disk_restored_tokens / load.page_tokens;
     s->tally.hit_schedules = s->tally.hits > 0;
     ek_engine_close(&s->bench.engine);
@@ -281,15 +313,17 @@ static void add(struct tally *sum, const struct tally *t)
     sum->restored += t->restored;
     sum->guessed += t->guessed;
     sum->held += t->held;
+    sum->formed += t->formed;
+    sum->grouped += t->grouped;
 }
 
 /* A row of the table, the same for writing and reading: its numbers after the name of the engine. */
-enum { NUMBERS = 11 };
-#define NUMBERS_OUT "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n"
-#define NUMBERS_IN "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu"
+enum { NUMBERS = 13 };
+#define NUMBERS_OUT "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n"
+#define NUMBERS_IN "%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu"
 static const char heading[] = "schedule,model,isa,kv_type,activation,slots,step,threads,kv_tokens,"
                               "jobs,tokens,hits,preempted,cancelled,seconds,resumed,refused,restored,"
-                              "guessed,held\n";
+                              "guessed,held,formed,grouped\n";
 
 static void note_row(FILE *csv, const struct schedule *s)
 {
@@ -297,13 +331,14 @@ static void note_row(FILE *csv, const struct schedule *s)
     const struct tally *t = &s->tally;
     const uint64_t from[NUMBERS] = {t->jobs, t->tokens, t->hits, t->preempted,
                                     t->cancelled, t->seconds, t->resumed, t->refused, t->restored,
-                                    t->guessed, t->held};
+                                    t->guessed, t->held, t->formed, t->grouped};
     unsigned long long v[NUMBERS];
     if (!csv) return;
     for (size_t i = 0; i < NUMBERS; i++) v[i] = from[i];
     fprintf(csv, "%llu,%s,%s,%d,%d,%u,%u,%u,%u,", (unsigned long long)s->number, s->cast->model, o->isa,
             (int)o->kv_type, (int)o->activation, o->slots, o->step_tokens, o->threads, o->kv_tokens);
-    fprintf(csv, NUMBERS_OUT, v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10]);
+    fprintf(csv, NUMBERS_OUT, v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11],
+            v[12]);
     fflush(csv);
 }
 
@@ -315,12 +350,14 @@ static uint64_t read_rows(FILE *csv, struct tally *sum)
     while (fgets(line, sizeof line, csv)) {
         unsigned long long n, v[NUMBERS];
         if (sscanf(line, "%llu,%*[^,],%*[^,],%*d,%*d,%*u,%*u,%*u,%*u," NUMBERS_IN, &n, &v[0], &v[1], &v[2],
-                   &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &v[9], &v[10]) != NUMBERS + 1)
+                   &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &v[9], &v[10], &v[11],
+                   &v[12]) != NUMBERS + 1)
             continue;
         struct tally t = {.schedules = 1, .jobs = v[0], .tokens = v[1], .hits = v[2],
                           .hit_schedules = v[2] > 0, .preempted = v[3], .cancelled = v[4],
                           .seconds = v[5], .resumed = v[6], .refused = v[7], .restored = v[8],
-                          .guessed = v[9], .held = v[10]};
+                          .guessed = v[9], .held = v[10], .formed = v[11],
+                          .grouped = v[12]};
         add(sum, &t);
         next = n + 1;
     }
@@ -356,12 +393,13 @@ static void say_tally(const struct tally *t)
     print_message("%llu schedules with hits of a page or more (%llu requests), %llu times preempted, "
                   "%llu cancelled, %llu second turns, %llu resumed, %llu refused by a full queue, "
                   "%llu pages brought back from disk, %llu tokens guessed, "
-                  "%llu rightly\n",
+                  "%llu rightly, %llu answers of a form, %llu of several to one prompt\n",
                   (unsigned long long)t->hit_schedules, (unsigned long long)t->hits,
                   (unsigned long long)t->preempted, (unsigned long long)t->cancelled,
                   (unsigned long long)t->seconds, (unsigned long long)t->resumed,
                   (unsigned long long)t->refused, (unsigned long long)t->restored,
-                  (unsigned long long)t->guessed, (unsigned long long)t->held);
+                  (unsigned long long)t->guessed, (unsigned long long)t->held,
+                  (unsigned long long)t->formed, (unsigned long long)t->grouped);
 }
 
 static void same_tokens_whatever_else_happens(void **state)
@@ -399,6 +437,7 @@ static void same_tokens_whatever_else_happens(void **state)
     assert_true(count < SAMPLED || (sum.hits > 0 && sum.cancelled > 0 && sum.resumed > 0));
     assert_true(count < MANY || (sum.hit_schedules * 2 >= sum.schedules && sum.preempted > 0));
     assert_true(count < MANY || (sum.restored > 0 && sum.held > 0 && sum.guessed > sum.held));
+    assert_true(count < SAMPLED || (sum.formed > 0 && sum.grouped > 0));
 }
 
 int main(void)

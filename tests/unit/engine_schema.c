@@ -133,6 +133,7 @@ static void strings(void **state)
     yes("{\"pattern\":\"^\\\"\\\\\\\\\\\\n$\"}", "\"\\\"\\\\\\n\"");
     yes("{\"pattern\":\"^[ab]*$\",\"minLength\":2,\"maxLength\":3}", "\"aba\"");
     no("{\"pattern\":\"^[ab]*$\",\"minLength\":2,\"maxLength\":3}", "\"abab\"");
+    yes("{\"pattern\":\"^[ab]*$\",\"maxLength\":0}", "\"\""); /* an automaton without any edge */
     yes("{\"type\":\"string\",\"format\":\"date\"}", "\"2026-02-28\"");
     no("{\"type\":\"string\",\"format\":\"date\"}", "\"2026-02-30\"");
     yes("{\"type\":\"string\",\"format\":\"date-time\"}", "\"2026-11-22T05:44:00.5+01:30\"");

@@ -130,6 +130,89 @@ static void never_takes_noticeably_longer_than_not_guessing(void **state)
     assert_true(best < 0.3);
 }
 
+/* The same with a block that looks ahead, a look at n rows taking look * (1 + n / 4): at the end of each step
+ * those are chosen that the next one may compute a guess for. The texts have nothing to look up. */
+static double seconds_looking(double base, double row, double look, double chance, uint32_t batch,
+                              double *looks)
+{
+    enum { WANTED = 4000 };
+    struct ek_random r = ek_random_make(78);
+    struct ek_spec s = {0};
+    struct ek_spec_record record[8];
+    uint64_t tokens = 0, looked = 0;
+    bool want[8] = {false};
+    double now = 0;
+    for (uint32_t i = 0; i < 8; i++) record[i] = (struct ek_spec_record){.held = 0.8f, .tried = 1};
+    while (tokens < (uint64_t)WANTED * batch) {
+        struct ek_spec_seq seqs[8];
+        uint32_t grant[8];
+        double chances[8];
+        for (uint32_t i = 0; i < batch; i++)
+            seqs[i] = (struct ek_spec_seq){want[i], ek_spec_chance(&record[i])};
+        uint32_t extra = ek_spec_plan(&s, seqs, batch, batch, EK_SPEC_ROWS_MAX, grant);
+        double took = (base + row * (batch + extra)) * (0.9 + 0.2 * ek_random_unit(&r));
+        now += took;
+        ek_spec_note_step(&s, batch + extra, took);
+        for (uint32_t i = 0; i < batch; i++) {
+            bool holds = ek_random_unit(&r) < chance;
+            if (want[i]) ek_spec_note(&record[i], holds);
+            tokens += grant[i] > 0 && holds ? 2 : 1;
+            chances[i] = ek_spec_chance(&record[i]);
+        }
+        uint32_t n = ek_spec_plan_look(&s, chances, batch, batch, EK_SPEC_ROWS_MAX, want);
+        if (n == 0) continue;
+        took = look * (1 + n * 0.25) * (0.9 + 0.2 * ek_random_unit(&r));
+        now += took;
+        ek_spec_note_look(&s, n, took);
+        looked += n;
+    }
+    *looks = (double)looked / (double)tokens;
+    return now;
+}
+
+static void looks_only_where_that_pays(void **state)
+{
+    (void)state;
+    static const double bases[] = {0.001, 0.02, 0.1}, rows[] = {0.0002, 0.005, 0.02};
+    static const double looks[] = {0.05, 0.2, 1}; /* parts of a step */
+    double worst = 0, best = 1e9, part, never = 0;
+    for (size_t b = 0; b < 3; b++) {
+        for (size_t w = 0; w < 3; w++) {
+            for (size_t l = 0; l < 3; l++) {
+                for (int chance = 0; chance <= 10; chance += 2) {
+                    for (uint32_t batch = 1; batch <= 8; batch *= 2) {
+                        double plain = seconds(bases[b], rows[w], 0, batch, false, &part);
+                        double look = looks[l] * (bases[b] + rows[w]);
+                        double with = seconds_looking(bases[b], rows[w], look, chance * 0.1, batch, &part);
+                        if (with / plain > worst) worst = with / plain;
+                        if (with / plain < best) best = with / plain;
+                        if (chance == 0 && part > never) never = part;
+                    }
+                }
+            }
+        }
+    }
+    print_message("looking ahead takes %.2f to %.2f times as long as not; with guesses that never hold %.3f "
+                  "looks a token\n", best, worst, never);
+    assert_true(worst < 1.05);
+    assert_true(best < 0.6);
+    assert_true(never < 0.03);
+}
+
+static void a_draft_is_weighed_against_a_look(void **state)
+{
+    (void)state;
+    struct ek_spec s = {0};
+    for (uint32_t rows = 1; rows <= 8; rows++) ek_spec_note_step(&s, rows, 0.1 + 0.01 * rows);
+    ek_spec_note_look(&s, 1, 0.01);
+    assert_true(ek_spec_look_is_better(&s, 1, 0.8, 0.9, 0)); /* there is no draft */
+    assert_true(ek_spec_look_is_better(&s, 1, 0.9, 0.3, 4));
+    assert_false(ek_spec_look_is_better(&s, 1, 0.9, 0.9, 4)); /* four are more than one */
+    assert_true(ek_spec_look_is_better(&s, 1, 0.9, 0.6, 1));
+    for (int i = 0; i < 100; i++) ek_spec_note_look(&s, 1, 0.2); /* looking has become dear */
+    assert_false(ek_spec_look_is_better(&s, 1, 0.9, 0.6, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +220,8 @@ int main(void)
         cmocka_unit_test(the_guess_is_the_newest_of_the_longest),
         cmocka_unit_test(is_switched_off_where_rows_cost),
         cmocka_unit_test(never_takes_noticeably_longer_than_not_guessing),
+        cmocka_unit_test(looks_only_where_that_pays),
+        cmocka_unit_test(a_draft_is_weighed_against_a_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

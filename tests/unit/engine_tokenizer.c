@@ -187,8 +187,10 @@ static size_t random_text(char *out, size_t cap)
     return n;
 }
 
+/* EK_ROUNDS: so many strings for each vocabulary (25,000 of each of the five are the full figure). */
 static void round_trips(const struct ek_tokenizer *t, int rounds)
 {
+    if (getenv("EK_ROUNDS")) rounds = (int)strtol(getenv("EK_ROUNDS"), NULL, 10);
     struct ek_encoder *e = ek_encoder_new();
     char text[300];
     for (int i = 0; i < rounds; i++) {

@@ -358,7 +358,7 @@ static void own_words(struct rig *rig)
     assert_non_null(rig->server);
     client_open(rig, &c, "GET / HTTP/1.1\r\nA : b\r\n\r\n");
     client_expect(&c, "Retry-After: 7\r\n");
-    client_expect(&c, "{\"mine\":\"bad_head\",\"detail\":\"a field name is empty");
+    client_expect(&c, "{\"mine\":\"bad_head\",\"detail\":\"A field name is empty");
     client_close(rig, &c);
 }
 

@@ -2,18 +2,16 @@
 /* What an office does, on both databases: codes, records, answers given twice, accounts carried from one
  * ledger to another; and several of these as one transaction. After each test the audit adds everything
  * up. */
-#include "cm.h"
+#include "both_stores.h"
 
 #include "ledger/codes.h"
 #include "ledger/keyring.h"
 #include "ledger/records.h"
 #include "ledger/transfer.h"
-#include "pg_cluster.h"
 
 #include <sodium.h>
 
 static struct pg_cluster cluster;
-static bool no_postgres;
 static struct ek_secret secret;
 
 static struct ek_ledger *open_named(bool postgres, const char *name)
@@ -415,19 +413,6 @@ static void transfer(bool postgres)
     close_exact(from, 2);
     close_exact(to, 2);
 }
-
-#define BOTH(f) \
-    static void f##_sqlite(void **state) \
-    { \
-        (void)state; \
-        f(false); \
-    } \
-    static void f##_postgres(void **state) \
-    { \
-        (void)state; \
-        if (no_postgres) skip(); \
-        f(true); \
-    }
 
 BOTH(invitations)
 BOTH(vouchers)

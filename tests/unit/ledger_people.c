@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Accounts and keys, on both databases, and the keyring that a door asks. */
-#include "cm.h"
+#include "both_stores.h"
 
+#include "base/address.h"
 #include "ledger/keyring.h"
 #include "ledger/records.h"
-#include "pg_cluster.h"
 
 #include <sodium.h>
 #include <sys/stat.h>
 
 static struct pg_cluster cluster;
-static bool no_postgres;
 static struct ek_secret secret;
 
 static struct ek_ledger *open_fresh(bool postgres)
@@ -143,19 +142,6 @@ static void limits_of_accounts(bool postgres)
     ek_keyring_free(&k);
     ek_ledger_close(&l);
 }
-
-#define BOTH(f) \
-    static void f##_sqlite(void **state) \
-    { \
-        (void)state; \
-        f(false); \
-    } \
-    static void f##_postgres(void **state) \
-    { \
-        (void)state; \
-        if (no_postgres) skip(); \
-        f(true); \
-    }
 
 BOTH(lives_of_keys)
 BOTH(limits_of_accounts)

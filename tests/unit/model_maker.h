@@ -317,7 +317,7 @@ static inline void maker_layer(struct maker *m, const struct recipe *r, uint32_t
     TENSOR("ffn_down.weight", maker_finer(r), r->ff, r->embd, 1, 1);
 }
 
-/* What a block for later tokens holds besides a layer; never computed, so its shape is a sketch. */
+/* What a block for later tokens holds besides a layer. */
 static inline void maker_nextn(struct maker *m, const struct recipe *r, uint64_t *seed)
 {
     char name[96];
@@ -326,6 +326,7 @@ static inline void maker_nextn(struct maker *m, const struct recipe *r, uint64_t
     TENSOR("nextn.eh_proj.weight", r->type, 2 * r->embd, r->embd, 1, 1);
     TENSOR("nextn.enorm.weight", 0, r->embd, 1, 1, 0);
     TENSOR("nextn.hnorm.weight", 0, r->embd, 1, 1, 0);
+    TENSOR("nextn.shared_head_norm.weight", 0, r->embd, 1, 1, 0);
 }
 
 static inline struct maker maker_model(const struct recipe *r)

@@ -3,6 +3,7 @@
 #include "cm.h"
 
 #include "base/random.h"
+#include "base/zone.h"
 #include "policy/desk.h"
 
 #include <math.h>
@@ -72,6 +73,36 @@ static void what_runs_into_the_next_hour_is_counted_there(void **state)
     assert_true(ek_lender_left_nano(&l) == UNIT / 2);
 }
 
+static void a_purse_says_when_it_can_pay(void **state)
+{
+    (void)state;
+    struct ek_lender l = lender(1, 3);
+    uint64_t ns = 7;
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT, &ns), EK_PURSE_PAYS);
+    assert_int_equal(ns, 0);
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT + 1, &ns), EK_PURSE_NEVER);
+    assert_true(ek_lender_reserve(&l, UNIT / 2));
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT, &ns), EK_PURSE_RESERVED);
+    ek_lender_settle(&l, UNIT / 2, UNIT / 2, false);
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT / 2, &ns), EK_PURSE_PAYS);
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT, &ns), EK_PURSE_WINDOW);
+    assert_true(ns == (46 * 60 + 40) * EK_S_NS); /* from 22:13:20 to 23:00 */
+    l.kept.spent_nano[EK_PURSE_DAY] = 2 * UNIT + UNIT / 2;
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT, &ns), EK_PURSE_WINDOW);
+    assert_true(ns == (3600 + 46 * 60 + 40) * EK_S_NS); /* to midnight */
+    struct ek_zone china;
+    assert_true(ek_zone_fixed(EK_STR("UTC+8"), &china));
+    l.terms.zone = &china; /* 06:13 there */
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT, &ns), EK_PURSE_WINDOW);
+    assert_true(ns == (17ull * 3600 + 46 * 60 + 40) * EK_S_NS);
+    char why[256];
+    assert_false(ek_lender_is_small(&l.terms, at(0).unix_ns, why, sizeof why));
+    l.terms.budget_nano[EK_PURSE_DAY] = UNIT / 500;
+    assert_true(ek_lender_is_small(&l.terms, at(0).unix_ns, why, sizeof why)); /* 1314 at 0.1, 2048 at 1 */
+    assert_string_equal(why, "its budget_day of 0.002 does not hold one usual request: 0.0021794 is reserved "
+                             "for a prompt of 1000 tokens and an answer of 2048");
+}
+
 static void one_alone_may_be_overdrawn(void **state)
 {
     (void)state;
@@ -85,6 +116,32 @@ static void one_alone_may_be_overdrawn(void **state)
     assert_false(l.overdrawn);
     assert_int_equal(l.recalled, 1);
     assert_int_equal(l.overdrafts, 1);
+}
+
+static void what_other_processes_have_is_not_ours(void **state)
+{
+    (void)state;
+    uint64_t wait_ns;
+    bool first = false;
+    struct ek_lender l = lender(1, 3);
+    l.elsewhere = (struct ek_purse_elsewhere){.spent_nano = {UNIT / 4, UNIT / 2}, .reserved_nano = UNIT / 4,
+                                              .running = 3};
+    assert_true(ek_lender_left_nano(&l) == UNIT / 2);
+    assert_false(ek_lender_reserve(&l, UNIT / 2 + 1));
+    assert_true(ek_lender_reserve(&l, UNIT / 2));
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT * 3 / 4, &wait_ns), EK_PURSE_RESERVED);
+    assert_int_equal(ek_lender_can(&l, at(0), UNIT * 3 / 4 + 1, &wait_ns), EK_PURSE_WINDOW);
+    assert_int_equal(ek_lender_room(&l, at(0).mono_ns, 2, 8), 3);
+    assert_int_equal(ek_lender_room(&l, at(0).mono_ns, 6, 8), 0);
+    l.elsewhere.running = UINT32_MAX;
+    assert_int_equal(ek_lender_room(&l, at(0).mono_ns, 2, 8), 0);
+    l.elsewhere.overdrawn = true; /* one of theirs is beyond the budget: none of ours may be, too */
+    assert_false(ek_lender_grow(&l, 1, &first));
+    l.elsewhere.overdrawn = false;
+    assert_true(ek_lender_grow(&l, 1, &first));
+    ek_lender_settle(&l, UNIT / 2 + 1, 0, first);
+    ek_lender_roll(&l, at(3600)); /* another hour, the same day: what they spent in the old one is over */
+    assert_true(ek_lender_left_nano(&l) == UNIT * 3 / 4);
 }
 
 static void its_price_is_that_of_the_hour(void **state)
@@ -174,6 +231,7 @@ struct play {
     struct ek_now now;
     uint32_t ticket[GUESTS], where[GUESTS];
     enum ek_overflow_why why[GUESTS];
+    struct ek_action told, refusal; /* the last ones */
     uint32_t starts[4], recalls, refused;
 };
 
@@ -215,6 +273,8 @@ static void pull(struct play *p)
     struct ek_action a;
     while (ek_desk_next(p->desk, p->now, &a) != EK_DESK_IDLE) {
         if (a.act == EK_DESK_REFUSE) p->refused++;
+        if (a.act == EK_DESK_REFUSE) p->refusal = a;
+        if (a.act == EK_DESK_TELL) p->told = a;
         if (a.act == EK_DESK_RECALL) {
             p->recalls++;
             p->where[a.id] = 99;
@@ -231,12 +291,11 @@ static void pull(struct play *p)
 
 static bool come_as(struct play *p, uint64_t id, uint32_t tier, bool may, uint32_t pool)
 {
-    struct ek_action refusal;
     struct ek_arrival a = {.id = id, .account = id + 1, .tier = tier, .pool = pool, .prompt_tokens = 1000,
                            .price = {0, 100000, 1 * MILLION}, .may_borrow = may,
                            .deadline_ns = UINT64_MAX, .model = 1};
     p->where[id] = 99;
-    bool in = ek_desk_arrive(p->desk, p->now, &a, &p->ticket[id], &refusal);
+    bool in = ek_desk_arrive(p->desk, p->now, &a, &p->ticket[id], &p->refusal);
     pull(p);
     return in;
 }
@@ -321,6 +380,61 @@ static void lenders_alone_serve_it(void **state)
     for (uint64_t id = 1; id < 600; id++) assert_true(come_as(p, id, 0, true, 1));
     assert_int_equal(p->starts[1], 500); /* the wall */
     assert_int_equal(p->starts[2], 100); /* then the dearer one */
+    play_free(p);
+}
+
+/* Lenders alone serve it, and what they may cost is used up, or never was enough. */
+static void without_money_the_truth_is_told(void **state)
+{
+    (void)state;
+    struct play *p = play_new(0.003, 0); /* one request: 0.002 is reserved */
+    deal(p, 2, "dear", 0.000001, 0);
+    assert_true(come_as(p, 0, 0, true, 1));
+    assert_int_equal(p->where[0], 1);
+    assert_true(come_as(p, 1, 0, true, 1));
+    assert_int_equal(p->where[1], 99);
+    assert_int_equal(p->told.why, EK_WHY_BUDGET);
+    assert_int_equal(p->told.eta_ms, -1); /* the first may end for less than is reserved */
+    ek_desk_tokens(p->desk, p->now, p->ticket[0], 8);
+    end(p, 0, 1900);
+    pass(p, 12);
+    assert_int_equal(p->where[1], 99);
+    assert_int_equal(p->told.why, EK_WHY_BUDGET);
+    assert_in_range(p->told.eta_ms, (46 * 60 + 20) * 1000, (46 * 60 + 40) * 1000);
+    assert_true(come_as(p, 2, 0, true, 1));
+    assert_int_equal(p->told.eta_ms, -1); /* the next hour does not hold both */
+    p->now = at(2800.5); /* 23:00 */
+    pull(p);
+    pass(p, 1);
+    assert_int_equal(p->where[1], 1);
+    assert_int_equal(p->where[2], 99);
+    assert_int_equal(p->refused, 0);
+    deal(p, 1, "cloud", 0.001, 0); /* a reload: never so much */
+    pass(p, 1);
+    assert_int_equal(p->refused, 1);
+    assert_int_equal(p->refusal.reason, EK_REASON_BORROW_SMALL);
+    assert_int_equal(p->refusal.retry_after_ms, 0);
+    assert_false(come_as(p, 3, 0, true, 1));
+    assert_int_equal(p->refusal.reason, EK_REASON_BORROW_SMALL);
+    play_free(p);
+}
+
+static void who_cannot_wait_for_money_is_told_when(void **state)
+{
+    (void)state;
+    struct play *p = play_new(0, 0.003);
+    deal(p, 2, "dear", 0.000001, 0);
+    assert_true(come_as(p, 0, 0, true, 1));
+    ek_desk_tokens(p->desk, p->now, p->ticket[0], 8);
+    end(p, 0, 1900);
+    assert_false(come_as(p, 1, 0, true, 1)); /* midnight is 106 minutes away */
+    assert_int_equal(p->refusal.reason, EK_REASON_BORROW_SPENT);
+    assert_in_range(p->refusal.retry_after_ms, 6400 * 1000, 6431 * 1000);
+    p->now = at(3000);
+    assert_true(come_as(p, 2, 0, true, 1)); /* within the hour one may wait */
+    assert_int_equal(p->told.why, EK_WHY_BUDGET);
+    pass(p, 3410);
+    assert_int_equal(p->where[2], 1);
     play_free(p);
 }
 
@@ -435,13 +549,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(money_is_reserved_settled_and_never_passed),
         cmocka_unit_test(what_runs_into_the_next_hour_is_counted_there),
+        cmocka_unit_test(a_purse_says_when_it_can_pay),
         cmocka_unit_test(one_alone_may_be_overdrawn),
+        cmocka_unit_test(what_other_processes_have_is_not_ours),
         cmocka_unit_test(its_price_is_that_of_the_hour),
         cmocka_unit_test(who_is_full_rests_and_is_tried_by_one),
         cmocka_unit_test(a_decision_for_each_sight),
         cmocka_unit_test(only_the_tail_of_a_long_line_goes),
         cmocka_unit_test(none_of_ours_is_up),
         cmocka_unit_test(lenders_alone_serve_it),
+        cmocka_unit_test(without_money_the_truth_is_told),
+        cmocka_unit_test(who_cannot_wait_for_money_is_told_when),
         cmocka_unit_test(all_are_swamped_at_once),
         cmocka_unit_test(a_budget_is_passed_by_one_request_at_most),
         cmocka_unit_test(what_was_spent_is_known_after_a_restart),

@@ -35,4 +35,18 @@ static inline bool shape_check(struct ek_up_shape *s, struct ek_str payload)
     return ok && before.len && memcmp(&before, s, sizeof before) == 0;
 }
 
+/* The next payload of one of a server's streams. Returns whether it was read without reading it whole. */
+static inline bool shapes_check(struct ek_up_shapes *s, struct ek_up_shape_hint *hint, struct ek_str payload)
+{
+    static struct ek_up_chunk whole, next;
+    const char *fault_whole = NULL, *fault_next = NULL;
+    memset(&whole, 0x5A, sizeof whole);
+    memset(&next, 0xA5, sizeof next);
+    bool ok = ek_up_chunk_read(payload, &whole, &fault_whole);
+    MUST(ek_up_chunk_read_among(s, hint, payload, &next, &fault_next) == ok);
+    MUST(fault_whole == fault_next);
+    if (ok && !(whole.flags & EK_UP_DONE)) shape_same(&whole, &next);
+    return ok && hint->misses == 0;
+}
+
 #endif

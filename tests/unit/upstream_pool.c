@@ -169,6 +169,49 @@ static void a_reload_lets_one_leave_and_drops_no_stream(void **state)
     world_free(w);
 }
 
+#define DISCOVERED "upstreams:\n  - {url: 'http://u:1', name: a, dialect: openai, slots: 4}\n"
+
+static void what_was_discovered_holds_through_a_reload(void **state)
+{
+    (void)state;
+    struct world *w = world_new(DISCOVERED, 4);
+    assert_true(ek_pool_find_model(w->door->pool, EK_STR("m")) < EK_POOL_MODELS_MAX);
+    w->answering = false;
+    reload(w, DISCOVERED); /* it is asked anew, and says nothing for now */
+    struct client *c = client_post(w, ASK_STREAM); /* waits for it */
+    expect_not(c, "model_not_found");
+    w->answering = true;
+    world_pass(w, 5000);
+    assert_int_equal(w->calls, 1);
+    assert_true(ek_pool_find_model(w->door->pool, EK_STR("m")) < EK_POOL_MODELS_MAX);
+    reload(w, "upstreams:\n  - {url: 'http://u:1', name: a, dialect: openai, models: [n], slots: 4}\n");
+    assert_int_equal(ek_pool_find_model(w->door->pool, EK_STR("m")), EK_POOL_MODELS_MAX); /* but not this */
+    reload(w, DISCOVERED);
+    assert_int_equal(ek_pool_find_model(w->door->pool, EK_STR("n")), EK_POOL_MODELS_MAX);
+    assert_true(ek_pool_find_model(w->door->pool, EK_STR("m")) < EK_POOL_MODELS_MAX);
+    client_free(w, c);
+    world_free(w);
+}
+
+static void who_has_not_answered_may_have_the_model(void **state)
+{
+    (void)state;
+    struct world *w = world_new(TWO("a", "b"), 4);
+    w->answering = false;
+    reload(w, DISCOVERED "  - {url: 'http://u:3', name: c, dialect: openai, slots: 4}\n");
+    struct client *c = client_post(w, ASK_STREAM), *d;
+    expect_has(c, "503");
+    expect_has(c, "no_upstream");
+    w->answering = true;
+    world_pass(w, 5000);
+    d = client_post(w, "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    expect_has(d, "404");
+    expect_has(d, "There is: m.");
+    client_free(w, c);
+    client_free(w, d);
+    world_free(w);
+}
+
 static void a_thought_in_the_text_is_told_apart(void **state)
 {
     (void)state;
@@ -236,13 +279,53 @@ static void a_bad_one_is_taken_out_and_tried_again(void **state)
     world_free(w);
 }
 
+/* The salt a new door sends for a caller. */
+static void salt_of(const char *yaml, char out[64])
+{
+    struct world *w = world_new(yaml, 3);
+    struct client *c = client_post(w, ASK_STREAM);
+    const char *at = strstr(ek_buf_cstr(&the_call(w, 0)->body), "\"cache_salt\":\"");
+    assert_non_null(at);
+    snprintf(out, 64, "%.30s", at + 14);
+    *strchr(out, '"') = '\0';
+    client_free(w, c);
+    world_free(w);
+}
+
+#define ENGINE "upstreams:\n  - {url: 'http://u:1', dialect: evenkeel, models: [m]}\n"
+
+/* What an engine keeps on disk is found again by the next door, and by nobody who has another secret. */
+static void salts_outlive_the_door(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/ek-salt-XXXXXX", yaml[3][512], salt[5][64], command[160];
+    assert_non_null(mkdtemp(dir));
+    snprintf(yaml[0], sizeof yaml[0], ENGINE);
+    snprintf(yaml[1], sizeof yaml[1], ENGINE "relay: {salt_file: %s/one}\n", dir);
+    snprintf(yaml[2], sizeof yaml[2], ENGINE "engine: {kv_disk: %s/kv/}\n", dir);
+    salt_of(yaml[0], salt[0]);
+    salt_of(yaml[1], salt[1]);
+    salt_of(yaml[1], salt[2]);
+    salt_of(yaml[2], salt[3]);
+    salt_of(yaml[2], salt[4]);
+    assert_string_not_equal(salt[0], salt[1]);
+    assert_string_equal(salt[1], salt[2]);
+    assert_string_not_equal(salt[1], salt[3]);
+    assert_string_equal(salt[3], salt[4]);
+    snprintf(command, sizeof command, "rm -f %s/one %s/kv.salt && rmdir %s", dir, dir, dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reload_lets_one_leave_and_drops_no_stream),
+        cmocka_unit_test(what_was_discovered_holds_through_a_reload),
+        cmocka_unit_test(who_has_not_answered_may_have_the_model),
         cmocka_unit_test(a_thought_in_the_text_is_told_apart),
         cmocka_unit_test(azure_is_asked_by_deployment),
         cmocka_unit_test(a_bad_one_is_taken_out_and_tried_again),
+        cmocka_unit_test(salts_outlive_the_door),
         cmocka_unit_test(names_are_shared_by_those_who_serve_them),
         cmocka_unit_test(looks_are_read_with_care),
         cmocka_unit_test(an_unknown_server_is_asked_what_it_is),

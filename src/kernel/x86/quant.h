@@ -259,6 +259,10 @@ INLINE float sum8(__m256 e)
     return _mm_cvtss_f32(q);
 }
 
+#if defined(__AVX512VNNI__)
+#include "kernel/x86/quant_wide.h"
+#endif
+
 /* One block of one weight row against MB rows of x; acc and low step by `step`. */
 INLINE void add_block(enum quant_type t, size_t MB, __m256 *acc, float *low, size_t step,
                       const struct ek_q8_block *x, size_t x_stride, const uint8_t *b)
@@ -302,6 +306,9 @@ INLINE void matmul8(enum quant_type t, float *y, size_t y_stride, const struct e
 {
     MUST(k % values_of(t) == 0);
     size_t c = 0, r;
+#if defined(__AVX512VNNI__)
+    if (wide_knows(t) && matmul8_wide(t, y, y_stride, x, x_stride, m, w, w_stride, n, k)) return;
+#endif
     for (; m == 1 && c + 4 <= n; c += 4) {
         tile8(t, 1, 4, y + c, y_stride, x, x_stride, w + c * w_stride, w_stride, k);
     }

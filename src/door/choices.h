@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* Several choices of one prompt (`n`): who can give them, and what is known of each while they come. Inside
+ * of the door only. */
+#ifndef EK_DOOR_CHOICES_H
+#define EK_DOOR_CHOICES_H
+
+#include "door/door_state.h"
+
+struct ek_door_choices {
+    uint64_t ended[2];  /* bit by index: it has its finish_reason */
+    uint32_t tokens[8]; /* of our engine, which has no more choices */
+};
+
+/* Upstreams of a model that give so many choices to one prompt. */
+uint64_t ek_door_choosers(const struct ek_door *d, const struct ek_pool_model *model, uint32_t choices);
+
+#endif
