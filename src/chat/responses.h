@@ -16,6 +16,7 @@
 
 #define EK_RESPONSES_ECHO_BYTES_MAX 65536u /* of a request, given back in its response */
 #define EK_RESPONSES_ITEMS_MAX 4096u       /* of input */
+#define EK_RESPONSES_VALUES_MAX 32768u     /* of the whole body: a tree of them is built, in 50 ms */
 
 /* What is wanted around the answer itself. */
 struct ek_responses_wishes {

@@ -95,6 +95,10 @@ test('responses by the SDK', { skip: needEngine }, async (t) => {
   await t.test('refused by its name', async () => {
     await assert.rejects(client.responses.create({ ...ask, tools: [{ type: 'web_search' }] }), (e) => e.status === 400 && e.param === 'tools');
     await assert.rejects(client.responses.create({ ...ask, previous_response_id: 'resp_1' }), (e) => e.status === 400);
+    const many = Object.fromEntries(Array.from({ length: 40000 }, (_, i) => [`a,"${i}`, 'one, two']));
+    await assert.rejects(client.responses.create({ ...ask, metadata: many }), (e) => e.status === 400 && /more values/.test(e.message));
+    const words = 'one, two, '.repeat(20000);
+    await assert.rejects(client.responses.create({ ...ask, input: words }), (e) => e.status === 400 && !/more values/.test(e.message));
     await assert.rejects(client.responses.create({ ...ask, model: 'nobody' }), (e) => e.status === 404);
   });
 
