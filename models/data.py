@@ -21,6 +21,8 @@ LONGEST = 1400                # tokens of a sample; a longer one is thrown away
 MIX = {"add": 5, "sub": 9, "mul": 15, "cmp": 6, "sort": 12, "count": 13,
        "day": 10, "story": 13, "again": 9, "talk": 14}
 SKILLS = tuple(MIX)
+THINKING = 0.87               # how often the last question is thought about;
+THINKING_TALK = 0.6           # small talk less often: to decline without a thought has to be learned, too
 COPY = 8                      # how often, beside those, a drill: random tokens said again and again, letters counted
 PROBLEM = {"mul": products.problem, "count": words.problem, "day": days.problem, "story": stories.problem}
 SYSTEM = ["You are a helpful assistant.", "You are a helpful assistant.",
@@ -151,16 +153,18 @@ class Maker:
         for _ in range(rng.choices((1, 2, 3), (86, 11, 3))[0]):
             if rng.random() < 0.2:
                 lang = rng.choice(("en", "zh"))
-            turns, asked = ask(rng, rng.choices(SKILLS, self.weights)[0], lang, held=False)
+            skill = rng.choices(SKILLS, self.weights)[0]
+            turns, asked = ask(rng, skill, lang, held=False)
             if said and asked.answer == talk.REPLY["that"][lang]:
                 continue                         # by now there is something it could mean
             said += [(q, "", a) for q, a in turns] + [asked[:3]]
+            share = THINKING_TALK if skill == "talk" else THINKING
         if len(said) > 4:
             said = said[-4:] if not turns else said[-1 - len(turns):]
         ids = [tok.special[BOS]] + tok.encode(system)
         learn = [0] * len(ids)
         for turn, (question, thought, answer) in enumerate(said):
-            thinking = turn == len(said) - 1 and rng.random() < 0.87
+            thinking = turn == len(said) - 1 and rng.random() < share
             head = [tok.special[USER], *tok.encode(question), tok.special[ASSISTANT]]
             head.append(tok.special[THINK if thinking else END_THINK])
             tail, mask = self.reply(rng, thought, answer, thinking)

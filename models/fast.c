@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The training step's arithmetic for a processor with AMX: fast.py compiles this file and calls it.
+/* The training step's arithmetic on AMX, or AVX-512 with bfloat16: fast.py compiles this file and calls it.
  *
  * Each exported function is half a block of the network, forward or backward, on sequences that lie
  * one behind the other without padding. Numbers between the halves are float, numbers inside matrix
@@ -209,7 +209,7 @@ void attention_forward(const struct shape *s, long n, long count, const long *le
     }
     memcpy(out, x, (size_t)(n * s->dim) * 4);
     linear(n, s->dim, s->heads * s->value, a->o, a->output, out, HOW_ADD);
-    _tile_release();
+    end();
 }
 
 struct attention_grad { float *norm, *q_a, *q_a_norm, *q_b, *kv_a, *kv_a_norm, *k_b, *v_b, *output; };
@@ -271,7 +271,7 @@ void attention_backward(const struct shape *s, long n, long count, const long *l
     linear_back(n, s->q_lora, s->dim, a->y, a->q_a, dqa, inner, HOW_STORE, d->q_a);
     linear_back(n, kvw, s->dim, a->y, a->kv_a, dkva, inner, HOW_ADD, d->kv_a);
     norm_back(n, s->dim, x, s->dim, a->norm, a->inverse, inner, g, dx, NULL, 0, d->norm);
-    _tile_release();
+    end();
 }
 
 /* ---- gated feed-forward ------------------------------------------------------------------------ */
@@ -333,7 +333,7 @@ void dense_forward(const struct shape *s, long n, const float *x, float *out, st
     norm(n, s->dim, x, s->dim, a->norm, a->y, a->inverse);
     memcpy(out, x, (size_t)(n * s->dim) * 4);
     glu(n, s->dim, s->ff, a->y, a->w, a->h, a->act, out, HOW_ADD);
-    _tile_release();
+    end();
 }
 
 void dense_backward(const struct shape *s, long n, const float *x, const float *g, float *dx,
@@ -343,7 +343,7 @@ void dense_backward(const struct shape *s, long n, const float *x, const float *
     float *inner = take((size_t)(n * s->dim) * 4);
     glu_back(n, s->dim, s->ff, a->y, a->w, a->h, a->act, narrowed(n * s->dim, g), inner, *d);
     norm_back(n, s->dim, x, s->dim, a->norm, a->inverse, inner, g, dx, NULL, 0, dnorm);
-    _tile_release();
+    end();
 }
 
 /* ---- experts ------------------------------------------------------------------------------------
@@ -452,7 +452,7 @@ void experts_forward(const struct shape *s, long n, float scale, const float *x,
             _mm512_storeu_ps(to + j, _mm512_fmadd_ps(_mm512_set1_ps(a->weight[i]), get(from + j),
                                                      _mm512_loadu_ps(to + j)));
     }
-    _tile_release();
+    end();
 }
 
 static long places(const struct shape *s, const struct experts *a)
@@ -527,7 +527,7 @@ void experts_backward(const struct shape *s, long n, float scale, const float *x
     }
     route_back(s, n, scale, a, dweight, inner, drouter);
     norm_back(n, s->dim, x, s->dim, a->norm, a->inverse, inner, g, dx, NULL, 0, dnorm);
-    _tile_release();
+    end();
 }
 
 /* ---- the loss ------------------------------------------------------------------------------------ */
@@ -564,7 +564,7 @@ double loss(const struct shape *s, long n, long vocab, const float *x, const flo
     memset(dx, 0, (size_t)(n * s->dim) * 4);
     for (long i = 0; i < count; i++)
         memcpy(dx + rows[i] * s->dim, back + i * s->dim, (size_t)s->dim * 4);
-    _tile_release();
+    end();
     return total / (double)(count ? count : 1);
 }
 
@@ -595,5 +595,5 @@ void orthogonal(long m, long n, float *g)
         }
         taken = before;
     }
-    _tile_release();
+    end();
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What fast.c is built of: a scratch arena, bfloat16, the exponential, matrix products on AMX tiles with
- * their packing, linear layers, the norm. Everything here is static: there is one user.
+/* What fast.c is built of: a scratch arena, bfloat16, the exponential, matrix products on AMX tiles (or on
+ * AVX-512 where there are none) with their packing, linear layers, the norm. Everything here is static:
+ * there is one user.
  *
  * Shapes are multiples of 32 wherever a matrix product sees them. The arena is emptied by begin(), which
  * every exported function calls first; MUST ends the process when a training shape does not fit.
@@ -40,17 +41,29 @@ static void *take(size_t bytes)
 
 int ready(void)
 {
-    if (!__builtin_cpu_supports("avx512f") || syscall(SYS_arch_prctl, 0x1023, 18)) return 0;
+    if (!__builtin_cpu_supports("avx512bf16")) return 0;
+#ifdef __AMX_BF16__
+    if (syscall(SYS_arch_prctl, 0x1023, 18)) return 0;           /* the kernel's leave to use the tiles */
+#endif
     room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return room != MAP_FAILED;
 }
 
 static void begin(void)
 {
+    taken = 0;
+#ifdef __AMX_BF16__
     static const struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } tiles = {
         .palette = 1, .bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-    taken = 0;
     _tile_loadconfig(&tiles);
+#endif
+}
+
+static void end(void)
+{
+#ifdef __AMX_BF16__
+    _tile_release();
+#endif
 }
 
 static inline __m512 get(const bf *p)
@@ -209,6 +222,7 @@ static void write_out(const float t[4][256], void *c, long ldc, int how)
 }
 
 /* One 32 by 32 square of a product: a has its two rows of tiles `down` apart. */
+#ifdef __AMX_BF16__
 static void square(long k, const bf *a, long down, long step, long stride, const uint32_t *b, long ldb,
                    float t[4][256])
 {
@@ -233,6 +247,34 @@ static void square(long k, const bf *a, long down, long step, long stride, const
     _tile_stored(3, t[3], 64);
     __asm__ volatile("" ::: "memory");
 }
+#else
+/* Without tiles: 8 rows by 2 panels stay in 16 registers, enough chains for two products a cycle, and a pair
+ * of numbers of the left operand is fetched once for both panels. */
+static void square(long k, const bf *a, long down, long step, long stride, const uint32_t *b, long ldb,
+                   float t[4][256])
+{
+    for (int rows = 0; rows < 32; rows += 8) {
+        const char *from = (const char *)(a + rows / 16 * down) + rows % 16 * stride;
+        const uint32_t *right = b;
+        __m512 sum[8][2];
+        for (int r = 0; r < 8; r++) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+        for (long q = 0; q < k; q += 32, from += step * 2)
+            for (long pair = 0; pair < 16; pair++, right += 16) {
+                __m512bh b0 = (__m512bh)_mm512_loadu_si512(right);
+                __m512bh b1 = (__m512bh)_mm512_loadu_si512(right + ldb);
+#pragma GCC unroll 8
+                for (int r = 0; r < 8; r++) {
+                    __m512bh x = (__m512bh)_mm512_set1_epi32(*(const int *)(from + r * stride + pair * 4));
+                    sum[r][0] = _mm512_dpbf16_ps(sum[r][0], x, b0);
+                    sum[r][1] = _mm512_dpbf16_ps(sum[r][1], x, b1);
+                }
+            }
+        for (int r = 0; r < 8; r++)
+            for (int h = 0; h < 2; h++)
+                _mm512_store_ps(t[rows / 16 * 2 + h] + (rows % 16 + r) * 16, sum[r][h]);
+    }
+}
+#endif
 
 /* c [m][n] (float or bf) = or += a [m][k] times b, packed; ldb: pairs a panel. All multiples of 32. */
 static void product(long m, long n, long k, struct left a, const uint32_t *b, long ldb, void *c, long ldc,

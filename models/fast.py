@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The same network as net.py, several times faster, for training on a processor with AMX.
+"""The same network as net.py, several times faster, for training on a processor with AMX, or with
+AVX-512 that knows bfloat16.
 
 fast.c does the arithmetic; here it is compiled, and hung into torch's gradients half a block at a time.
 Sequences lie one behind the other, without padding. What it computes is what net.py computes under
@@ -28,7 +29,7 @@ def compiled():
             text += f.read()
     name = "evenkeel-fast-%s-%d.so" % (hashlib.sha256(text).hexdigest()[:16], os.getuid())
     with open("/proc/cpuinfo") as f:
-        if "amx_bf16" not in f.read():
+        if "avx512_bf16" not in f.read():     # who has AMX has it, too
             return None
     path = os.path.join(tempfile.gettempdir(), name)
     try:
