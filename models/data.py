@@ -52,7 +52,7 @@ def ask(rng, skill, lang, held):
     while True:
         turns = []
         if skill == "talk":
-            asked = talk.small_talk(rng, lang)
+            asked = talk.small_talk(rng, lang, 0.5 if held else 0.75)      # greetings are soon learned
         elif skill == "again":
             turns, asked = again.problem(rng, lang, held)
         elif skill in PROBLEM:
@@ -155,6 +155,8 @@ class Maker:
                 lang = rng.choice(("en", "zh"))
             skill = rng.choices(SKILLS, self.weights)[0]
             turns, asked = ask(rng, skill, lang, held=False)
+            if skill == "story" and rng.random() < 0.2:      # "leo" is three letters, "Leo" is one token
+                asked = asked._replace(question=asked.question.lower())
             if said and asked.answer == talk.REPLY["that"][lang]:
                 continue                         # by now there is something it could mean
             said += [(q, "", a) for q, a in turns] + [asked[:3]]

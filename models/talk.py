@@ -311,8 +311,8 @@ BASIC = {bare(words) for intent, by in SAY.items() for said in by.values()
          for words in (said if intent in MANNERS else said[:8])} | {""}
 
 
-def small_talk(rng, lang):
-    if rng.random() < 0.5:
+def small_talk(rng, lang, out_of_reach=0.5):
+    if rng.random() < out_of_reach:
         intent, question = beyond(rng, lang)
     else:
         intent = rng.choice(("greet", "thanks", "bye", "who", "who", "can", "can"))
