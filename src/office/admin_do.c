@@ -280,6 +280,10 @@ static bool read_body(struct ek_admin_call *c)
                          &error);
     if (!c->body && json_error_code(&error) == json_error_duplicate_key)
         return ek_admin_refuse(c, EK_REASON_DUPLICATE_KEY, NULL, NULL);
+    if (!c->body && json_error_code(&error) == json_error_numeric_overflow)
+        return ek_admin_refuse(c, EK_REASON_BAD_VALUE, NULL,
+                               "The body has a number that is too large (line %d, column %d).", error.line,
+                               error.column);
     if (!c->body)
         return ek_admin_refuse(c, EK_REASON_BAD_JSON, NULL,
                                "The body is not valid JSON (line %d, column %d).",

@@ -158,7 +158,11 @@ bool ek_admin_read(struct ek_admin_call *c, const json_t *object, const char *pr
                    const struct ek_admin_field *field, size_t count)
 {
     size_t found = 0;
-    if (!json_is_object(object)) return wrong(c, prefix, EK_REASON_WRONG_TYPE, "an object");
+    if (!json_is_object(object)) { /* "limits." is what its members begin with: it is called "limits" */
+        struct called whole = name_of("", prefix);
+        if (*prefix) whole.text[strlen(prefix) - 1] = '\0';
+        return wrong(c, whole.text, EK_REASON_WRONG_TYPE, "an object");
+    }
     for (size_t i = 0; i < count; i++) {
         const json_t *v = json_object_get(object, field[i].name);
         struct called at = name_of(prefix, field[i].name);

@@ -110,6 +110,9 @@ static void accounts(bool postgres)
     json_decref(j);
     refused("POST", "/accounts", "{\"name\":\"ann\"}", "conflict", NULL);
     ok("POST", "/accounts", "{\"name\":\"bob\"}", 201);
+    refused("POST", "/accounts", "{\"name\":\"max\",\"limits\":5}", "invalid_type", "limits");
+    refused("POST", "/accounts", "{\"name\":\"max\",\"limits\":{\"running\":99999999999999999999}}",
+            "invalid_value", NULL);
     ok("POST", "/accounts", "{\"name\":\"a/b\"}", 201);
     ok("GET", "/accounts/a%2Fb", NULL, 200);
     refused("GET", "/accounts/cleo", NULL, "not_found", NULL);
