@@ -96,38 +96,55 @@ static bool named(const struct walk *w, struct ek_str name)
 
 /* --- usage --- */
 
-static bool read_details(struct walk *w, const char *name_in, size_t name_len, uint64_t *out)
+/* A count that upstreams are not trusted with: what is none is odd, and passed over. null is no count. */
+static bool counted(struct walk *w, uint64_t *out, bool *told, bool *odd)
 {
-    if (w->e == EK_JSON_NULL) return true;
-    if (w->e != EK_JSON_OBJECT) return wrong(w, "details of usage are not an object");
+    int64_t value;
+    if (w->e == EK_JSON_NUMBER && ek_json_int64(here(w), &value) && value >= 0) {
+        *out = (uint64_t)value;
+        *told = true;
+    } else if (w->e != EK_JSON_NULL) {
+        *odd = true;
+    }
+    return skip(w);
+}
+
+static bool read_details(struct walk *w, const char *name_in, size_t name_len, uint64_t *out, bool *odd)
+{
+    bool told;
+    *odd = *odd || (w->e != EK_JSON_NULL && w->e != EK_JSON_OBJECT);
+    if (w->e != EK_JSON_OBJECT) return skip(w);
     uint32_t depth = w->j.depth;
     while (member(w, depth)) {
         bool ours = named(w, ek_str_make(name_in, name_len));
-        if (ours ? !whole(w, out) : !skip(w)) return false;
+        if (ours ? !counted(w, out, &told, odd) : !skip(w)) return false;
     }
     return !w->fault;
 }
 
-#define DETAILS(w, literal, out) read_details((w), (literal), sizeof(literal) - 1, (out))
+#define DETAILS(w, literal, out, odd) read_details((w), (literal), sizeof(literal) - 1, (out), (odd))
 
+/* Both sums must be told, and possible. An answer is not lost for a wrong count of it: who reads it counts
+ * itself. */
 static bool read_usage(struct walk *w)
 {
     struct ek_up_chunk *c = w->c;
     struct ek_usage *u = &c->usage;
+    bool prompt = false, made = false, other = false, odd = false, object = w->e == EK_JSON_OBJECT;
     c->usage_name = w->name;
     c->usage_raw = here(w);
     if (w->e == EK_JSON_NULL) return true;
-    if (w->e != EK_JSON_OBJECT) return wrong(w, "usage is not an object");
     uint32_t depth = w->j.depth;
-    while (member(w, depth)) {
+    if (!object && !raw(w, &c->usage_raw)) return false;
+    while (object && member(w, depth)) {
         bool ok;
-        if (NAMED(w, "prompt_tokens")) ok = whole(w, &u->prompt_tokens);
-        else if (NAMED(w, "completion_tokens")) ok = whole(w, &u->completion_tokens);
-        else if (NAMED(w, "prompt_cache_hit_tokens")) ok = whole(w, &u->cached_tokens);
-        else if (NAMED(w, "reasoning_tokens")) ok = whole(w, &u->reasoning_tokens);
-        else if (NAMED(w, "prompt_tokens_details")) ok = DETAILS(w, "cached_tokens", &u->cached_tokens);
+        if (NAMED(w, "prompt_tokens")) ok = counted(w, &u->prompt_tokens, &prompt, &odd);
+        else if (NAMED(w, "completion_tokens")) ok = counted(w, &u->completion_tokens, &made, &odd);
+        else if (NAMED(w, "prompt_cache_hit_tokens")) ok = counted(w, &u->cached_tokens, &other, &odd);
+        else if (NAMED(w, "reasoning_tokens")) ok = counted(w, &u->reasoning_tokens, &other, &odd);
+        else if (NAMED(w, "prompt_tokens_details")) ok = DETAILS(w, "cached_tokens", &u->cached_tokens, &odd);
         else if (NAMED(w, "completion_tokens_details")) {
-            ok = DETAILS(w, "reasoning_tokens", &u->reasoning_tokens);
+            ok = DETAILS(w, "reasoning_tokens", &u->reasoning_tokens, &odd);
         } else ok = skip(w);
         if (!ok) return false;
     }
@@ -136,8 +153,8 @@ static bool read_usage(struct walk *w)
     if (u->reasoning_tokens > u->completion_tokens) u->reasoning_tokens = u->completion_tokens;
     c->usage_raw.len = (size_t)(w->base + w->j.end - c->usage_raw.data);
     uint64_t more = u->prompt_tokens > u->completion_tokens ? u->prompt_tokens : u->completion_tokens;
-    c->usage_vast = more > EK_UP_USAGE_TOKENS_MAX;
-    if (!c->usage_vast) c->flags |= EK_UP_USAGE;
+    c->usage_wrong = odd || !prompt || !made || more > EK_UP_USAGE_TOKENS_MAX;
+    if (!c->usage_wrong) c->flags |= EK_UP_USAGE;
     return true;
 }
 
@@ -472,4 +489,44 @@ void ek_up_chunk_relay(struct ek_buf *out, struct ek_str payload, const struct e
         at = old.data + old.len;
     }
     ek_buf_put(out, at, (size_t)(stop - at));
+}
+
+void ek_up_chunk_put_head(struct ek_buf *out, const struct ek_up_chunk *c)
+{
+    ek_buf_lit(out, "{\"object\":\"chat.completion.chunk\"");
+    if (c->id.data) {
+        ek_buf_lit(out, ",\"id\":");
+        ek_buf_str(out, c->id);
+    }
+    if (c->created.data) {
+        ek_buf_lit(out, ",\"created\":");
+        ek_buf_str(out, c->created);
+    }
+    if (c->model.data) {
+        ek_buf_lit(out, ",\"model\":");
+        ek_buf_str(out, c->model);
+    }
+    ek_buf_printf(out, ",\"choices\":[{\"index\":%u,\"delta\":", c->choice[0].index);
+}
+
+void ek_up_chunk_put_delta(struct ek_buf *out, const char *name, struct ek_str text, bool role,
+                           struct ek_str tools)
+{
+    const char *comma = "";
+    ek_buf_char(out, '{');
+    if (role) {
+        ek_buf_lit(out, "\"role\":\"assistant\"");
+        comma = ",";
+    }
+    if (text.len) {
+        ek_buf_printf(out, "%s\"%s\":\"", comma, name);
+        ek_buf_str(out, text);
+        ek_buf_char(out, '"');
+        comma = ",";
+    }
+    if (tools.len) {
+        ek_buf_printf(out, "%s\"tool_calls\":", comma);
+        ek_buf_str(out, tools);
+    }
+    ek_buf_char(out, '}');
 }

@@ -47,8 +47,8 @@ struct ek_up_chunk {
     uint32_t flags;
     uint32_t choice_count;
     struct ek_usage usage;    /* when EK_UP_USAGE; total_tokens is not believed, it is a sum */
-    bool usage_vast;          /* more than EK_UP_USAGE_TOKENS_MAX: not EK_UP_USAGE, and to be kept from
-                               * the caller */
+    bool usage_wrong;         /* it cannot be (no whole numbers, not both sums, more than
+                               * EK_UP_USAGE_TOKENS_MAX): not EK_UP_USAGE, and to be kept from the caller */
     uint32_t ek_tokens;       /* when EK_UP_EK: tokens of this choice so far */
     struct ek_str ek_ids;     /* raw array, or absent */
     uint64_t ek_prompt_tokens; /* of the request; 0: not said here */
@@ -99,5 +99,11 @@ struct ek_up_edit {
 /* Append the payload with the edits made; all other bytes as they were. */
 void ek_up_chunk_relay(struct ek_buf *out, struct ek_str payload, const struct ek_up_chunk *c,
                        const struct ek_up_edit *edit);
+
+/* A chunk of our own with the names of `c`, up to its delta; then that: text as `name`, tools raw, or
+ * neither. Its end is ",\"finish_reason\":null}]}". */
+void ek_up_chunk_put_head(struct ek_buf *out, const struct ek_up_chunk *c);
+void ek_up_chunk_put_delta(struct ek_buf *out, const char *name, struct ek_str text, bool role,
+                           struct ek_str tools);
 
 #endif

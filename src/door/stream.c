@@ -160,7 +160,7 @@ void ek_door_relay_chunk(struct ek_door_request *r, struct ek_str payload, const
     const char *theirs = ek_pool_their_name(d->pool, w->upstream, r->model);
     char name[EK_POOL_NAME_BYTES_MAX * 2 + 2];
     struct ek_up_edit edit = {.id = ek_str_make(w->answer_id, w->answer_id_bytes),
-                              .usage_drop = !r->include_usage || w->carried || c->usage_vast,
+                              .usage_drop = !r->include_usage || w->carried || c->usage_wrong,
                               .ek_drop = true,
                               .reasoning_rename = c->reasoning_name.data != NULL};
     struct ek_buf more = ek_buf_make(256);

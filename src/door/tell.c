@@ -59,7 +59,7 @@ void ek_door_note_start(const struct ek_door_request *r)
     n->shortened = w->shortened;
     n->thinking_budget = w->thinking_budget;
     n->attempts++;
-    if (w->id_count || w->reprompted) n->continued = true;
+    n->continued = w->went_on;
     n->reprompted = w->reprompted;
     uint16_t name = ek_records_name(r->door->records, ek_pool_name(r->door->pool, w->upstream));
     if (n->upstreams && n->upstream[n->upstreams - 1] == name) return;

@@ -182,8 +182,8 @@ void ek_pool_miscounts(struct ek_pool *p, uint32_t index)
     struct ek_upstream *u = &p->upstream[index];
     if (u->miscounts) return;
     u->miscounts = true;
-    ek_warn(p->log, "upstream %s reports more than %u tokens for one request: not believed, the door's own "
-            "count stands", u->name, EK_UP_USAGE_TOKENS_MAX);
+    ek_warn(p->log, "upstream %s reports usage that cannot be (no whole numbers, or more than %u tokens for "
+            "one request): not believed, the door's own count stands", u->name, EK_UP_USAGE_TOKENS_MAX);
 }
 
 /* ---- what flows ------------------------------------------------------------------------------------ */

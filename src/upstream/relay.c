@@ -61,7 +61,7 @@ struct ek_relay { /* what each token looks at comes first */
     uint64_t seen[2];     /* bit per choice index: it has begun ... */
     uint64_t finished[2]; /* ... its finish_reason has come */
     struct ek_sse sse;
-    uint32_t choices;     /* of the request */
+    uint64_t choices;     /* of the request, all its prompts */
     int status;
     uint64_t retry_after_ms, sent_ns;
     uint64_t first_ns;  /* of the first token; then of all counted ones, the time they took: */
@@ -76,6 +76,21 @@ struct ek_relay { /* what each token looks at comes first */
     struct ek_buf error;
     char *edits; /* the bytes of the body that are ours; until the head */
 };
+
+/* Each choice that has begun has its finish_reason, and there is one. Servers that know no `n` give
+ * one choice for it: at [DONE] that is an answer. */
+static bool all_finished(const struct ek_relay *r)
+{
+    return (r->seen[0] | r->seen[1]) && r->seen[0] == r->finished[0] && r->seen[1] == r->finished[1];
+}
+
+/* As many choices as were asked for have ended: whatever happens to the connection now, the answer is
+ * whole. */
+static bool is_whole(const struct ek_relay *r)
+{
+    uint32_t count = (uint32_t)(__builtin_popcountll(r->finished[0]) + __builtin_popcountll(r->finished[1]));
+    return all_finished(r) && count >= r->choices;
+}
 
 /* ---- the end ------------------------------------------------------------------------------------ */
 
@@ -127,21 +142,6 @@ static void die(struct ek_relay *r)
     if (!r->busy) free_relay(r);
 }
 
-static void tell_failed(struct ek_relay *r, enum ek_reason why, const char *detail)
-{
-    const struct ek_relay_events *events = r->events;
-    MUST(events);
-    r->events = NULL;
-    /* No word for too long is a reason to look, too: a child that hangs must not get the work again. */
-    if (why == EK_REASON_UPSTREAM_CONNECT || why == EK_REASON_UPSTREAM_RESET ||
-        why == EK_REASON_UPSTREAM_CUT || why == EK_REASON_UPSTREAM_STALL ||
-        why == EK_REASON_UPSTREAM_TIMEOUT)
-        ek_pool_suspect(r->pool, r->upstream, why);
-    tell_pool(r, r->got_token ? EK_OUTCOME_CUT : EK_OUTCOME_FAILED);
-    events->failed(r->arg, why, detail);
-    die(r);
-}
-
 static void tell_done(struct ek_relay *r)
 {
     const struct ek_relay_events *events = r->events;
@@ -152,6 +152,26 @@ static void tell_done(struct ek_relay *r)
     ek_timer_set(r->loop, &r->timer, ek_loop_now(r->loop).mono_ns + REST_NS);
     tell_pool(r, EK_OUTCOME_DONE);
     events->done(r->arg);
+}
+
+/* What comes after an answer is whole takes nothing from it: gone on with, it would be said twice. */
+static void tell_failed(struct ek_relay *r, enum ek_reason why, const char *detail)
+{
+    const struct ek_relay_events *events = r->events;
+    MUST(events);
+    if (is_whole(r)) {
+        tell_done(r);
+        return;
+    }
+    r->events = NULL;
+    /* No word for too long is a reason to look, too: a child that hangs must not get the work again. */
+    if (why == EK_REASON_UPSTREAM_CONNECT || why == EK_REASON_UPSTREAM_RESET ||
+        why == EK_REASON_UPSTREAM_CUT || why == EK_REASON_UPSTREAM_STALL ||
+        why == EK_REASON_UPSTREAM_TIMEOUT)
+        ek_pool_suspect(r->pool, r->upstream, why);
+    tell_pool(r, r->got_token ? EK_OUTCOME_CUT : EK_OUTCOME_FAILED);
+    events->failed(r->arg, why, detail);
+    die(r);
 }
 
 static void tell_refused(struct ek_relay *r)
@@ -176,21 +196,6 @@ static void mark_choices(struct ek_relay *r, const struct ek_up_chunk *chunk)
         r->seen[index / 64] |= bit;
         if (chunk->choice[i].flags & EK_UP_FINISH) r->finished[index / 64] |= bit;
     }
-}
-
-/* Each choice that has begun has its finish_reason, and there is one. Servers that know no `n` give
- * one choice for it: at [DONE] that is an answer. */
-static bool all_finished(const struct ek_relay *r)
-{
-    return (r->seen[0] | r->seen[1]) && r->seen[0] == r->finished[0] && r->seen[1] == r->finished[1];
-}
-
-/* As many choices as were asked for have ended: whatever happens to the connection now, the answer is
- * whole. */
-static bool is_whole(const struct ek_relay *r)
-{
-    uint32_t count = (uint32_t)(__builtin_popcountll(r->finished[0]) + __builtin_popcountll(r->finished[1]));
-    return all_finished(r) && count >= r->choices && !ek_sse_is_open(&r->sse);
 }
 
 /* ---- the stream ---------------------------------------------------------------------------------- */
@@ -222,47 +227,6 @@ static void note_data(struct ek_relay *r, const struct ek_up_chunk *chunk)
     ek_timer_set(r->loop, &r->timer, now_ns + r->deadline.stall_ns);
 }
 
-/* The head of a chunk of our own, up to its delta: what names the answer stands on each. */
-static void put_chunk_head(struct ek_buf *out, const struct ek_up_chunk *c)
-{
-    ek_buf_lit(out, "{\"object\":\"chat.completion.chunk\"");
-    if (c->id.data) {
-        ek_buf_lit(out, ",\"id\":");
-        ek_buf_str(out, c->id);
-    }
-    if (c->created.data) {
-        ek_buf_lit(out, ",\"created\":");
-        ek_buf_str(out, c->created);
-    }
-    if (c->model.data) {
-        ek_buf_lit(out, ",\"model\":");
-        ek_buf_str(out, c->model);
-    }
-    ek_buf_printf(out, ",\"choices\":[{\"index\":%u,\"delta\":", c->choice[0].index);
-}
-
-static void put_delta(struct ek_buf *out, const char *name, struct ek_str text, bool role,
-                      struct ek_str tools)
-{
-    const char *comma = "";
-    ek_buf_char(out, '{');
-    if (role) {
-        ek_buf_lit(out, "\"role\":\"assistant\"");
-        comma = ",";
-    }
-    if (text.len) {
-        ek_buf_printf(out, "%s\"%s\":\"", comma, name);
-        ek_buf_str(out, text);
-        ek_buf_char(out, '"');
-        comma = ",";
-    }
-    if (tools.len) {
-        ek_buf_printf(out, "%s\"tool_calls\":", comma);
-        ek_buf_str(out, tools);
-    }
-    ek_buf_char(out, '}');
-}
-
 /* Pass text on as `name`: in a chunk of our own or, `whole`, in theirs with all else that it has. */
 static void say_split(struct ek_relay *r, struct ek_str payload, const char *name, struct ek_str text,
                       const struct ek_up_chunk *c, bool whole)
@@ -275,8 +239,8 @@ static void say_split(struct ek_relay *r, struct ek_str payload, const char *nam
     s->role = s->role || role;
     ek_buf_clear(&s->payload);
     if (whole) ek_buf_put(&s->payload, payload.data, (size_t)(h->delta.data - payload.data));
-    else put_chunk_head(&s->payload, c);
-    put_delta(&s->payload, name, text, role, whole ? h->tool_calls : ek_str_make(NULL, 0));
+    else ek_up_chunk_put_head(&s->payload, c);
+    ek_up_chunk_put_delta(&s->payload, name, text, role, whole ? h->tool_calls : ek_str_make(NULL, 0));
     if (whole) ek_buf_put(&s->payload, behind, (size_t)(payload.data + payload.len - behind));
     else ek_buf_lit(&s->payload, ",\"finish_reason\":null}]}");
     if (s->payload.failed || !ek_up_chunk_read(ek_buf_view(&s->payload), &fresh, &fault)) {
@@ -305,6 +269,13 @@ static void split_chunk(struct ek_relay *r, struct ek_str payload, const struct 
     if (more && r->events) say_split(r, payload, "content", ek_buf_view(&s->answer), c, true);
 }
 
+static bool were_asked_for(const struct ek_relay *r, const struct ek_up_chunk *chunk)
+{
+    for (uint32_t i = 0; i < chunk->choice_count; i++)
+        if (chunk->choice[i].index >= r->choices) return false;
+    return true;
+}
+
 static void on_payload(struct ek_relay *r, struct ek_str payload)
 {
     struct ek_up_chunk chunk;
@@ -327,10 +298,14 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         tell_failed(r, EK_REASON_UPSTREAM_STATUS, detail);
         return;
     }
-    if (chunk.usage_vast) ek_pool_miscounts(r->pool, r->upstream);
+    if (chunk.usage_wrong) ek_pool_miscounts(r->pool, r->upstream);
     if (!chunk.choice_count && !(chunk.flags & EK_UP_USAGE)) return; /* Azure's filter report, and such */
     if (r->answers && (chunk.flags & EK_UP_REASONING)) {
         tell_failed(r, EK_REASON_UPSTREAM_BAD, "the answer that was to go on came as a thought");
+        return;
+    }
+    if (!were_asked_for(r, &chunk)) {
+        tell_failed(r, EK_REASON_UPSTREAM_BAD, "it gives a choice that nobody asked for");
         return;
     }
     note_data(r, &chunk);
@@ -428,8 +403,7 @@ static void on_end(void *arg, struct ek_exchange *x)
     r->busy = true;
     if (r->state == RELAY_ERROR && r->events) tell_refused(r);
     if (r->state == RELAY_STREAMING && r->events) {
-        if (is_whole(r)) tell_done(r);
-        else tell_failed(r, EK_REASON_UPSTREAM_CUT, "the stream ended before its end");
+        tell_failed(r, EK_REASON_UPSTREAM_CUT, "the stream ended before its end");
     }
     r->busy = false;
     free_relay(r);
@@ -442,8 +416,7 @@ static void on_fail(void *arg, struct ek_exchange *x, enum ek_reason why, const 
     MUST(r->exchange == x);
     r->exchange = NULL;
     r->busy = true;
-    if (r->events && r->state == RELAY_STREAMING && is_whole(r)) tell_done(r);
-    else if (r->events) tell_failed(r, why, detail);
+    if (r->events) tell_failed(r, why, detail);
     r->busy = false;
     free_relay(r);
 }
@@ -525,6 +498,14 @@ static void make_split(struct ek_relay *r, const struct ek_relay_request *q)
     r->split->tags.said = q->carries && q->thought.len; /* a newline now is the thought's own */
 }
 
+/* Of each prompt of /v1/completions as many. */
+static uint64_t choices_of(const struct ek_request *q)
+{
+    uint64_t prompts = q->api == EK_API_COMPLETIONS && q->message_count ? q->message_count : 1;
+    MUST(q->n >= 1 && q->n <= EK_REQUEST_CHOICES_MAX);
+    return prompts * (uint64_t)q->n;
+}
+
 struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
                                 struct ek_exchange_client *client, const struct ek_relay_request *q,
                                 const struct ek_relay_deadlines *d, const struct ek_relay_events *events,
@@ -533,8 +514,8 @@ struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
     struct ek_relay *r = calloc(1, sizeof *r);
     MUST(r); /* small and bounded by the desk's running_max: no memory for this is the end of us */
     MUST(events->chunk && events->done && events->refused && events->failed);
-    *r = (struct ek_relay){.magic = RELAY_MAGIC, .choices = q->request->n, .deadline = *d, .loop = loop,
-                           .elsewhere = q->elsewhere,
+    *r = (struct ek_relay){.magic = RELAY_MAGIC, .choices = choices_of(q->request), .deadline = *d,
+                           .loop = loop, .elsewhere = q->elsewhere,
                            .pool = pool, .upstream = q->upstream, .events = events, .arg = arg,
                            .error = ek_buf_make(EK_RELAY_ERROR_BODY_BYTES_MAX)};
     ek_sse_init(&r->sse, 0);

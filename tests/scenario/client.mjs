@@ -64,11 +64,15 @@ export function parseSse(text) {
 
 // What a careful client concludes from a response, streamed or not:
 //   {complete, text, thought, finish, usage, error, done, comments, ids}
-export function digest(r) {
+export function digest(r, n = Infinity) { // n: choices that were asked for
   const d = { status: r.status, end: r.end, text: '', thought: '', finish: null, usage: null, error: null,
               done: false, comments: [], ids: [], bad: null, complete: false };
+  const ended = new Set();
   const take = (choice) => {
     const part = choice?.delta ?? choice?.message;
+    if (ended.has(choice?.index) && (part?.content || part?.reasoning_content || choice?.finish_reason)) d.bad = 'more behind its end';
+    if (choice?.finish_reason) ended.add(choice.index);
+    if (choice?.index >= n) d.bad = 'a choice that nobody asked for';
     d.text += part?.content ?? '';
     d.thought += part?.reasoning_content ?? '';
     if (choice?.finish_reason) d.finish = choice.finish_reason;
@@ -100,7 +104,7 @@ export function digest(r) {
 
 // Honest means: either complete, or the caller can tell: an error status or an error object (in the
 // OpenAI envelope), or at the very least a broken connection. Returns null or what is dishonest.
-export function dishonest(r, d = digest(r)) {
+export function dishonest(r, d = r.digest ?? digest(r)) {
   if (d.complete) return null;
   if (r.status >= 400) {
     if (!d.error || typeof d.error.message !== 'string' || !('code' in d.error)) {
@@ -116,7 +120,7 @@ export function dishonest(r, d = digest(r)) {
 }
 
 export const ask = (door, body, options) =>
-  post(door, '/v1/chat/completions', body, options).then((r) => ({ ...r, digest: digest(r) }));
+  post(door, '/v1/chat/completions', body, options).then((r) => ({ ...r, digest: digest(r, body.n ?? 1) }));
 
 // Sends bytes as they are; resolves with all that came back once the peer closed, or after quiet_ms
 // without a byte (for requests that rightly leave the connection open).

@@ -8,7 +8,7 @@ import { FAULTS, answerOf, startFaulty } from '../tools/faulty.mjs';
 import { PACER, startPacer, yaml } from './lib.mjs';
 import { ask, dishonest } from './client.mjs';
 
-const COMPLETE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage', 'vast-usage',
+const COMPLETE = new Set(['ok', 'slow-first', 'split-utf8', 'crlf', 'glued', 'no-usage', 'vast-usage', 'odd-usage',
   'plain-json', 'empty-data', 'huge-line', 'trickle']);
 const HONEST_REFUSALS = new Set(['400', '401', '404', '429', '429-retry', '500', 'error-event', 'error-200']);
 
@@ -19,7 +19,7 @@ test('every fault is judged as what it is', async (t) => {
   const whole = answerOf(7);
   for (const kind of Object.keys(FAULTS)) {
     await t.test(kind, async () => {
-      const ends = !['mute', 'stall', 'keepalives'].includes(kind);
+      const ends = !['mute', 'stall', 'keepalives', 'late-stall'].includes(kind);
       const signal = ends ? undefined : AbortSignal.timeout(150);
       const r = await ask(up, { model: 'faulty', stream: true, seed: 7, messages: [], fault: kind,
                                 stream_options: { include_usage: true } }, { signal });

@@ -20,7 +20,8 @@ const ONLY = process.env.EK_FAULTS?.split(',');
 // What an upstream refuses for the request's own sake is the caller's to hear, so it is no case here; and
 // an event of 4 MB is an answer of its own.
 const NOT_HERE = new Set(['400', '404', 'huge-line']);
-const UNTOLD = new Set(['no-usage', 'vast-usage', 'no-finish']); // the usage may be the door's own count
+const UNTOLD = new Set(['no-usage', 'vast-usage', 'odd-usage', 'no-finish', 'late-stall', 'late-garbage', 'late-error',
+  'late-reset']); // the usage may be the door's own count
 
 const config = {
   relay: { connect: `${2 * SLOW}s`, first_token: `${2 * SLOW}s`, stall: `${1 * SLOW}s`, attempts: 16 },

@@ -55,6 +55,12 @@ export const FAULTS = {
   'no-done': 'finish and usage, but no [DONE]',
   'no-usage': 'finish and [DONE], but no usage',
   'vast-usage': 'four thousand million tokens, it says',
+  'odd-usage': 'usage of half a token, and of a text',
+  'alien-choice': 'a second choice, which nobody asked for, after `at` tokens',
+  'late-stall': 'the finish, then silence, connection open',
+  'late-garbage': 'the finish, then an event that is not JSON',
+  'late-error': 'the finish, then an event with a top-level error',
+  'late-reset': 'the finish, then RST in the middle of an event',
   'no-finish': 'all tokens and [DONE], but no finish_reason and no usage',
   'empty-data': 'a `data:` line with nothing behind it, then goes on',
   'empty-200': '200 with Content-Length: 0',
@@ -67,7 +73,7 @@ export const FAULTS = {
   'short-length': 'Content-Length larger than the body, then FIN',
 };
 
-const sleepless = new Set(['mute', 'stall', 'keepalives']);
+const sleepless = new Set(['mute', 'stall', 'keepalives', 'late-stall']);
 
 function chunk(model, delta, finish = null, extra = {}) {
   return { id: 'chatcmpl-faulty', object: 'chat.completion.chunk', created: 1700000000, model,
@@ -123,6 +129,7 @@ class Answer {
   usage() {
     const completion = this.thought.length + this.text.length;
     const prompt = 10 + this.carried; // what it was given to go on with is prompt to it
+    if (this.odd) return { prompt_tokens: `${prompt}`, completion_tokens: 0.5, total_tokens: [] };
     if (this.vast) return { prompt_tokens: prompt, completion_tokens: 4e9, total_tokens: 4e9 + prompt };
     return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion,
              prompt_tokens_details: { cached_tokens: 0 },
@@ -233,6 +240,27 @@ class Answer {
       case 'glued': return this.glued();
       case 'no-done': this.head(); this.tokens(); return this.tail({ done: false });
       case 'vast-usage': this.vast = true; return this.whole();
+      case 'odd-usage': this.odd = true; return this.whole();
+      case 'alien-choice':
+        this.head();
+        this.tokens(Infinity, at);
+        this.event({ ...chunk(this.model, {}), choices: [{ index: 1, delta: { content: 'alien' }, finish_reason: null }] });
+        for (const t of this.text.slice(at)) this.event(chunk(this.model, { content: t }));
+        return this.tail();
+      case 'late-stall': this.head(); this.tokens(); return this.event(chunk(this.model, {}, 'stop'));
+      case 'late-garbage': this.head(); this.tokens(); this.event(chunk(this.model, {}, 'stop')); this.event('{"id":"x","choi'); return this.res.end();
+      case 'late-error':
+        this.head();
+        this.tokens();
+        this.event(chunk(this.model, {}, 'stop'));
+        this.event({ error: { message: 'the upstream broke behind its end', type: 'server_error', param: null, code: 'broke' } });
+        return this.res.end();
+      case 'late-reset':
+        this.head();
+        this.tokens();
+        this.event(chunk(this.model, {}, 'stop'));
+        this.res.write('data: {"id":"x","choices":[],"usa');
+        return this.cut('rst');
       case 'no-usage': this.head(); this.tokens(); return this.tail({ usage: false });
       case 'no-finish': this.head(); this.tokens(); return this.tail({ finish: false, usage: false });
       case 'empty-data': this.head(); this.res.write('data:\n\n'); this.tokens(); return this.tail();

@@ -122,9 +122,9 @@ static void vast_usage_is_none(void **state)
     memset(&c, 0x5A, sizeof c);
     assert_true(ek_up_chunk_read(ek_str_of(text), &c, NULL));
     assert_int_equal(c.flags, 0);
-    assert_true(c.usage_vast);
+    assert_true(c.usage_wrong);
     assert_non_null(c.usage_raw.data); /* so that it can be kept from the caller */
-    assert_false(chunk(7)->usage_vast);
+    assert_false(chunk(7)->usage_wrong);
 }
 
 static void reads_ids_errors_and_the_end(void **state)
