@@ -115,3 +115,15 @@ enum ek_json_seen_result ek_json_seen_add(struct ek_json_seen *s, const struct e
     s->hash[s->count++] = hash;
     return EK_JSON_SEEN_NEW;
 }
+
+bool ek_json_has_more(struct ek_str document, uint32_t values)
+{
+    const char *stop = document.data + document.len;
+    uint32_t seen = 1;
+    if (document.len == 0) return false;
+    for (const char *p = document.data; p < stop && seen <= values; p++) {
+        seen += *p == ',';
+        if (*p == '"' && !(p = ek_json_string_end(p + 1, stop))) return false;
+    }
+    return seen > values;
+}

@@ -25,6 +25,7 @@ static bool post_kind(struct ek_str path, enum ek_call_kind *kind)
     if (ek_str_eq(path, EK_STR("/chat/completions"))) *kind = EK_CALL_CHAT;
     else if (ek_str_eq(path, EK_STR("/completions"))) *kind = EK_CALL_COMPLETION;
     else if (ek_str_eq(path, EK_STR("/tokenize"))) *kind = EK_CALL_TOKENIZE;
+    else if (ek_str_eq(path, EK_STR("/detokenize"))) *kind = EK_CALL_DETOKENIZE;
     else return false;
     return true;
 }

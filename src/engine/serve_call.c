@@ -369,8 +369,8 @@ void ek_call_body_end(struct ek_call *c)
     MUST_OBJ(c, EK_CALL_MAGIC);
     struct ek_serve *s = c->serve;
     ek_call_set_state(c, EK_CALL_AT_READING);
-    if (c->kind == EK_CALL_TOKENIZE) {
-        ek_serve_tokenize(c);
+    if (c->kind == EK_CALL_TOKENIZE || c->kind == EK_CALL_DETOKENIZE) {
+        ek_serve_tokens(c);
         ek_call_part(c);
         ek_call_set_state(c, EK_CALL_AT_ENDED);
         ek_call_release(c);

@@ -32,7 +32,7 @@ enum ek_call_state {
     EK_CALL_STATES
 };
 enum ek_orca { EK_ORCA_NONE, EK_ORCA_TEXT, EK_ORCA_JSON };
-enum ek_call_kind { EK_CALL_CHAT, EK_CALL_COMPLETION, EK_CALL_TOKENIZE };
+enum ek_call_kind { EK_CALL_CHAT, EK_CALL_COMPLETION, EK_CALL_TOKENIZE, EK_CALL_DETOKENIZE };
 
 struct ek_serve_counters {
     uint64_t answers[EK_FINISH_COUNT];  /* by finish_reason */
@@ -154,7 +154,9 @@ void ek_call_drop(struct ek_call *c, enum ek_reason why); /* break off the answe
 
 /* serve_read.c: body to prompt; touches only the call and constants of the server, on any thread. */
 void ek_call_read(struct ek_call *c, struct ek_encoder *encoder);
-void ek_serve_tokenize(struct ek_call *c);
+
+/* serve_tokens.c */
+void ek_serve_tokens(struct ek_call *c);
 
 /* serve_form.c: what the answer must look like, as a guide. False: refused, c->fault says why. */
 bool ek_call_shape(struct ek_call *c);

@@ -3,7 +3,7 @@
 // cannot be served is refused with a sentence (4xx), and nothing ends as a 5xx or a crash.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { MODEL, SLOW, needEngine, rng, startDoor, SEED, within } from './lib.mjs';
+import { Door, MODEL, SLOW, freePort, needEngine, rng, startDoor, SEED, waitFor, within } from './lib.mjs';
 import { ask, digest, dishonest, post } from './client.mjs';
 
 const user = (content) => [{ role: 'user', content }];
@@ -154,4 +154,38 @@ test('a prompt seen before is found in the cache by its own account, and by no o
   assert.deepEqual(again.said, first.said);
   assert.equal((await usage(keys[1])).prompt_tokens_details.cached_tokens, 0);
   assert.equal((await usage(keys[0], { user_id: 'somebody' })).prompt_tokens_details.cached_tokens, 0);
+});
+
+test('the engine tells tokens, and what tokens say', { skip: needEngine }, async (t) => {
+  const port = await freePort();
+  const engine = new Door(['engine', '--model', MODEL, '--listen', `127.0.0.1:${port}`], port);
+  t.after(() => engine.stop());
+  await waitFor('the engine to be healthy', async () => (await fetch(`${engine.url}/health`).catch(() => ({}))).status === 200);
+  const post = async (path, body) => {
+    const r = await fetch(`${engine.url}${path}`, { method: 'POST', body: JSON.stringify(body) });
+    return { status: r.status, ...(await r.json()) };
+  };
+  const random = rng(7);
+  for (const text of ['', 'What is 12 + 30?', '12 加 30 等于多少？', '🙂\u0000\n\t"\\', '<｜User｜></think>', 'é'.repeat(300),
+    Array.from({ length: 200 }, () => String.fromCodePoint(32 + random.int(0x2000))).join('')]) {
+    const told = await post('/tokenize', { content: text });
+    assert.equal(told.status, 200, JSON.stringify(told));
+    assert.equal(told.count, told.tokens.length);
+    const said = await post('/v1/detokenize', { tokens: told.tokens });
+    assert.equal(said.content, text);
+    assert.equal(said.prompt, text);
+  }
+  const special = await post('/tokenize', { content: '<｜User｜>', parse_special: true });
+  assert.equal(special.count, 1);
+  assert.equal((await post('/detokenize', { tokens: special.tokens })).content, '<｜User｜>');
+  const half = (await post('/tokenize', { content: '🙂' })).tokens.slice(0, 1);
+  assert.match((await post('/detokenize', { tokens: half })).content, /^\ufffd+$/);
+  const refused = { 'no list': {}, 'no array': { tokens: 5 }, 'a text': { tokens: ['a'] }, 'negative': { tokens: [-1] }, 'unknown': { tokens: [999999] },
+    'half': { tokens: [0.5] }, 'too many': { tokens: Array(5000).fill(5) }, 'far too many': { tokens: Array(1000000).fill(5) } };
+  for (const [name, body] of Object.entries(refused)) {
+    const r = await post('/detokenize', body);
+    assert.equal(r.status, 400, name);
+    assert.equal(r.error.param, 'tokens', name);
+  }
+  assert.equal((await post('/tokenize', { content: 'word '.repeat(5000) })).status, 400);
 });
