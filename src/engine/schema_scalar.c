@@ -204,32 +204,40 @@ uint32_t ek_schema_string(struct ek_schema *c, json_t *schema, uint32_t from)
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-enum { DIGITS_MAX = 15, PART_MAX = 24 }; /* written in all; of a bound behind the point */
+enum { DIGITS_MAX = 15, PART_MAX = 32 }; /* written in all; of a bound behind the point */
 
 /* The size of a bound; digits behind the point end in zeros. */
 struct bound {
     bool given, strict;
+    bool more;                   /* it is a little more than its digits say: what is written never is */
     unsigned whole;              /* digits before the point, at least one */
     unsigned char digit[DIGITS_MAX + PART_MAX];
 };
 
-/* |x|. Above 15 digits it is as good as absent. */
+/* |x|, in the fewest digits that mean the same number. Above 15 before the point it is as good as absent. */
 static struct bound bound_of(double x, bool strict)
 {
     struct bound b = {.strict = strict};
-    char text[64];
+    char text[32];
     x = fabs(x);
     if (!(x < 1e15)) return b;
-    for (int precision = 15; precision <= 17; precision++) { /* the shortest that means the same number */
-        snprintf(text, sizeof text, "%.*g", precision, x);
+    for (int precision = 14; precision <= 16; precision++) {
+        snprintf(text, sizeof text, "%.*e", precision, x);
         if (strtod(text, NULL) == x) break;
     }
-    if (strchr(text, 'e')) snprintf(text, sizeof text, "%.*f", PART_MAX, x);
+    const char *e = strchr(text, 'e');
+    MUST(e);
+    long power = strtol(e + 1, NULL, 10), most_power = DIGITS_MAX - 1;
+    MUST(power <= most_power);
     b.given = true;
-    const char *p = text;
-    for (; *p && *p != '.' && b.whole < DIGITS_MAX; p++) b.digit[b.whole++] = (unsigned char)(*p - '0');
-    if (*p == '.') p++;
-    for (unsigned i = 0; p[i] && i < PART_MAX; i++) b.digit[b.whole + i] = (unsigned char)(p[i] - '0');
+    b.whole = power > 0 ? (unsigned)power + 1 : 1;
+    long at = (long)b.whole - 1 - power; /* of the first digit: 1, 12.5, 0.0012 */
+    for (const char *p = text; p < e; p++) {
+        if (*p == '.') continue;
+        if (at < (long)b.whole + PART_MAX) b.digit[at] = (unsigned char)(*p - '0');
+        else b.more = b.more || *p != '0';
+        at++;
+    }
     return b;
 }
 
@@ -301,7 +309,8 @@ static void write_sizes(struct ek_nfa *n, uint32_t from, uint32_t to, const stru
             .n = n, .end = to, .whole = whole, .most_part = fractions ? DIGITS_MAX - whole : 0,
             .least = least->given && whole == least->whole ? least->digit : NULL,
             .most = most->given && whole == most->whole ? most->digit : NULL,
-            .least_strict = least->strict, .most_strict = most->strict};
+            .least_strict = least->strict || least->more,
+            .most_strict = most->strict && !most->more};
         write_scale(&s, from);
     }
 }

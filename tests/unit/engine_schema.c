@@ -170,6 +170,20 @@ static void numbers(void **state)
     no(between, "15");
     yes("{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":-20}", "-14");
     no("{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":-20}", "15");
+    static const char *const small = "{\"type\":\"number\",\"minimum\":1e-5,\"maximum\":0.00025}";
+    yes(small, "0.00001");
+    yes(small, "0.00025");
+    yes(small, "0.000010000");
+    no(small, "0.00000999");
+    no(small, "0.000250001");
+    no(small, "0");
+    no("{\"type\":\"number\",\"minimum\":1e-300}", "0.0"); /* less than can be written, and not nothing */
+    no("{\"type\":\"number\",\"maximum\":-1e-300}", "-0.0");
+    no("{\"type\":\"number\",\"maximum\":-1e-300}", "0");
+    yes("{\"type\":\"number\",\"exclusiveMaximum\":1e-300}", "0.0");
+    no("{\"type\":\"number\",\"maximum\":9.999999999999999e-15}", "0.00000000000001");
+    refused("{\"type\":\"number\",\"minimum\":1e-30,\"maximum\":2e-30}", "");
+    refused("{\"type\":\"number\",\"minimum\":-2e-300,\"maximum\":-1e-300}", "");
 }
 
 static void objects_and_arrays(void **state)
