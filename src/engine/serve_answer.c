@@ -206,6 +206,7 @@ void ek_choice_hear(struct ek_call_choice *h, uint32_t id, struct ek_buf *though
     }
     ek_output_push(&h->output, id, thought, &h->said);
     ek_calls_text(&h->calls, ek_buf_view(&h->said), text);
+    if (h->calls.state != EK_CALLS_TEXT) h->output.stop_count = 0;
 }
 
 /* Where in `fresh` the text and the calls begin that are not yet sent. */
@@ -239,7 +240,8 @@ void ek_choice_take_rest(struct ek_call_choice *h)
         ek_buf_clear(&h->said);
         ek_output_end(&h->output, &h->thought, &h->said);
         ek_calls_text(&h->calls, ek_buf_view(&h->said), &h->text);
-        ek_calls_end(&h->calls, &h->text);
+        bool only_calls = h->call->ask.choice >= EK_CHOICE_REQUIRED; /* the cut beginning of one is no text */
+        ek_calls_end(&h->calls, only_calls ? NULL : &h->text);
     }
     note_splits(h, had_text, had_calls);
 }

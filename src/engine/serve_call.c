@@ -174,7 +174,8 @@ static void open_output(struct ek_call_choice *h)
         .think_id = marked ? tp->mark[EK_MARK_THINK] : EK_TOKEN_NONE,
         .end_id = marked ? tp->mark[EK_MARK_END_THINK] : EK_TOKEN_NONE,
         .open_thought = c->end.open_thought, .may_think = c->end.may_think,
-        .stops = c->ask.stops, .stop_count = c->ask.stop_count};
+        .stops = c->ask.stops, /* inside of calls they mean nothing, and then there is nothing else */
+        .stop_count = c->ask.choice >= EK_CHOICE_REQUIRED ? 0 : c->ask.stop_count};
     size_t text_max = ((size_t)c->serve->ctx_tokens + 1) * 3 * EK_VOCAB_TOKEN_BYTES_MAX;
     ek_output_init(&h->output, c->serve->tokenizer, &start);
     h->has_output = true;

@@ -65,6 +65,25 @@ const checks = {
     assert.equal(streamed.finish_reason, 'tool_calls');
     assert.equal(streamed.message.tool_calls[0].function.arguments, m.tool_calls[0].function.arguments);
   },
+  async 'openai: where a call is required there is nothing else, cut or not'(t) {
+    const c = new OpenAI({ baseURL: t.baseURL, apiKey: t.key, maxRetries: 0 });
+    const ask = { model: t.model, messages, tools: [add], tool_choice: 'required', seed: 5 };
+    for (const max_tokens of [1, 5, 15, 30]) {
+      const r = (await c.chat.completions.create({ ...ask, max_tokens, thinking: { type: 'disabled' } })).choices[0];
+      assert.equal(r.message.content || '', '', `${max_tokens} tokens`);
+      assert.equal(r.finish_reason, 'length');
+    }
+    const stopped = (await c.chat.completions.create({ ...ask, max_tokens: 600, stop: ['{', '"a"'] })).choices[0];
+    assert.equal(stopped.finish_reason, 'tool_calls');
+    isAdd(stopped.message.tool_calls[0].function.name, stopped.message.tool_calls[0].function.arguments);
+    const odd = (schema) => c.chat.completions.create({ ...ask, max_tokens: 400, tools: [{ type: 'function', function: { name: 'f', strict: true, parameters: schema } }] });
+    await assert.rejects(odd({ type: 'integer' }), (e) => e.status === 400 && /object/.test(e.message));
+    await assert.rejects(odd({ type: ['integer', 'null'] }), (e) => e.status === 400 && /object/.test(e.message));
+    for (const schema of [{ type: ['integer', 'object'], maxProperties: 1 }, { maxProperties: 1 }]) {
+      const f = (await odd(schema)).choices[0].message.tool_calls?.[0]?.function;
+      assert.equal(typeof JSON.parse(f.arguments), 'object', JSON.stringify(schema));
+    }
+  },
   async 'openai: one of several, once'(t) {
     const c = new OpenAI({ baseURL: t.baseURL, apiKey: t.key, maxRetries: 0 });
     const r = await c.chat.completions.create({ model: t.model, messages, tools: [add, say], tool_choice: 'required',
