@@ -103,6 +103,13 @@ static void warn_of_everybody(const char *path, const struct ek_config *c)
                    "`evenkeel serve` starts so only with --open\n", path, l);
 }
 
+static void warn_of_nobody(const char *path, const struct ek_config *c)
+{
+    if (c->model.file || c->upstreams.count > 0) return;
+    fprintf(stderr, "%s: warning: there is neither a model nor an upstream: `evenkeel serve` starts so only "
+            "with --model FILE or --upstream URL\n", path);
+}
+
 static int check_yaml(const char *path, bool show)
 {
     struct ek_buf why = ek_buf_make(1 << 18), text = ek_buf_make(1 << 20);
@@ -126,6 +133,7 @@ static int check_yaml(const char *path, bool show)
     }
     if (code == 0) warn_of_budgets(path, config);
     if (code == 0) warn_of_everybody(path, config);
+    if (code == 0) warn_of_nobody(path, config);
     ek_config_unref(&config);
     ek_buf_free(&text);
     ek_buf_free(&why);

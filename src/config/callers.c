@@ -27,9 +27,9 @@ static void check_anonymous(struct ek_load *l, size_t index)
     ek_load_check_tier(l, o->tier, ek_load_place_of(l, "anonymous", index, "tier"), name);
     for (size_t i = 0; i < o->addresses.count; i++) {
         if (is_network(o->addresses.item[i])) continue;
-        ek_load_complain(l, ek_load_place_of(l, "anonymous", index, "addresses"), "anonymous[%zu].addresses: "
-                         "\"%.60s\" is no network, such as 10.0.0.0/8 or 2001:db8::/32", index,
-                         o->addresses.item[i]);
+        ek_load_complain(l, ek_load_item_place(l, "anonymous", index, "addresses", i),
+                         "anonymous[%zu].addresses: \"%.60s\" is no network, such as 10.0.0.0/8 or "
+                         "2001:db8::/32", index, o->addresses.item[i]);
     }
 }
 
@@ -59,9 +59,9 @@ static void split_tiers(struct ek_load *l, size_t index, struct ek_oidc_options 
     size_t count = o->tiers.count;
     const char **values = ek_config_alloc(l->arena, count * sizeof(*values));
     const char **names = ek_config_alloc(l->arena, count * sizeof(*names));
-    struct ek_place place = ek_load_place_of(l, "oidc", index, "tiers");
     const char *option = ek_config_sprintf(l->arena, "oidc[%zu].tiers", index);
     for (size_t i = 0; i < count; i++) {
+        struct ek_place place = ek_load_item_place(l, "oidc", index, "tiers", i);
         const char *both = o->tiers.item[i], *equals = strrchr(both, '=');
         values[i] = names[i] = "";
         if (!equals || equals == both) {
@@ -100,8 +100,9 @@ static void check_proxies(struct ek_load *l)
     const struct ek_strlist *list = &l->config->access.trusted_proxies;
     for (size_t i = 0; i < list->count; i++) {
         if (is_network(list->item[i]) || strcmp(list->item[i], "unix") == 0) continue;
-        ek_load_complain(l, ek_load_place_of(l, "access", 0, "trusted_proxies"), "access.trusted_proxies: "
-                         "\"%.60s\" is no network, such as 127.0.0.1 or 10.0.0.0/8", list->item[i]);
+        ek_load_complain(l, ek_load_item_place(l, "access", 0, "trusted_proxies", i),
+                         "access.trusted_proxies: \"%.60s\" is no network, such as 127.0.0.1 or "
+                         "10.0.0.0/8", list->item[i]);
     }
 }
 

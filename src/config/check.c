@@ -33,6 +33,17 @@ struct ek_place ek_load_place_of(const struct ek_load *l, const char *group, siz
     return p.source ? p : l->places[g].element[index];
 }
 
+struct ek_place ek_load_item_place(const struct ek_load *l, const char *group, size_t index,
+                                   const char *option, size_t item)
+{
+    size_t g = group_of(l, group), r = row_of(l, g, option);
+    for (size_t i = l->item_count; i > 0; i--) {
+        const struct ek_item_place *p = &l->item[i - 1];
+        if (p->group == g && p->index == index && p->row == r && p->item == item) return p->place;
+    }
+    return ek_load_place_of(l, group, index, option);
+}
+
 static bool is_set(const struct ek_load *l, const char *group, size_t index, const char *option)
 {
     size_t g = group_of(l, group);
@@ -113,8 +124,8 @@ static bool is_numeric(struct ek_str host)
 static void check_listen(struct ek_load *l)
 {
     const struct ek_strlist *list = &l->config->listen;
-    struct ek_place place = ek_load_place_of(l, "", 0, "listen");
     for (size_t i = 0; i < list->count; i++) {
+        struct ek_place place = ek_load_item_place(l, "", 0, "listen", i);
         struct ek_str s = ek_str_of(list->item[i]), host, port;
         bool is_unix = ek_str_starts(s, EK_STR("unix:"));
         if (is_unix && s.len > 5 && s.len - 5 <= 107) { /* sun_path, less its NUL */
@@ -137,6 +148,17 @@ static bool cut_front(struct ek_str *s, struct ek_str prefix)
     if (!ek_str_starts(*s, prefix)) return false;
     *s = ek_str_skip(*s, prefix.len);
     return true;
+}
+
+/* "NAME" or "NAME=THEIRS" */
+static void check_models(struct ek_load *l, size_t index, const struct ek_strlist *models)
+{
+    for (size_t i = 0; i < models->count; i++) {
+        const char *name = models->item[i], *equals = strchr(name, '=');
+        if (*name && equals != name && (!equals || equals[1])) continue;
+        ek_load_complain(l, ek_load_item_place(l, "upstreams", index, "models", i),
+                         "upstreams[%zu].models: \"%.100s\" is neither NAME nor NAME=THEIRS", index, name);
+    }
 }
 
 /* Check an upstream's URL and give it a name when it has none. */
@@ -345,6 +367,7 @@ void ek_load_check(struct ek_load *l)
     for (size_t i = 0; i < c->upstreams.count; i++) {
         check_upstream(l, i, ek_load_struct(l, group_of(l, "upstreams"), i));
         check_borrowed(l, i, ek_load_struct(l, group_of(l, "upstreams"), i));
+        check_models(l, i, &c->upstreams.item[i].models);
     }
     check_unique(l, "upstreams", "name");
     check_unique(l, "tiers", "name");

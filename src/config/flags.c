@@ -155,8 +155,9 @@ void ek_load_flags(struct ek_load *l, enum ek_program program, int argc, char *c
             continue;
         }
         bool is_bool = f.found && l->group[f.group].option[f.row].type == EK_OPTION_BOOL;
-        if (is_bool && !a.has_value) {
-            a.value = EK_STR("true"); /* --open alone; to deny: --open=false */
+        bool said = i + 1 < argc && (strcmp(argv[i + 1], "true") == 0 || strcmp(argv[i + 1], "false") == 0);
+        if (is_bool && !a.has_value && !said) {
+            a.value = EK_STR("true"); /* --open alone */
         } else if (!a.has_value && i + 1 >= argc) {
             ek_load_complain(l, a.place, "needs a value");
             continue;

@@ -119,7 +119,14 @@ void ek_load_set(struct ek_load *l, size_t g, size_t index, size_t r, struct ek_
         *(struct ek_strlist *)(void *)field = (struct ek_strlist){NULL, 0};
     }
     *ek_load_place(l, g, index, r) = place;
-    if (ek_option_parse(o, text, field, l->arena, &why)) return;
+    if (ek_option_parse(o, text, field, l->arena, &why)) {
+        if (o->type == EK_OPTION_LIST && place.source) {
+            size_t item = ((struct ek_strlist *)(void *)field)->count - 1;
+            l->item = grown(l, l->item, l->item_count, sizeof(*l->item));
+            l->item[l->item_count++] = (struct ek_item_place){g, index, r, item, place};
+        }
+        return;
+    }
     MUST(place.source); /* the table's own defaults parse */
     struct ek_str sentence = ek_buf_view(&why);
     ek_load_complain(l, place, "%s%s%.*s", ek_load_name(l, g, index, r),

@@ -30,6 +30,12 @@ struct ek_places {
     size_t count; /* elements */
 };
 
+/* Where one element of a list option stood. */
+struct ek_item_place {
+    size_t group, index, row, item;
+    struct ek_place place;
+};
+
 #define EK_GROUPS_MAX 24u
 
 struct ek_load {
@@ -38,6 +44,8 @@ struct ek_load {
     const struct ek_option_group *group; /* the table */
     size_t group_count;
     struct ek_places places[EK_GROUPS_MAX];
+    struct ek_item_place *item; /* the later of two with the same numbers counts */
+    size_t item_count;
     struct ek_complaint complaint[EK_COMPLAINTS_MAX];
     size_t complaint_count; /* may exceed EK_COMPLAINTS_MAX */
 };
@@ -84,6 +92,9 @@ void ek_load_check_times(struct ek_load *l);
 /* Where "group.option" of an element was set, or its element when it was not set. (check.c) */
 struct ek_place ek_load_place_of(const struct ek_load *l, const char *group, size_t index,
                                  const char *option);
+/* The same of one element of a list option. */
+struct ek_place ek_load_item_place(const struct ek_load *l, const char *group, size_t index,
+                                   const char *option, size_t item);
 
 /* check.c: what no single row of the table can say; fills in derived values. */
 void ek_load_check(struct ek_load *l);

@@ -38,8 +38,8 @@ static void read_words(struct ek_load *l, size_t index, const char *option, cons
 {
     for (size_t i = 0; i < words->count; i++) {
         if (add(h, ek_str_of(words->item[i]))) continue;
-        ek_load_complain(l, ek_load_place_of(l, "hours", index, option), "hours[%zu].%s: \"%.60s\" is not %s",
-                         index, option, words->item[i], what);
+        ek_load_complain(l, ek_load_item_place(l, "hours", index, option, i),
+                         "hours[%zu].%s: \"%.60s\" is not %s", index, option, words->item[i], what);
     }
 }
 

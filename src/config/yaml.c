@@ -285,11 +285,11 @@ static void complain_syntax(struct ek_load *l, const char *name, const yaml_pars
     const char *problem = p->problem ? p->problem : "it cannot be read";
 
     if (p->error == YAML_READER_ERROR) {
-        line = 1;
-        for (size_t i = 0; i < p->problem_offset && i < text.len; i++) {
+        line = column = 1;
+        for (size_t i = 0; i < p->problem_offset && i < text.len; i++) { /* in bytes: it is no text there */
+            column = text.data[i] == '\n' ? 1 : column + 1;
             line += text.data[i] == '\n';
         }
-        column = 1;
     }
     ek_load_complain(l, (struct ek_place){name, line, column}, "this is not YAML: %s%s%s%s", problem,
                      p->context ? ", " : "", p->context ? p->context : "",

@@ -55,7 +55,7 @@ static bool too_long(struct ek_call *c)
 {
     refuse(c, EK_REASON_CONTEXT_LENGTH, c->kind == EK_CALL_CHAT ? "messages" : "prompt", "");
     snprintf(c->fault.text, sizeof c->fault.text,
-             "The prompt is longer than the model's context of %u tokens.", c->serve->ctx_tokens);
+             "The prompt fills the model's context of %u tokens: no answer would fit.", c->serve->ctx_tokens);
     return false;
 }
 

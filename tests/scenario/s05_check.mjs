@@ -53,6 +53,17 @@ test('check', { skip: needProgram }, async (t) => {
       assert.match(r.text, says);
     });
   }
+  await t.test('bytes that are no text are told with their place', () => {
+    const r = run('check', file(Buffer.concat([Buffer.from('listen: 127.0.0.1:0\nkeys:\n  - name: a'), Buffer.from([0xff, 0x0a])])));
+    assert.notEqual(r.code, 0);
+    assert.match(r.text, /:3:12: this is not YAML/);
+  });
+  await t.test('who has neither a model nor an upstream hears it', () => {
+    const r = run('check', file('listen: 127.0.0.1:0\n'));
+    assert.equal(r.code, 0);
+    assert.match(r.text, /warning: there is neither a model nor an upstream/);
+    assert.doesNotMatch(run('check', file(GOOD)).text, /warning/);
+  });
   await t.test('--show prints what is in force, without the secret', () => {
     const r = run('check', file(GOOD), '--show');
     assert.equal(r.code, 0);
