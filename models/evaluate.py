@@ -12,6 +12,7 @@ thought has ended, the answer is the expected one, and the text has ended.
     --ahead         how often the block that looks ahead guesses the token after the next
     --history FILE  one line for each skill, to follow a training run (needs mean.pt, which knows the step)
     --jsonl FILE    some questions with answers, for testing engines
+    --engine URL    ask `evenkeel engine`, which has the file, and not the weights of DIR
 
 Deterministic: the same weights on the same kind of processor give the same files.
 """
@@ -23,6 +24,7 @@ import random
 import torch
 
 import hostile
+import same
 from bpe import END_THINK, EOS
 from data import SKILLS, examination, prompt_text
 from speak import generate, load
@@ -54,11 +56,11 @@ def thirds(tok, asked):
     return ["small" if n < low else "middle" if n < high else "large" for n in lengths]
 
 
-def examine(net, tok, skill, lang, mode, count):
+def examine(write, tok, skill, lang, mode, count):
     """-> a Row for each question"""
     asked, out = examination(skill, lang, count), []
     said = prompts(tok, asked, mode)
-    heard = generate(net, said, tok.special[EOS], LIMIT)
+    heard = write(said)
     for (_, _, a), size, before, ids in zip(asked, thirds(tok, asked), said, heard):
         text = tok.decode(ids)
         closed, rest = text.rpartition(END_THINK)[1:]
@@ -78,7 +80,7 @@ def counted(rows, *by):
             for key, g in groups.items()]
 
 
-def write(path, head, lines):
+def write_lines(path, head, lines):
     with open(path, "w") as f:
         f.write("\n".join([head, *lines]) + "\n")
 
@@ -93,15 +95,15 @@ def write_curve(path, rows):
         lines += ["%d,%s" % (percent, c) for c in counted(mine, "skill")]
         lines.append("%d,all,%d,%d,%d" % (percent, len(mine), sum(r.right for r in mine),
                                           sum(r.ended for r in mine)))
-    write(path, "percent,skill,questions,right,ended", lines)
+    write_lines(path, "percent,skill,questions,right,ended", lines)
 
 
-def examine_hostile(net, tok, path, count, show):
+def examine_hostile(write, tok, path, count, show):
     asked = hostile.examination(count)
     lines, seen = [], collections.Counter()
     for mode in ("thinking", "direct"):
         before = prompts(tok, [("", [], Question(p)) for _, _, p in asked], mode)
-        for (kind, _, prompt), ids in zip(asked, generate(net, before, tok.special[EOS], LIMIT)):
+        for (kind, _, prompt), ids in zip(asked, write(before)):
             thought, _, rest = tok.decode(ids).rpartition(END_THINK)
             ended, honest = len(ids) < LIMIT, rest in HONEST
             for what, true in (("asked", 1), ("ended", ended), ("honest", honest)):
@@ -115,7 +117,7 @@ def examine_hostile(net, tok, path, count, show):
             lines.append("%s,%s,%s" % (mode, kind, ",".join(
                 "%d" % seen[mode, kind, k] for k in ("asked", "ended", "honest", "longest"))))
             print(lines[-1], flush=True)
-    write(path, "mode,kind,prompts,ended,honest,longest_thought", lines)
+    write_lines(path, "mode,kind,prompts,ended,honest,longest_thought", lines)
 
 
 Question = collections.namedtuple("Question", "question")
@@ -134,13 +136,13 @@ def looked_ahead(net, rows):
     return asked, right
 
 
-def write_tests(net, tok, path, each=12):
+def write_tests(write, tok, path, each=12):
     """Questions in thinking mode, the right answers, and whether this model finds them."""
     with open(path, "w", encoding="utf-8") as f:
         for skill in (s for s in SKILLS if s != "again"):
             for lang in ("en", "zh"):
                 asked = examination(skill, lang, each, "tests")
-                said = generate(net, prompts(tok, asked, "thinking"), tok.special[EOS], LIMIT)
+                said = write(prompts(tok, asked, "thinking"))
                 for (system, _, a), ids in zip(asked, said):
                     text = tok.decode(ids)
                     line = {"skill": skill, "language": lang, "system": system, "question": a.question,
@@ -159,18 +161,24 @@ def main():
     ap.add_argument("--show", type=int, default=2, help="wrong answers to show for each row")
     ap.add_argument("--hostiles", type=int, default=1000)
     ap.add_argument("--ahead", action="store_true")
+    ap.add_argument("--engine", metavar="URL")
     for name in ("csv", "curve", "sizes", "hostile", "history", "jsonl"):
         ap.add_argument("--" + name)
     o = ap.parse_args()
     torch.set_num_threads(1)
     net, tok = load(o.dir, o.file)
+
+    def write(asked):
+        if o.engine:
+            return same.written(o.engine, asked, LIMIT)
+        return generate(net, asked, tok.special[EOS], LIMIT)
     if o.jsonl:
-        write_tests(net, tok, o.jsonl)
+        write_tests(write, tok, o.jsonl)
     rows = []
     for mode in filter(None, o.modes.split(",")):
         for skill in o.skills.split(","):
             for lang in ("en", "zh"):
-                got = examine(net, tok, skill, lang, mode, o.count)
+                got = examine(write, tok, skill, lang, mode, o.count)
                 rows += got
                 right, ended = (100 * sum(x) / len(got) for x in ((r.right for r in got), (r.ended for r in got)))
                 print("%-9s %-6s %s  %5.1f %%  ended %5.1f %%" % (mode, skill, lang, right, ended), flush=True)
@@ -183,18 +191,18 @@ def main():
         asked, right = looked_ahead(net, thinking)
         print("foreseen %d of %d tokens, %.1f %%" % (right, asked, 100 * right / asked))
     if o.csv:
-        write(o.csv, "skill,language,mode,questions,right,ended", counted(rows, "skill", "language",
+        write_lines(o.csv, "skill,language,mode,questions,right,ended", counted(rows, "skill", "language",
         "mode"))
     if o.curve:
         write_curve(o.curve, rows)
     if o.sizes:
-        write(o.sizes, "skill,size,questions,right,ended", counted(thinking, "skill", "size"))
+        write_lines(o.sizes, "skill,size,questions,right,ended", counted(thinking, "skill", "size"))
     if o.history:
         step = torch.load(o.dir + "/" + o.file)["step"]
         with open(o.history, "a") as f:
             f.write("".join("%d,%s\n" % (step, line) for line in counted(thinking, "skill")))
     if o.hostile:
-        examine_hostile(net, tok, o.hostile, o.hostiles, o.show)
+        examine_hostile(write, tok, o.hostile, o.hostiles, o.show)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Asks every server the same questions over the API they share (start llama-server
 answer with each other and with what evaluate.py --jsonl wrote down (`said`). Needs only Python.
 """
 import argparse
+import concurrent.futures
 import json
 import sys
 import urllib.request
@@ -21,6 +22,24 @@ def ask(url, line):
         said = json.load(answer)["choices"][0]["message"]
     thought, answer = said.get("reasoning_content"), said["content"] or ""
     return parts(thought + "</think>" + answer if thought else answer)
+
+
+def ids_after(url, prompt, limit):
+    """What `evenkeel engine` writes after a prompt of token ids, greedy, as ids, without the end."""
+    body = {"prompt": prompt, "temperature": 0, "max_tokens": limit, "stream": True}
+    request = urllib.request.Request(url + "/v1/completions", json.dumps(body).encode(),
+                                     {"content-type": "application/json"})
+    ids = []
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        for line in answer:
+            if line.startswith(b"data: {"):
+                ids += json.loads(line[6:])["ek"]["ids"]
+    return ids
+
+
+def written(url, prompts, limit, at_once=16):
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda prompt: ids_after(url, prompt, limit), prompts))
 
 
 def parts(text):
