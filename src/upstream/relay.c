@@ -24,6 +24,7 @@
 
 #define RELAY_MAGIC 0x52e1a970u
 #define REST_NS (2 * EK_S_NS)
+#define LATE_NS (5 * EK_S_NS)   /* for what comes behind a whole answer */
 #define FLOOR_NS (60 * EK_S_NS) /* the pace of a stream is judged by so much of it */
 #define FLOOR_PART 4.0  /* who makes a quarter of the usual is slow with its machine, not by itself */
 #define FLOOR_S_MAX 3600.0
@@ -269,6 +270,17 @@ static void split_chunk(struct ek_relay *r, struct ek_str payload, const struct 
     if (more && r->events) say_split(r, payload, "content", ek_buf_view(&s->answer), c, true);
 }
 
+/* The longest silence between two tokens: longer where its upstream itself says that it is so slow. Behind
+ * the last finish_reason only the usage is to come, in the same breath: nobody waits a minute for it. */
+static uint64_t limit_of(const struct ek_relay *r)
+{
+    if (is_whole(r)) return r->deadline.stall_ns < LATE_NS ? r->deadline.stall_ns : LATE_NS;
+    if (!r->got_token) return r->deadline.first_token_ns;
+    double token_s = fmin(ek_pool_load(r->pool, r->upstream).token_s, FLOOR_S_MAX);
+    uint64_t patient_ns = (uint64_t)(token_s * STALL_TOKENS * 1e9);
+    return patient_ns > r->deadline.stall_ns ? patient_ns : r->deadline.stall_ns;
+}
+
 static bool were_asked_for(const struct ek_relay *r, const struct ek_up_chunk *chunk)
 {
     for (uint32_t i = 0; i < chunk->choice_count; i++)
@@ -310,6 +322,8 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
     }
     note_data(r, &chunk);
     mark_choices(r, &chunk);
+    if ((chunk.flags & EK_UP_FINISH) && is_whole(r))
+        ek_timer_set(r->loop, &r->timer, r->last_ns + limit_of(r));
     if (r->split) split_chunk(r, payload, &chunk);
     else r->events->chunk(r->arg, payload, &chunk);
 }
@@ -442,15 +456,6 @@ static bool below_floor(struct ek_relay *r, uint64_t now_ns)
     if (made >= r->deadline.floor_tokens) return false;
     if (made > 0 && !has_elsewhere(r)) return false;
     return usual == HUGE_VAL || (double)made * FLOOR_PART < usual;
-}
-
-/* The longest silence between two tokens: longer where its upstream itself says that it is so slow. */
-static uint64_t limit_of(const struct ek_relay *r)
-{
-    if (!r->got_token) return r->deadline.first_token_ns;
-    double token_s = fmin(ek_pool_load(r->pool, r->upstream).token_s, FLOOR_S_MAX);
-    uint64_t patient_ns = (uint64_t)(token_s * STALL_TOKENS * 1e9);
-    return patient_ns > r->deadline.stall_ns ? patient_ns : r->deadline.stall_ns;
 }
 
 static void on_timer(struct ek_timer *t)

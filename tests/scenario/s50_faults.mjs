@@ -71,6 +71,16 @@ test('each fault, always', { skip: needDoor }, async (t) => {
   assert.equal(door.err.match(/for one request\): not believed/g)?.length, 1, 'named, once');
 });
 
+test('nobody waits for what does not come behind a whole answer', { skip: needDoor }, async (t) => {
+  const up = await startFaulty();
+  const door = await startDoor({ upstream: up.url, config: { relay: { stall: '10min' } } });
+  t.after(async () => { await door.stop(); await up.close(); });
+  for (const r of await Promise.all([true, false].map((stream) => strike(door, 'late-stall', stream, { fault: 'late-stall' })))) {
+    assert.equal(r.digest.complete, true);
+    assert.ok(r.digest.usage.estimated);
+  }
+});
+
 test('a fault that strikes once is mended or admitted', { skip: needDoor }, async (t) => {
   const up = await startFaulty();
   const door = await startDoor({ upstream: up.url, config });
