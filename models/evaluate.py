@@ -56,9 +56,9 @@ def thirds(tok, asked):
     return ["small" if n < low else "middle" if n < high else "large" for n in lengths]
 
 
-def examine(write, tok, skill, lang, mode, count):
+def examine(write, tok, skill, lang, mode, count, seed):
     """-> a Row for each question"""
-    asked, out = examination(skill, lang, count), []
+    asked, out = examination(skill, lang, count, seed), []
     said = prompts(tok, asked, mode)
     heard = write(said)
     for (_, _, a), size, before, ids in zip(asked, thirds(tok, asked), said, heard):
@@ -162,6 +162,7 @@ def main():
     ap.add_argument("--hostiles", type=int, default=1000)
     ap.add_argument("--ahead", action="store_true")
     ap.add_argument("--engine", metavar="URL")
+    ap.add_argument("--seed", default="examination", help="of other questions, for choosing between files")
     for name in ("csv", "curve", "sizes", "hostile", "history", "jsonl"):
         ap.add_argument("--" + name)
     o = ap.parse_args()
@@ -178,7 +179,7 @@ def main():
     for mode in filter(None, o.modes.split(",")):
         for skill in o.skills.split(","):
             for lang in ("en", "zh"):
-                got = examine(write, tok, skill, lang, mode, o.count)
+                got = examine(write, tok, skill, lang, mode, o.count, o.seed)
                 rows += got
                 right, ended = (100 * sum(x) / len(got) for x in ((r.right for r in got), (r.ended for r in got)))
                 print("%-9s %-6s %s  %5.1f %%  ended %5.1f %%" % (mode, skill, lang, right, ended), flush=True)
