@@ -90,6 +90,8 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     struct ek_door_running *w = r->running;
     bool thought = (c->flags & EK_UP_REASONING) != 0;
     bool answer = (c->flags & (EK_UP_CONTENT | EK_UP_TOOL_CALLS)) != 0;
+    /* Our engine's last tokens may show nothing: a marker, the half of a letter. They are counted all the same. */
+    bool unseen = w->ours && !thought && !answer && (c->flags & EK_UP_EK) && (c->flags & EK_UP_FINISH);
     if (w->ours) keep_ids(w, c);
     if (w->ours && !w->carried && (c->flags & EK_UP_EK) && c->ek_prompt_tokens) {
         w->prompt_tokens = c->ek_prompt_tokens;
@@ -102,9 +104,9 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
         w->saw_usage = true;
         if (w->carried) ek_door_merge_usage(w);
     }
-    if (!thought && !answer) return;
+    if (!thought && !answer && !unseen) return;
     uint64_t tokens = new_tokens(w, c);
-    if (answer) w->answer_tokens += tokens;
+    if (answer || (unseen && (w->saw_answer || !w->saw_thought))) w->answer_tokens += tokens;
     else w->thought_tokens += tokens;
     double since_s = (double)ek_ns_since(ek_door_now(d).mono_ns, r->arrived_ns) * 1e-9;
     if (thought && !w->saw_thought) ek_histogram_add(&d->first_thought_s, since_s);

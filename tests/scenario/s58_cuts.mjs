@@ -19,7 +19,8 @@ async function startEngine() {
   return { engine, port };
 }
 
-test('cut anywhere, between two engines', { skip: needEngine }, async (t) => {
+// The engines behind their cutters, a door before them, and what each of the requests gives uncut.
+async function setUp(t) {
   const random = rng(SEED);
   const engines = [await startEngine(), await startEngine()];
   const cutters = await Promise.all(engines.map((e) => startCutter(e.port, random)));
@@ -37,22 +38,37 @@ test('cut anywhere, between two engines', { skip: needEngine }, async (t) => {
     assert.equal(r.digest.complete, true, JSON.stringify(r.digest));
     whole.push(r.digest);
   }
+  const check = async (k) => {
+    const r = await run(k);
+    const said = `kind ${k}, seed ${SEED}: ${JSON.stringify(r.digest)}`;
+    assert.equal(r.digest.complete, true, said);
+    for (const part of ['text', 'thought', 'finish']) assert.equal(r.digest[part], whole[k][part], said);
+    for (const part of ['prompt_tokens', 'completion_tokens'])
+      assert.equal(r.digest.usage[part], whole[k].usage[part], said);
+    assert.equal(r.digest.usage.estimated, undefined, said);
+  };
+  return { engines, cutters, door, check, cuts: () => cutters.reduce((a, c) => a + c.state.cuts, 0) };
+}
+
+test('cut behind its last finish_reason, an answer is whole and its tokens are counted', { skip: needEngine }, async (t) => {
+  const { engines, cutters, door, check, cuts } = await setUp(t);
+  for (const c of cutters) Object.assign(c.state, { on: true, behind: /"finish_reason":"/ });
+  for (let k = 0; k < KINDS; k++) await check(k);
+  assert.equal(cuts(), KINDS);
+  assert.equal(await door.metric('evenkeel_continued_total'), 0);
+  await door.stop();
+  for (const e of engines) await e.engine.stop();
+});
+
+test('cut anywhere, between two engines', { skip: needEngine }, async (t) => {
+  const { engines, cutters, door, check, cuts: countCuts } = await setUp(t);
   for (const c of cutters) c.state.on = true;
   let n = 0;
   const worker = async () => {
-    while (n < CASES) {
-      const k = n++ % KINDS;
-      const r = await run(k);
-      const said = `kind ${k}, seed ${SEED}: ${JSON.stringify(r.digest)}`;
-      assert.equal(r.digest.complete, true, said);
-      for (const part of ['text', 'thought', 'finish']) assert.equal(r.digest[part], whole[k][part], said);
-      for (const part of ['prompt_tokens', 'completion_tokens'])
-        assert.equal(r.digest.usage[part], whole[k].usage[part], said);
-      assert.equal(r.digest.usage.estimated, undefined, said);
-    }
+    while (n < CASES) await check(n++ % KINDS);
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  const cuts = cutters.reduce((a, c) => a + c.state.cuts, 0);
+  const cuts = countCuts();
   const continued = await door.metric('evenkeel_continued_total');
   console.log(`${CASES} streams, ${cuts} cuts, ${continued} went on`);
   assert.ok(cuts > 0 && continued > 0, 'something was cut');

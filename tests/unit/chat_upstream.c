@@ -115,15 +115,24 @@ static void tells_what_is_in_a_chunk(void **state)
     same(c.service_tier, "\"default\"");
 }
 
-static void vast_usage_is_none(void **state)
+static void wrong_usage_is_none(void **state)
 {
     (void)state;
-    const char *text = "{\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":4000000000}}";
-    memset(&c, 0x5A, sizeof c);
-    assert_true(ek_up_chunk_read(ek_str_of(text), &c, NULL));
-    assert_int_equal(c.flags, 0);
-    assert_true(c.usage_wrong);
-    assert_non_null(c.usage_raw.data); /* so that it can be kept from the caller */
+    const char *const wrong[] = {
+        "{\"prompt_tokens\":7,\"completion_tokens\":4000000000}", "{\"prompt_tokens\":1.5,\"completion_tokens\":2}",
+        "{\"prompt_tokens\":-1,\"completion_tokens\":2}", "{\"prompt_tokens\":\"7\",\"completion_tokens\":2}",
+        "{\"prompt_tokens\":7,\"completion_tokens\":2,\"prompt_tokens_details\":[]}", "{\"prompt_tokens\":7}", "{}", "7",
+        "[]", "\"5\"",
+    };
+    for (size_t i = 0; i < EK_COUNT(wrong); i++) {
+        char text[160];
+        snprintf(text, sizeof text, "{\"choices\":[],\"usage\":%s}", wrong[i]);
+        memset(&c, 0x5A, sizeof c);
+        assert_true(ek_up_chunk_read(ek_str_of(text), &c, NULL));
+        assert_int_equal(c.flags, 0);
+        assert_true(c.usage_wrong);
+        same(c.usage_raw, wrong[i]); /* so that it can be kept from the caller */
+    }
     assert_false(chunk(7)->usage_wrong);
 }
 
@@ -162,9 +171,7 @@ static void refuses_what_it_cannot_read(void **state)
         "{\"choices\":[{\"delta\":[]}]}", "{\"choices\":[{\"delta\":{\"content\":5}}]}",
         "{\"choices\":[{\"delta\":{\"content\":[\"a\"]}}]}", "{\"choices\":[{\"index\":-1}]}",
         "{\"choices\":[{\"index\":4294967296}]}", "{\"choices\":[{\"index\":\"0\"}]}",
-        "{\"choices\":[{\"finish_reason\":true}]}", "{\"usage\":7}",
-        "{\"usage\":{\"prompt_tokens\":1.5}}",
-        "{\"usage\":{\"prompt_tokens\":-1}}", "{\"choices\":[{\"delta\":{\"tool_calls\":{}}}]}",
+        "{\"choices\":[{\"finish_reason\":true}]}", "{\"choices\":[{\"delta\":{\"tool_calls\":{}}}]}",
         "{\"id\":\"\\ud800\"}", "{\"ek\":{\"n\":4294967296}}",
         "{\"choices\":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]}",
     };
@@ -356,7 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_what_is_in_a_chunk),
-        cmocka_unit_test(vast_usage_is_none),
+        cmocka_unit_test(wrong_usage_is_none),
         cmocka_unit_test(reads_ids_errors_and_the_end),
         cmocka_unit_test(refuses_what_it_cannot_read),
         cmocka_unit_test(cut_payloads_are_never_taken),
