@@ -70,17 +70,26 @@ export function within(ms, promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-// A port for somebody who will listen on it in a moment. Never one the system would lend to a connection
-// meanwhile (those begin at 32768), and each process has a hundred of its own, since files run side by side.
-const mine = 10000 + (process.pid % 220) * 100;
-let asked = Math.floor(Math.random() * 100);
+// Ports for those who will listen in a moment: never ones the system would lend to a connection meanwhile (those
+// begin at 32768). Files run side by side, so each process has a hundred of its own, and listens on the first of
+// them as long as it lives: by its number alone, two would sometimes share.
+const listens = (s, port) => new Promise((ok) => s.once('error', () => ok(false)).listen(port, '127.0.0.1', () => ok(true)));
+
+async function claimPorts() {
+  for (let i = 0; i < 220; i++) {
+    const first = 10000 + ((process.pid + i) % 220) * 100, guard = net.createServer().unref();
+    if (await listens(guard, first)) return first;
+  }
+  throw new Error('no hundred ports are free from 10000 on');
+}
+
+const mine = await claimPorts();
+let asked = 0;
 
 export async function freePort() {
   for (let i = 0; i < 100; i++) {
-    const port = mine + asked++ % 100;
-    const s = net.createServer();
-    const free = await new Promise((ok) => s.once('error', () => ok(false)).listen(port, '127.0.0.1', () => ok(true)));
-    if (!free) continue;
+    const port = mine + 1 + asked++ % 99, s = net.createServer();
+    if (!await listens(s, port)) continue;
     await new Promise((ok) => s.close(ok));
     return port;
   }
