@@ -119,10 +119,12 @@ static void wrong_usage_is_none(void **state)
 {
     (void)state;
     const char *const wrong[] = {
-        "{\"prompt_tokens\":7,\"completion_tokens\":4000000000}", "{\"prompt_tokens\":1.5,\"completion_tokens\":2}",
-        "{\"prompt_tokens\":-1,\"completion_tokens\":2}", "{\"prompt_tokens\":\"7\",\"completion_tokens\":2}",
-        "{\"prompt_tokens\":7,\"completion_tokens\":2,\"prompt_tokens_details\":[]}", "{\"prompt_tokens\":7}", "{}", "7",
-        "[]", "\"5\"",
+        "{\"prompt_tokens\":7,\"completion_tokens\":4000000000}",
+        "{\"prompt_tokens\":1.5,\"completion_tokens\":2}",
+        "{\"prompt_tokens\":-1,\"completion_tokens\":2}",
+        "{\"prompt_tokens\":\"7\",\"completion_tokens\":2}",
+        "{\"prompt_tokens\":7,\"completion_tokens\":2,\"prompt_tokens_details\":[]}",
+        "{\"prompt_tokens\":7}", "{}", "7", "[]", "\"5\"",
     };
     for (size_t i = 0; i < EK_COUNT(wrong); i++) {
         char text[160];
