@@ -90,7 +90,7 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     struct ek_door_running *w = r->running;
     bool thought = (c->flags & EK_UP_REASONING) != 0;
     bool answer = (c->flags & (EK_UP_CONTENT | EK_UP_TOOL_CALLS)) != 0;
-    /* Our engine's last tokens may show nothing, a marker or the half of a letter; they count all the same. */
+    /* Our engine's last tokens may show nothing: a marker, the half of a letter. They count. */
     bool unseen = w->ours && !thought && !answer && (c->flags & EK_UP_EK) && (c->flags & EK_UP_FINISH);
     if (w->ours) keep_ids(w, c);
     if (w->ours && !w->carried && (c->flags & EK_UP_EK) && c->ek_prompt_tokens) {
