@@ -7,8 +7,9 @@
 /* Everything in a chunk that may point into its payload. */
 static const uint16_t fields[] = {
 #define AT(member) offsetof(struct ek_up_chunk, member)
-    AT(id), AT(model), AT(fingerprint), AT(created), AT(usage_raw), AT(usage_name), AT(ek_raw), AT(ek_name),
-    AT(service_tier), AT(reasoning_name), AT(error_message), AT(error_type), AT(error_code),
+    AT(id), AT(model), AT(fingerprint), AT(created), AT(usage_raw), AT(usage_name), AT(usage_cost),
+    AT(ek_raw), AT(ek_name), AT(service_tier), AT(reasoning_name), AT(error_message), AT(error_type),
+    AT(error_code),
     AT(choice[0].content), AT(choice[0].reasoning), AT(choice[0].tool_calls), AT(choice[0].logprobs),
     AT(choice[0].finish_raw), AT(choice[0].delta), AT(choice[0].whole),
 #undef AT

@@ -21,7 +21,7 @@
 
 #define EK_UP_SHAPE_BYTES_MAX 640u /* of a payload worth keeping */
 #define EK_UP_SHAPE_HOLES_MAX 6u   /* id, created, fingerprint, content, reasoning, ek */
-#define EK_UP_SHAPE_SPANS_MAX 20u
+#define EK_UP_SHAPE_SPANS_MAX 21u
 
 /* Where a part of the payload stood. A place moves with the holes that lie before it. */
 struct ek_up_span {

@@ -17,6 +17,7 @@
 #define EK_RESPONSES_ECHO_BYTES_MAX 65536u /* of a request, given back in its response */
 #define EK_RESPONSES_ITEMS_MAX 4096u       /* of input */
 #define EK_RESPONSES_VALUES_MAX 32768u     /* of the whole body: a tree of them is built, in 50 ms */
+#define EK_RESPONSES_COST_BYTES 32u        /* of a number as it is passed on; what is longer is no cost */
 
 /* What is wanted around the answer itself. */
 struct ek_responses_wishes {
@@ -52,6 +53,7 @@ struct ek_responses {
     uint64_t after;       /* events before this number are not written */
     struct ek_buf thought, text; /* so far, escaped */
     struct ek_usage usage;
+    char cost[EK_RESPONSES_COST_BYTES]; /* as the chunk's usage has it; "": none was told */
     enum ek_finish finish;
     bool begun, has_usage, thought_open, thought_done, thought_cut, text_open;
 };

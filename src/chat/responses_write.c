@@ -58,14 +58,17 @@ static void put_message(const struct ek_responses *r, const struct ek_responses_
     ek_buf_lit(out, "]}");
 }
 
-static void put_usage(const struct ek_usage *u, struct ek_buf *out)
+static void put_usage(const struct ek_responses *r, struct ek_buf *out)
 {
+    const struct ek_usage *u = &r->usage;
     ek_buf_printf(out, "{\"input_tokens\":%llu,\"input_tokens_details\":{\"cached_tokens\":%llu},"
                   "\"output_tokens\":%llu,\"output_tokens_details\":{\"reasoning_tokens\":%llu},"
-                  "\"total_tokens\":%llu}", (unsigned long long)u->prompt_tokens,
+                  "\"total_tokens\":%llu", (unsigned long long)u->prompt_tokens,
                   (unsigned long long)u->cached_tokens, (unsigned long long)u->completion_tokens,
                   (unsigned long long)u->reasoning_tokens,
                   (unsigned long long)(u->prompt_tokens + u->completion_tokens));
+    if (*r->cost) ek_buf_printf(out, ",\"cost\":%s", r->cost);
+    ek_buf_char(out, '}');
 }
 
 void ek_responses_write(const struct ek_responses *r, const struct ek_responses_frame *f,
@@ -90,7 +93,7 @@ void ek_responses_write(const struct ek_responses *r, const struct ek_responses_
     if (r->thought_open && r->text_open) ek_buf_char(out, ',');
     if (r->text_open) put_message(r, f, item, true, out);
     ek_buf_lit(out, "],\"usage\":");
-    if (r->has_usage) put_usage(&r->usage, out);
+    if (r->has_usage) put_usage(r, out);
     else ek_buf_lit(out, "null");
     ek_buf_str(out, f->echo);
     ek_buf_char(out, '}');
@@ -188,8 +191,11 @@ void ek_responses_add(struct ek_responses *r, const struct ek_responses_frame *f
 {
     const struct ek_up_choice *h = &c->choice[0];
     MUST(r->begun);
-    if (c->flags & EK_UP_USAGE) r->usage = c->usage;
-    r->has_usage = r->has_usage || (c->flags & EK_UP_USAGE);
+    if (c->flags & EK_UP_USAGE) {
+        r->usage = c->usage;
+        r->has_usage = true;
+        if (!ek_str_copy(c->usage_cost, r->cost, sizeof r->cost)) *r->cost = '\0';
+    }
     if (!c->choice_count || h->index != 0) return;
     if (h->reasoning.len && !r->text_open) {
         if (!r->thought_open) {

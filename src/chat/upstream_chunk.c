@@ -145,7 +145,10 @@ static bool read_usage(struct walk *w)
         else if (NAMED(w, "prompt_tokens_details")) ok = DETAILS(w, "cached_tokens", &u->cached_tokens, &odd);
         else if (NAMED(w, "completion_tokens_details")) {
             ok = DETAILS(w, "reasoning_tokens", &u->reasoning_tokens, &odd);
-        } else ok = skip(w);
+        } else {
+            if (NAMED(w, "cost") && w->e == EK_JSON_NUMBER) c->usage_cost = here(w);
+            ok = skip(w);
+        }
         if (!ok) return false;
     }
     if (w->fault) return false;

@@ -60,6 +60,7 @@ struct ek_up_chunk {
     struct ek_str created;
     struct ek_str usage_raw;  /* also when null */
     struct ek_str usage_name; /* with quotes */
+    struct ek_str usage_cost; /* a number: the last "cost" in it, which is the door's where it wrote one */
     struct ek_str ek_raw;
     struct ek_str ek_name;
     struct ek_str service_tier;

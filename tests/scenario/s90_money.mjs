@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { startFaulty } from '../tools/faulty.mjs';
 import { EVENKEEL, MODEL, needDoor, needEngine, rng, startDoor, tmp, waitFor } from './lib.mjs';
-import { ask, parseSse } from './client.mjs';
+import { ask, parseSse, post } from './client.mjs';
 
 // A nano-unit a token of prompt, ten a token of output.
 const prices = [{ model: '*', prompt: '0.001', cached: '0.001', output: '0.01' }];
@@ -55,11 +55,20 @@ test('streams, whole answers, disconnects, broken upstreams', { skip: needDoor }
   let whole = 0n, answered = 0, left = 0;
   for (let round = 0; round < 6; round++) {
     await Promise.all(Array.from({ length: 12 }, async (_, i) => {
-      const kind = pick(['stream', 'stream', 'whole', 'leave', 'break']);
+      const kind = pick(['stream', 'stream', 'whole', 'response', 'leave', 'break']);
       const more = { stream_options: { include_usage: true } };
       if (kind === 'whole') Object.assign(more, { stream: false, stream_options: undefined });
       if (kind === 'leave') Object.assign(more, { fault: { kind: 'stall', at: 1 + int(10) } });
       if (kind === 'break') Object.assign(more, { fault: 'reset-before-head' });
+      if (kind === 'response') { // the Responses API has its own names for the same
+        const { usage } = JSON.parse((await post(door, '/v1/responses',
+          { model: 'faulty', input: `case ${i}`, max_output_tokens: 64 }, { headers: bank.headers })).text);
+        const cost = costOf({ prompt_tokens: usage.input_tokens, completion_tokens: usage.output_tokens });
+        assert.equal(BigInt(Math.round(usage.cost * 1e9)), cost);
+        whole += cost;
+        answered++;
+        return;
+      }
       const stop = new AbortController();
       const r = await ask(door, body(round * 100 + i, more), { headers: bank.headers, signal: stop.signal,
         onBytes: (d) => { if (kind === 'leave' && d.toString().includes('"content"')) stop.abort(); } }).catch((e) => ({ gone: e }));
