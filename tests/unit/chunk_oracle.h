@@ -54,6 +54,30 @@ static inline void check_choice(const struct ek_up_choice *h, json_t *choice)
     MUST(!(h->flags & EK_UP_LOGPROBS) == (!logprobs || json_is_null(logprobs)));
 }
 
+static inline bool is_count(json_t *v)
+{
+    return !v || json_is_null(v) || (json_is_integer(v) && json_integer_value(v) >= 0);
+}
+
+static inline bool is_right_detail(json_t *usage, const char *object, const char *name)
+{
+    json_t *v = json_object_get(usage, object);
+    return !v || json_is_null(v) || (json_is_object(v) && is_count(json_object_get(v, name)));
+}
+
+/* Both sums told and possible, and no count in it that is none. */
+static inline bool is_right_usage(json_t *u)
+{
+    json_t *prompt = json_object_get(u, "prompt_tokens"), *made = json_object_get(u, "completion_tokens");
+    return json_is_object(u) && json_is_integer(prompt) && json_is_integer(made) && is_count(prompt) &&
+           is_count(made) && count_in(u, "prompt_tokens") <= EK_UP_USAGE_TOKENS_MAX &&
+           count_in(u, "completion_tokens") <= EK_UP_USAGE_TOKENS_MAX &&
+           is_count(json_object_get(u, "prompt_cache_hit_tokens")) &&
+           is_count(json_object_get(u, "reasoning_tokens")) &&
+           is_right_detail(u, "prompt_tokens_details", "cached_tokens") &&
+           is_right_detail(u, "completion_tokens_details", "reasoning_tokens");
+}
+
 static inline void check_chunk(const struct ek_up_chunk *c, json_t *tree)
 {
     json_t *choices = json_object_get(tree, "choices");
@@ -61,8 +85,9 @@ static inline void check_chunk(const struct ek_up_chunk *c, json_t *tree)
     for (uint32_t i = 0; i < c->choice_count; i++) check_choice(&c->choice[i], json_array_get(choices,
         i));
     json_t *usage = json_object_get(tree, "usage");
-    MUST(!(c->flags & EK_UP_USAGE) == !json_is_object(usage));
-    if (json_is_object(usage)) {
+    MUST(!(c->flags & EK_UP_USAGE) == !is_right_usage(usage));
+    MUST(!c->usage_wrong == (!usage || json_is_null(usage) || is_right_usage(usage)));
+    if (is_right_usage(usage)) {
         MUST(c->usage.prompt_tokens == count_in(usage, "prompt_tokens"));
         MUST(c->usage.completion_tokens == count_in(usage, "completion_tokens"));
     }

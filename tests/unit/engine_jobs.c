@@ -367,7 +367,7 @@ static void a_full_ring_holds_the_steps_up(void **state)
         sched_yield();
         ek_engine_load(b.engine, &load);
     } while (load.ring_full == 0);
-    assert_int_equal(load.jobs_done, 0);
+    assert_true(load.jobs_done < 64); /* the first may be through before the last has come */
     while (left > 0) {
         struct ek_engine_event event = next_event(&b);
         note(event.user, &event, 0);
