@@ -153,8 +153,9 @@ int64_t ek_json_unescape(struct ek_str inside, char *out, size_t cap);
  * of a JSON string. */
 const char *ek_json_string_end(const char *inside, const char *stop);
 
-/* Has this document more than so many values? Counted by commas outside of strings, a byte at a time: for who
- * would build a tree of it, a microsecond a value. False for what is no JSON. */
+/* Has this document more than so many values? Counted by what a value stands behind, commas and opening
+ * brackets outside of strings, a byte at a time: for who would build a tree of it, a microsecond a value (and
+ * one level for each bracket of a `[[[`). Empty brackets count for two. False for what is no JSON. */
 bool ek_json_has_more(struct ek_str document, uint32_t values);
 
 /* A whole number in int64 range, as JSON writes it: no fraction, no exponent. */

@@ -122,7 +122,7 @@ bool ek_json_has_more(struct ek_str document, uint32_t values)
     uint32_t seen = 1;
     if (document.len == 0) return false;
     for (const char *p = document.data; p < stop && seen <= values; p++) {
-        seen += *p == ',';
+        seen += *p == ',' || *p == '[' || *p == '{';
         if (*p == '"' && !(p = ek_json_string_end(p + 1, stop))) return false;
     }
     return seen > values;

@@ -135,6 +135,14 @@ struct ek_request {
     char model[EK_REQUEST_MODEL_BYTES_MAX + 1]; /* unescaped, with a NUL behind it and none inside */
 };
 
+/* How many choices an answer to it has: each prompt of /v1/completions has `n`. */
+static inline uint32_t ek_request_choices(const struct ek_request *q)
+{
+    uint64_t prompts = q->api == EK_API_COMPLETIONS && q->message_count ? q->message_count : 1;
+    MUST(q->n >= 1 && q->n <= EK_REQUEST_CHOICES_MAX);
+    return prompts * q->n > UINT32_MAX ? UINT32_MAX : (uint32_t)(prompts * q->n);
+}
+
 /* Why a request was refused: status, type and code follow from the reason (chat/error.h). */
 struct ek_request_fault {
     enum ek_reason reason;

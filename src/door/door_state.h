@@ -128,9 +128,9 @@ struct ek_door_running {
     uint64_t carried_tokens;    /* made before this attempt, which goes on from the text ... */
     uint64_t carried_thought;   /* ... of them thought */
     uint32_t upstream;
+    uint32_t n;                 /* choices of the request, of all its prompts */
     uint32_t thinking_budget;   /* tokens, when shortened: the desk's word at the first START */
     bool shortened;
-    uint8_t n;                  /* choices of the request */
     bool holding;               /* what comes now belongs to the end */
     bool resting;               /* the relay is paused: for money */
     bool ids_whole;             /* ids[] holds exactly what was generated */
@@ -157,7 +157,7 @@ struct ek_door_running {
     uint64_t prompt_tokens;     /* our engine says them with the first token; 0: not known */
     uint64_t cached_tokens;     /* of those */
     struct ek_door_choices *choices; /* choices.h; NULL: it is one, or none has begun */
-    uint32_t finished;          /* choices that have */
+    uint32_t finished;          /* choices that have their finish_reason */
     enum ek_reason ended;       /* its money did, and why; NONE: it did not */
     uint64_t sent_ns;           /* when this attempt began */
     uint64_t hedge_ns;          /* when its first token is late; 0: never, or it was seen to */

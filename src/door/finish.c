@@ -21,8 +21,9 @@ static struct ek_usage usage_of(const struct ek_door_request *r)
         return (struct ek_usage){.prompt_tokens = w->prompt_tokens, .cached_tokens = w->cached_tokens,
                                  .completion_tokens = w->thought_tokens + w->answer_tokens,
                                  .reasoning_tokens = w->thought_tokens};
+    uint64_t told = w->usage.prompt_tokens; /* before its last token; the prompt is the same all the same */
     return (struct ek_usage){
-        .prompt_tokens = w->prompt_guess,
+        .prompt_tokens = told ? told : w->prompt_guess, .cached_tokens = told ? w->usage.cached_tokens : 0,
         .completion_tokens = w->thought_tokens + w->answer_tokens,
         .reasoning_tokens = w->thought_tokens, .estimated = true};
 }
@@ -223,7 +224,8 @@ static uint32_t put_end(const struct ek_door_request *r, uint32_t next, struct e
     uint32_t count = 0;
     for (; next < r->running->n && count < EK_UP_CHOICES_MAX; next++) {
         const struct ek_door_choices *all = r->running->choices;
-        if (all && all->ended[next / 64] >> next % 64 & 1) continue;
+        bool known = all && next < EK_REQUEST_CHOICES_MAX;
+        if (known && all->ended[next / 64] >> next % 64 & 1) continue;
         ek_buf_printf(out, "%s{\"index\":%u,%s,\"logprobs\":null,\"finish_reason\":\"length\"}",
                       count++ ? "," : "", next, chat ? "\"delta\":{}" : "\"text\":\"\"");
     }

@@ -36,9 +36,10 @@ static bool is_token(const struct ek_up_chunk *c)
     return (c->flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS)) != 0;
 }
 
+/* An end decides the race as a token does: whoever has ended will not begin. */
 static bool is_begun(const struct ek_door_running *w)
 {
-    return w->thought_tokens + w->answer_tokens > 0;
+    return w->thought_tokens + w->answer_tokens > 0 || w->finished > 0;
 }
 
 void ek_door_second_free(struct ek_door_second **s)
@@ -124,8 +125,9 @@ static void second_chunk(void *arg, struct ek_str payload, const struct ek_up_ch
     struct ek_door_second *s = r->running->second;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     if (s && !is_token(c)) {
-        bool first = s->early.len == 0 && !(c->flags & (EK_UP_FINISH | EK_UP_USAGE));
-        if (first) ek_buf_str(&s->early, payload);
+        bool ends = (c->flags & EK_UP_FINISH) != 0; /* an answer without a token is none to be quick with */
+        if (ends) drop(r, &r->door->counters.hedge_failed);
+        else if (s->early.len == 0 && !(c->flags & EK_UP_USAGE)) ek_buf_str(&s->early, payload);
         return;
     }
     if (s) {
@@ -143,7 +145,7 @@ static void second_done(void *arg)
         ek_door_relay_events.done(r);
         return;
     }
-    r->running->second->relay = NULL; /* an answer without a token is none to be quick with */
+    r->running->second->relay = NULL; /* nothing came of it */
     drop(r, &r->door->counters.hedge_failed);
 }
 

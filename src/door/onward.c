@@ -144,7 +144,7 @@ static uint64_t fresh_mask(const struct ek_door_running *w, uint64_t able)
 static bool can_begin_anew(const struct ek_door_request *r)
 {
     const struct ek_door_running *w = r->running;
-    return !r->stream || !(w->saw_thought || w->saw_answer);
+    return !r->stream || !(w->saw_thought || w->saw_answer || w->finished);
 }
 
 /* Forget what a failed attempt has made; nobody has heard of it. */

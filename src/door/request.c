@@ -355,7 +355,7 @@ bool ek_door_make_running(struct ek_door_request *r)
     }
     struct ek_door_running *w = calloc(1, sizeof *w);
     MUST(w); /* bounded by the desk's running_max */
-    w->n = q->n;
+    w->n = ek_request_choices(q);
     w->max_tokens = q->max_tokens;
     w->prompt_guess = q->prompt_ids + ek_cost_guess_tokens(q->prompt_bytes[EK_SCRIPT_ASCII],
                                                            q->prompt_bytes[EK_SCRIPT_WIDE],

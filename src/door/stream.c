@@ -75,12 +75,16 @@ static uint64_t new_tokens(struct ek_door_running *w, const struct ek_up_chunk *
     return c->ek_tokens > before ? c->ek_tokens - before : 0;
 }
 
-static void note_ended(struct ek_door_running *w, const struct ek_up_chunk *c)
+void ek_door_note_ended(struct ek_door_running *w, const struct ek_up_chunk *c)
 {
     for (uint32_t i = 0; i < c->choice_count; i++) {
         uint32_t index = c->choice[i].index;
-        if (!(c->choice[i].flags & EK_UP_FINISH) || index >= 128) continue;
-        choices_of(w)->ended[index / 64] |= 1ull << index % 64;
+        if (!(c->choice[i].flags & EK_UP_FINISH)) continue;
+        if (w->n == 1) w->finished = 1;
+        if (w->n == 1 || index >= EK_REQUEST_CHOICES_MAX) continue;
+        uint64_t *ended = &choices_of(w)->ended[index / 64], bit = 1ull << index % 64;
+        w->finished += !(*ended & bit); /* some tell it twice */
+        *ended |= bit;
     }
 }
 
@@ -101,9 +105,11 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     if (w->text_whole) ek_door_keep_text(r, c);
     if (c->flags & EK_UP_USAGE) {
         w->usage = c->usage;
-        w->saw_usage = true;
         if (w->carried) ek_door_merge_usage(w);
     }
+    /* What it told before its last token, or took back since, is not what it used. */
+    if (c->flags & EK_UP_USAGE) w->saw_usage = true;
+    else if (thought || answer || unseen || c->usage_wrong) w->saw_usage = false;
     if (!thought && !answer && !unseen) return;
     uint64_t tokens = new_tokens(w, c);
     if (answer || (unseen && (w->saw_answer || !w->saw_thought))) w->answer_tokens += tokens;
@@ -211,15 +217,6 @@ static void drop_relay(struct ek_door_request *r)
     if (r->running->relay) ek_relay_cancel(&r->running->relay);
 }
 
-/* The end of a stream begins where its last choice has its finish_reason. Who pays gets it when that is
- * done. */
-static void watch_end(struct ek_door_request *r, const struct ek_up_chunk *c)
-{
-    struct ek_door_running *w = r->running;
-    for (uint32_t i = 0; i < c->choice_count; i++) w->finished += (c->choice[i].flags & EK_UP_FINISH) != 0;
-    if (w->finished >= w->n) w->holding = true;
-}
-
 /* Its reserve comes to its end; nothing is done for a token but this comparison. */
 static void look_at_money(struct ek_door_request *r)
 {
@@ -249,15 +246,17 @@ static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk 
     struct ek_door_request *r = arg;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(ek_door_is_running(r));
-    const uint32_t token = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS;
+    const uint32_t decides = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS | EK_UP_FINISH;
     if (r->running->kept) ek_door_stream_near(r->running->kept);
-    if (r->running->second && (c->flags & token)) ek_door_hedge_lost(r);
+    if (r->running->second && (c->flags & decides)) ek_door_hedge_lost(r);
     if (r->state == EK_DOOR_SENT) ek_door_move(r, EK_DOOR_STREAMING);
     count_tokens(r, c);
     struct ek_door_running *w = r->running;
-    if ((c->flags & EK_UP_FINISH) && w->n > 1) note_ended(w, c);
+    if (c->flags & EK_UP_FINISH) ek_door_note_ended(w, c);
     if (r->stream) {
-        if (r->paying && !w->holding && (c->flags & EK_UP_FINISH)) watch_end(r, c);
+        /* The end of a stream begins where its last choice has its finish_reason. Who pays gets it when that
+         * is done. */
+        if (r->paying && w->finished >= w->n) w->holding = true;
         if (!is_idle_talk(r, c)) ek_door_relay_chunk(r, payload, c);
         if (c->flags & EK_UP_ROLE) w->saw_role = true;
         look_at_money(r);

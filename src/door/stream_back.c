@@ -2,6 +2,7 @@
 /* After a restart: the streams that the tapes hold. Those that had ended can be read again for the rest of
  * their retention; those that ran are requests again, without a connection, and go on behind their last event
  * as soon as an engine has their model (restore.c): by token ids, or by their text. */
+#include "door/choices.h"
 #include "door/stream_tape.h"
 
 #include <stdlib.h>
@@ -213,14 +214,12 @@ bool ek_door_stream_take_up(struct ek_door_request *r)
     struct ek_stream_cursor c = {.next = s->log.first};
     struct ek_buf text = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     struct ek_up_chunk chunk;
-    uint32_t finished = 0;
     MUST_OBJ(s, EK_DOOR_STREAM_MAGIC);
     w->text_whole = ek_door_keeps_text(r) && s->log.first <= 1;
     for (; ek_stream_log_read(&s->log, &c, &text); ek_buf_clear(&text)) {
         if (!ek_up_chunk_read(ek_buf_view(&text), &chunk, NULL)) continue;
         if (w->text_whole) ek_door_keep_text(r, &chunk);
-        for (uint32_t i = 0; i < chunk.choice_count; i++)
-            finished += (chunk.choice[i].flags & EK_UP_FINISH) != 0;
+        ek_door_note_ended(w, &chunk);
         w->saw_role = w->saw_role || (chunk.flags & EK_UP_ROLE);
         w->saw_thought = w->saw_thought || (chunk.flags & EK_UP_REASONING);
         w->saw_answer = w->saw_answer || (chunk.flags & (EK_UP_CONTENT | EK_UP_TOOL_CALLS));
@@ -228,7 +227,7 @@ bool ek_door_stream_take_up(struct ek_door_request *r)
         w->saw_usage = w->saw_usage || (chunk.flags & EK_UP_USAGE);
     }
     ek_buf_free(&text);
-    if (finished >= w->n) return false;
+    if (w->finished >= w->n) return false;
     w->saw_usage = false; /* of a part */
     return true;
 }

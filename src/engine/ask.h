@@ -18,6 +18,7 @@
 #include "engine/think.h"
 
 enum {
+    EK_ASK_VALUES_MAX = 1 << 20, /* of the whole body: a tree of them is built, in a second and 200 MB */
     EK_ASK_MESSAGES_MAX = 8192,
     EK_ASK_CALLS_MAX = 8192, /* tool calls in all messages together */
     EK_ASK_TOOLS_MAX = 128,

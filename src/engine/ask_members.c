@@ -12,8 +12,9 @@ bool ek_ask_refuse(struct ek_ask_reader *r, enum ek_reason reason, const char *n
     struct ek_ask_fault *f = r->fault;
     f->reason = reason;
     snprintf(f->param, sizeof f->param, "%s%s", r->under, name);
-    int n = snprintf(f->text, sizeof f->text, "'%s' ", f->param);
-    MUST(n > 0 && (size_t)n < sizeof f->text);
+    /* Without a name it is about the whole body. */
+    int n = *f->param ? snprintf(f->text, sizeof f->text, "'%s' ", f->param) : 0;
+    MUST(n >= 0 && (size_t)n < sizeof f->text);
     va_list args;
     va_start(args, format);
     vsnprintf(f->text + n, sizeof f->text - (size_t)n, format, args);

@@ -123,7 +123,7 @@ static bool check_keywords(struct ek_schema *c, json_t *schema)
         if (!k) return ek_schema_refuse(c, name, "is no keyword known here");
         bool nothing = idle(value) && strcmp(name, "not") != 0 && strcmp(name, "contains") != 0;
         if (k->what == UNFIT && !nothing) return ek_schema_refuse(c, name, "cannot be enforced here");
-        if (strcmp(name, "$id") == 0 && schema != c->root) {
+        if (strcmp(name, "$id") == 0 && value != ek_schema_get(c->root, "$id")) { /* copies of it have it */
             return ek_schema_refuse(c, name, "is only supported at the root");
         }
     }
@@ -366,7 +366,7 @@ static uint32_t emit_ref(struct ek_schema *c, json_t *schema, uint32_t from)
 
 /* ---- constants ------------------------------------------------------------------------------- */
 
-static unsigned kind_of_value(const json_t *v)
+unsigned ek_schema_kind_of_value(const json_t *v)
 {
     switch (json_typeof(v)) {
     case JSON_NULL: return EK_KIND_NULL;
@@ -416,7 +416,7 @@ static uint32_t emit_constants(struct ek_schema *c, json_t *schema, uint32_t fro
     size_t n = list ? json_array_size(list) : 1;
     for (size_t i = 0; i < n; i++) {
         json_t *v = list ? json_array_get(list, i) : one;
-        bool allowed = !ek_schema_get(schema, "type") || (kind_of_value(v) & kinds) != 0;
+        bool allowed = !ek_schema_get(schema, "type") || (ek_schema_kind_of_value(v) & kinds) != 0;
         if (!allowed || (one && list && !json_equal(one, v))) continue;
         ek_nfa_skip(c->n, emit_constant(c, v, from), to);
         fit++;
@@ -431,6 +431,7 @@ static uint32_t emit_branch(struct ek_schema *c, json_t *base, json_t *branch, u
 {
     if (json_is_false(branch)) return EK_NO_STATE;
     if (!base) return ek_schema_value(c, branch, from);
+    if (ek_schema_disjoint(c, base, branch)) return EK_NO_STATE;
     json_t *both = ek_schema_merge(c, base, branch);
     return both ? ek_schema_value(c, both, from) : 0;
 }
@@ -553,7 +554,20 @@ uint32_t ek_schema_value(struct ek_schema *c, json_t *schema, uint32_t from)
     return c->failed ? 0 : to;
 }
 
-bool ek_schema_compile(struct ek_grammar *g, json_t *schema, uint32_t *rule, struct ek_schema_fault *fault)
+/* The root as an object. Only here: where the schema refers to itself it means all that it allows. */
+static json_t *narrow(struct ek_schema *c, json_t *schema)
+{
+    json_t *type = ek_schema_get(schema, "type"), *object = json_pack("{s:s}", "type", "object");
+    MUST(object && json_array_append_new(c->made, object) == 0);
+    bool already = json_is_string(type) && strcmp(json_string_value(type), "object") == 0;
+    if (already && !ek_schema_get(schema, "nullable")) return schema;
+    if (type && !(ek_schema_kinds(c, schema) & EK_KIND_OBJECT))
+        ek_schema_refuse(c, "type", "allows no object, and arguments are one");
+    return ek_schema_merge(c, schema, object);
+}
+
+static bool compile(struct ek_grammar *g, json_t *schema, bool object, uint32_t *rule,
+                    struct ek_schema_fault *fault)
 {
     struct ek_schema c = {.g = g, .root = schema, .made = json_array(), .fault = fault};
     struct ek_nfa nfa = {0};
@@ -561,6 +575,7 @@ bool ek_schema_compile(struct ek_grammar *g, json_t *schema, uint32_t *rule, str
     put_place(&c, "#");
     end_place(&c);
     c.n = &nfa;
+    if (object) schema = narrow(&c, schema);
     uint32_t start = ek_nfa_state(&nfa), end = ek_schema_value(&c, schema, start);
     if (!c.failed) {
         *rule = ek_grammar_reserve(g);
@@ -572,4 +587,15 @@ bool ek_schema_compile(struct ek_grammar *g, json_t *schema, uint32_t *rule, str
     json_decref(c.made);
     free(c.known);
     return !c.failed;
+}
+
+bool ek_schema_compile(struct ek_grammar *g, json_t *schema, uint32_t *rule, struct ek_schema_fault *fault)
+{
+    return compile(g, schema, false, rule, fault);
+}
+
+bool ek_schema_compile_object(struct ek_grammar *g, json_t *schema, uint32_t *rule,
+                              struct ek_schema_fault *fault)
+{
+    return compile(g, schema, true, rule, fault);
 }

@@ -36,5 +36,8 @@ struct ek_schema_fault {
  * returns false. `schema` is only read, and need not live on. */
 EK_CHECKED bool ek_schema_compile(struct ek_grammar *g, json_t *schema, uint32_t *rule,
                                   struct ek_schema_fault *fault);
+/* The same for a value that is an object, whatever else the schema allows; refused where it allows none. */
+EK_CHECKED bool ek_schema_compile_object(struct ek_grammar *g, json_t *schema, uint32_t *rule,
+                                         struct ek_schema_fault *fault);
 
 #endif

@@ -58,6 +58,7 @@ static inline json_t *ek_schema_get(const json_t *schema, const char *name)
 
 /* Kinds that `type` allows; without one, those its keywords speak of, or all. 0: refused. */
 unsigned ek_schema_kinds(struct ek_schema *c, json_t *schema);
+unsigned ek_schema_kind_of_value(const json_t *v);
 /* The schema a $ref points to, through chains of them; NULL: refused. `schema` itself without a $ref. */
 json_t *ek_schema_resolve(struct ek_schema *c, json_t *schema);
 /* Does it hold anything but annotations, and `except` (NULL: nothing excepted)? */

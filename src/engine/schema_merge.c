@@ -275,6 +275,18 @@ static bool values_apart(json_t *a, json_t *b)
     return apart;
 }
 
+/* Does `a` name values, and none of a kind that `b` allows? */
+static bool values_outside(struct ek_schema *c, json_t *a, json_t *b)
+{
+    json_t *list = ek_schema_get(a, "enum"), *one = ek_schema_get(a, "const");
+    if ((!one && !json_is_array(list)) || !ek_schema_get(b, "type")) return false;
+    unsigned kinds = ek_schema_kinds(c, b);
+    size_t n = list ? json_array_size(list) : 1;
+    for (size_t i = 0; i < n; i++)
+        if (ek_schema_kind_of_value(list ? json_array_get(list, i) : one) & kinds) return false;
+    return !c->failed;
+}
+
 static bool requires(const json_t *schema, const char *name)
 {
     const json_t *list = ek_schema_get(schema, "required");
@@ -314,7 +326,7 @@ bool ek_schema_disjoint(struct ek_schema *c, json_t *a, json_t *b)
     if (c->failed) return false;
     if (json_is_false(a) || json_is_false(b)) return true;
     if (!json_is_object(a) || !json_is_object(b)) return false;
-    if (values_apart(a, b)) return true;
+    if (values_apart(a, b) || values_outside(c, a, b) || values_outside(c, b, a)) return true;
     unsigned x = ek_schema_get(a, "type") ? ek_schema_kinds(c, a) : EK_KIND_ALL;
     unsigned y = ek_schema_get(b, "type") ? ek_schema_kinds(c, b) : EK_KIND_ALL;
     if (c->failed) return false;

@@ -187,7 +187,17 @@ static bool is_call_mark(const struct ek_serve *s, uint32_t id, enum ek_mark *ma
     return false;
 }
 
-/* The parsers hear a token. Stop strings end where a call begins: inside of arguments they mean nothing. */
+/* Stop strings end where a call begins: inside of arguments they mean nothing. What was held back as the
+ * beginning of one is said. */
+static void forget_stops(struct ek_call_choice *h, struct ek_buf *text)
+{
+    if (h->calls.state == EK_CALLS_TEXT || h->output.stop_count == 0) return;
+    ek_buf_clear(&h->said);
+    ek_output_forget_stops(&h->output, &h->said);
+    ek_calls_text(&h->calls, ek_buf_view(&h->said), text);
+}
+
+/* The parsers hear a token. */
 void ek_choice_hear(struct ek_call_choice *h, uint32_t id, struct ek_buf *thought, struct ek_buf *text)
 {
     enum ek_mark mark;
@@ -201,12 +211,12 @@ void ek_choice_hear(struct ek_call_choice *h, uint32_t id, struct ek_buf *though
         ek_output_break(&h->output, thought, &h->said);
         ek_calls_text(&h->calls, ek_buf_view(&h->said), text);
         ek_calls_mark(&h->calls, mark, text);
-        if (h->calls.state != EK_CALLS_TEXT) h->output.stop_count = 0;
+        forget_stops(h, text);
         return;
     }
     ek_output_push(&h->output, id, thought, &h->said);
     ek_calls_text(&h->calls, ek_buf_view(&h->said), text);
-    if (h->calls.state != EK_CALLS_TEXT) h->output.stop_count = 0;
+    forget_stops(h, text);
 }
 
 /* Where in `fresh` the text and the calls begin that are not yet sent. */

@@ -38,13 +38,17 @@ static bool refuse(struct ek_call *c, enum ek_reason reason, const char *param, 
     return false;
 }
 
-static bool compile(struct ek_call *c, json_t *schema, const char *param, uint32_t *rule)
+/* arguments: of a tool, which are an object. */
+static bool compile(struct ek_call *c, json_t *schema, bool arguments, uint32_t *rule)
 {
     struct ek_schema_fault fault;
+    const char *param = arguments ? "tools" : "response_format";
     if (json_dumpb(schema, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY) > EK_SCHEMA_BYTES_MAX) {
         return refuse(c, EK_REASON_BAD_VALUE, param, "The schema is longer than 256 KiB.");
     }
-    if (ek_schema_compile(&c->grammar, schema, rule, &fault)) return true;
+    bool good = arguments ? ek_schema_compile_object(&c->grammar, schema, rule, &fault)
+                          : ek_schema_compile(&c->grammar, schema, rule, &fault);
+    if (good) return true;
     refuse(c, EK_REASON_UNSUPPORTED, param, "");
     snprintf(c->fault.text, sizeof c->fault.text, "The schema cannot be enforced: %.340s.", fault.text);
     return false;
@@ -71,40 +75,13 @@ static uint32_t put_text(struct ek_nfa *n, uint32_t from, const char *text)
     return ek_nfa_text(n, from, text, strlen(text));
 }
 
-/* Arguments are an object: a schema that allows others, too, is narrowed; one that allows none is refused. A
- * new reference, or NULL. */
-static json_t *object_schema(struct ek_call *c, json_t *parameters)
-{
-    static const char *const tellers[] = {"$ref", "allOf", "anyOf", "oneOf", "enum", "const"};
-    json_t *type = json_object_get(parameters, "type"), *kind;
-    bool objects = !type || (json_is_string(type) && strcmp(json_string_value(type), "object") == 0);
-    size_t i;
-    json_array_foreach(type, i, kind)
-        objects = objects || (json_is_string(kind) && strcmp(json_string_value(kind), "object") == 0);
-    if (!objects) {
-        refuse(c, EK_REASON_BAD_VALUE, "tools",
-               "The parameters of a tool are an object: so must be its schema.");
-        return NULL;
-    }
-    for (i = 0; !type && i < EK_COUNT(tellers); i++)
-        if (json_object_get(parameters, tellers[i])) return json_incref(parameters);
-    json_t *narrowed = json_copy(parameters);
-    MUST(narrowed && json_object_set_new(narrowed, "type", json_string("object")) == 0);
-    return narrowed;
-}
-
 /* One call of one tool, `from` behind CALL_BEGIN. */
 static bool put_tool(struct ek_call *c, struct ek_nfa *n, uint32_t from, uint32_t to,
                      const struct ek_ask_tool *tool)
 {
     bool fenced = c->serve->chat.family != EK_TEMPLATE_V31;
     uint32_t rule = EK_RULE_OBJECT;
-    if (tool->strict && tool->parameters) {
-        json_t *schema = object_schema(c, tool->parameters);
-        bool good = schema && compile(c, schema, "tools", &rule);
-        json_decref(schema);
-        if (!good) return false;
-    }
+    if (tool->strict && tool->parameters && !compile(c, tool->parameters, true, &rule)) return false;
     if (fenced) from = put_mark(c, n, put_text(n, from, "function"), EK_MARK_SEP);
     from = ek_nfa_text(n, from, tool->told.name.data, tool->told.name.len);
     from = fenced ? put_text(n, from, "\n```json\n") : put_mark(c, n, from, EK_MARK_SEP);
@@ -166,8 +143,7 @@ static bool put_format(struct ek_call *c, struct ek_nfa *n, uint32_t from, uint3
 {
     uint32_t rule = EK_RULE_OBJECT;
     if (c->ask.format == EK_FORMAT_TEXT) return true;
-    if (c->ask.format == EK_FORMAT_SCHEMA && !compile(c, c->ask.schema, "response_format",
-                                                      &rule)) return false;
+    if (c->ask.format == EK_FORMAT_SCHEMA && !compile(c, c->ask.schema, false, &rule)) return false;
     ek_nfa_call(n, from, end, rule);
     return true;
 }

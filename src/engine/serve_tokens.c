@@ -97,7 +97,7 @@ void ek_serve_tokens(struct ek_call *c)
     MUST(c->ask.made);
     c->fault.reason = EK_REASON_NONE;
     if (huge) ek_ask_refuse(&r, EK_REASON_CONTEXT_LENGTH, "tokens", "are more than the context holds.");
-    else if (!json_is_object(root)) c->fault.reason = EK_REASON_BAD_JSON;
+    else if (!json_is_object(root)) ek_ask_refuse(&r, EK_REASON_BAD_JSON, "", "The body is no JSON object.");
     else good = c->kind == EK_CALL_TOKENIZE ? tokenize(&r, c, root, &out) : detokenize(&r, c, root, &out);
     MUST(good == (c->fault.reason == EK_REASON_NONE));
     if (good) {

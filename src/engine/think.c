@@ -182,6 +182,12 @@ void ek_output_break(struct ek_output *o, struct ek_buf *thought, struct ek_buf 
     o->held_len = 0;
 }
 
+void ek_output_forget_stops(struct ek_output *o, struct ek_buf *answer)
+{
+    show(answer, ek_str_make(o->held, o->held_len));
+    o->held_len = o->stop_count = 0;
+}
+
 void ek_output_end(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer)
 {
     if (o->state == EK_OUTPUT_STOPPED) return;

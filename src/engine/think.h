@@ -56,6 +56,9 @@ bool ek_output_push(struct ek_output *o, uint32_t id, struct ek_buf *thought, st
 /* A marker that is no text comes next in the answer: what was held back is text after all. */
 void ek_output_break(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer);
 
+/* Stop strings mean nothing from here on: what was held back as the beginning of one is said. */
+void ek_output_forget_stops(struct ek_output *o, struct ek_buf *answer);
+
 /* No more tokens: what was held back is text after all. */
 void ek_output_end(struct ek_output *o, struct ek_buf *thought, struct ek_buf *answer);
 

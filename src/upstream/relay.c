@@ -321,11 +321,12 @@ static void on_payload(struct ek_relay *r, struct ek_str payload)
         return;
     }
     note_data(r, &chunk);
+    if (r->split) split_chunk(r, payload, &chunk);
+    else r->events->chunk(r->arg, payload, &chunk);
+    if (!r->events) return; /* it was the caller's last, or could not be handed on: it finishes nothing */
     mark_choices(r, &chunk);
     if ((chunk.flags & EK_UP_FINISH) && is_whole(r))
         ek_timer_set(r->loop, &r->timer, r->last_ns + limit_of(r));
-    if (r->split) split_chunk(r, payload, &chunk);
-    else r->events->chunk(r->arg, payload, &chunk);
 }
 
 static void read_stream(struct ek_relay *r, struct ek_str input)
@@ -503,14 +504,6 @@ static void make_split(struct ek_relay *r, const struct ek_relay_request *q)
     r->split->tags.said = q->carries && q->thought.len; /* a newline now is the thought's own */
 }
 
-/* Of each prompt of /v1/completions as many. */
-static uint64_t choices_of(const struct ek_request *q)
-{
-    uint64_t prompts = q->api == EK_API_COMPLETIONS && q->message_count ? q->message_count : 1;
-    MUST(q->n >= 1 && q->n <= EK_REQUEST_CHOICES_MAX);
-    return prompts * (uint64_t)q->n;
-}
-
 struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
                                 struct ek_exchange_client *client, const struct ek_relay_request *q,
                                 const struct ek_relay_deadlines *d, const struct ek_relay_events *events,
@@ -519,7 +512,7 @@ struct ek_relay *ek_relay_start(struct ek_pool *pool, struct ek_loop *loop,
     struct ek_relay *r = calloc(1, sizeof *r);
     MUST(r); /* small and bounded by the desk's running_max: no memory for this is the end of us */
     MUST(events->chunk && events->done && events->refused && events->failed);
-    *r = (struct ek_relay){.magic = RELAY_MAGIC, .choices = choices_of(q->request), .deadline = *d,
+    *r = (struct ek_relay){.magic = RELAY_MAGIC, .choices = ek_request_choices(q->request), .deadline = *d,
                            .loop = loop, .elsewhere = q->elsewhere,
                            .pool = pool, .upstream = q->upstream, .events = events, .arg = arg,
                            .error = ek_buf_make(EK_RELAY_ERROR_BODY_BYTES_MAX)};

@@ -188,4 +188,9 @@ test('the engine tells tokens, and what tokens say', { skip: needEngine }, async
     assert.equal(r.error.param, 'tokens', name);
   }
   assert.equal((await post('/tokenize', { content: 'word '.repeat(5000) })).status, 400);
+  for (const body of [[], 5, { tokens: `${'['.repeat(1000)}`, deep: true }]) {
+    const r = await post('/detokenize', body);
+    assert.equal(r.status, 400);
+    assert.ok(r.error.message.length > 10, r.error.message);
+  }
 });

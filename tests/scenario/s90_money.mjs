@@ -8,6 +8,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { startFaulty } from '../tools/faulty.mjs';
+import { startScripted } from '../tools/scripted.mjs';
 import { EVENKEEL, MODEL, needDoor, needEngine, rng, startDoor, tmp, waitFor } from './lib.mjs';
 import { ask, parseSse, post } from './client.mjs';
 
@@ -209,3 +210,34 @@ test('the engine dies in mid-stream: the answer goes on and is charged once', { 
   assert.ok(partial >= BigInt(usage.prompt_tokens) + 10n && partial < costOf(usage), `${partial}`);
   assert.equal((partial - BigInt(usage.prompt_tokens)) % 10n, 0n, 'the prompt is counted exactly');
 });
+
+// One choice ends early, is even told twice, and the other goes on for ever: money is looked at until all have ended.
+for (const [what, path, more] of [['two prompts', '/v1/completions', { prompt: ['p', 'q'] }],
+  ['two choices', '/v1/chat/completions', { n: 2, messages: [{ role: 'user', content: 'x' }] }]]) {
+  test(`${what}: the end of one is not the end of the money`, { skip: needDoor }, async (t) => {
+    const up = await startScripted(async (say) => {
+      for (let i = 0; i < 5; i++) say.text(`a${i}`, 0);
+      say.finish(0);
+      say.finish(0);
+      for (let i = 0; i < 3000; i++) {
+        say.text(` b${i}`, 1);
+        if (i % 20 === 0) await new Promise((ok) => setImmediate(ok));
+      }
+      say.finish(1);
+      say.usage(10, 3005);
+      say.end();
+    });
+    t.after(() => up.close());
+    const bank = new Bank('0.000002'); // some two hundred tokens
+    const door = await startDoor({ upstream: upstream(up), config: bank.config() });
+    const r = await post(door, path, { model: 'faulty', stream: true, stream_options: { include_usage: true }, ...more },
+      { headers: bank.headers });
+    assert.match(r.text, /"end_reason":"balance_end"/);
+    const usage = usageOf(r);
+    assert.ok(usage.completion_tokens < 205, JSON.stringify(usage));
+    await door.stop();
+    const a = bank.audit();
+    assert.equal(a.spent, costOf(usage));
+    assert.ok(a.spent <= 2000n && a.spent > 1900n, `${a.spent}`);
+  });
+}

@@ -398,9 +398,25 @@ static void utf8_agrees_with_the_table(void **state)
     assert_int_equal(ek_utf8_whole(EK_STR("ab\xbd\xbd\xbd")), 5);
 }
 
+static void counts_the_values_of_a_document(void **state)
+{
+    (void)state;
+    static const struct { const char *text; uint32_t values; } docs[] = {
+        {"1", 1}, {"[1]", 2}, {"[1,2,3]", 4}, {"{\"a\":1,\"b\":[2]}", 4}, {"[[[1]]]", 4},
+        {"[\",[{\",\"\\\",\"]", 3}, {"[{\"a\":{}},{\"b\":[]}]", 7}, /* empty brackets count for two */
+    };
+    for (size_t i = 0; i < EK_COUNT(docs); i++) {
+        assert_false(ek_json_has_more(ek_str_of(docs[i].text), docs[i].values));
+        assert_true(ek_json_has_more(ek_str_of(docs[i].text), docs[i].values - 1));
+    }
+    assert_false(ek_json_has_more(ek_str_make(NULL, 0), 0));
+    assert_false(ek_json_has_more(EK_STR("[1,\"a,,,,"), 3)); /* no JSON */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counts_the_values_of_a_document),
         cmocka_unit_test(accepts_what_the_rfc_accepts),
         cmocka_unit_test(refuses_and_says_where),
         cmocka_unit_test(pieces_make_no_difference),

@@ -31,6 +31,8 @@ static struct ek_grammar grammar;
 /* The guide of a schema; NULL: refused, and `fault` says why. */
 static struct ek_schema_fault fault;
 
+static bool arguments; /* what is compiled is a tool's */
+
 static struct ek_guide *guide_of(const char *text)
 {
     uint32_t rule;
@@ -39,7 +41,8 @@ static struct ek_guide *guide_of(const char *text)
     ek_grammar_free(&grammar);
     ek_grammar_open(&grammar, trie->available);
     fault.text[0] = 0;
-    bool ok = ek_schema_compile(&grammar, schema, &rule, &fault);
+    bool ok = arguments ? ek_schema_compile_object(&grammar, schema, &rule, &fault)
+                        : ek_schema_compile(&grammar, schema, &rule, &fault);
     json_decref(schema);
     if (!ok) return NULL;
     enum ek_grammar_end end = ek_grammar_finish(&grammar, rule);
@@ -110,6 +113,52 @@ static void values(void **state)
     no("{\"allOf\":[{\"type\":\"integer\",\"minimum\":3},{\"maximum\":4}]}", "5");
     yes("{\"$defs\":{\"t\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/t\"}}},\"$ref\":\"#/$defs/t\"}",
         "[[],[[]]]");
+}
+
+/* Alternatives that what stands beside them rules out are none. */
+static void impossible_alternatives(void **state)
+{
+    (void)state;
+    const char *one = "{\"type\":\"object\",\"anyOf\":[{\"type\":\"null\"},{\"const\":\"x\"},"
+                      "{\"properties\":{\"a\":{\"const\":1}},\"required\":[\"a\"]}]}";
+    yes(one, "{\"a\":1}");
+    no(one, "null");
+    no(one, "\"x\"");
+    refused("{\"type\":\"object\",\"anyOf\":[{\"type\":\"null\"},{\"const\":2}]}", "empty");
+}
+
+/* A tool's arguments are an object, whatever else its schema allows; where the schema means itself it means
+ * all that it allows. */
+static void arguments_are_objects(void **state)
+{
+    (void)state;
+    arguments = true;
+    const char *member = "\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"]";
+    static const struct { const char *front, *back; } forms[] = {
+        {"{\"type\":\"object\",", "}"}, {"{", "}"}, {"{\"type\":\"object\",\"nullable\":true,", "}"},
+        {"{\"type\":[\"null\",\"object\"],", "}"}, {"{\"$id\":\"u\",\"allOf\":[{", "}]}"},
+        {"{\"$ref\":\"#/$defs/s\",\"$defs\":{\"s\":{\"type\":[\"string\",\"object\"],", "}}}"},
+        {"{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"object\",", "},{\"enum\":[1,null]}]}"},
+        {"{\"oneOf\":[{\"type\":\"null\"},{\"type\":\"object\",", "}]}"},
+    };
+    static const char *const others[] = {"null", "\"x\"", "1", "[]", "{}"};
+    for (size_t i = 0; i < EK_COUNT(forms); i++) {
+        char schema[400];
+        snprintf(schema, sizeof schema, "%s%s%s", forms[i].front, member, forms[i].back);
+        yes(schema, "{\"a\":5}");
+        for (size_t k = 0; k < EK_COUNT(others); k++) no(schema, others[k]);
+    }
+    yes("{}", "{\"any\":[null]}");
+    no("{}", "[]");
+    const char *list = "{\"type\":[\"object\",\"null\"],\"properties\":{\"next\":{\"$ref\":\"#\"}},"
+                       "\"required\":[\"next\"],\"additionalProperties\":false}";
+    yes(list, "{\"next\":{\"next\":null}}");
+    no(list, "null");
+    refused("{\"enum\":[1,2]}", "leaves no value");
+    refused("{\"type\":\"string\"}", "allows no object");
+    refused("{\"$ref\":\"#/$defs/s\",\"$defs\":{\"s\":{\"const\":\"x\"}}}", "leaves no value");
+    refused("{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", "empty");
+    arguments = false;
 }
 
 static void strings(void **state)
@@ -489,7 +538,8 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values), cmocka_unit_test(strings), cmocka_unit_test(numbers),
+        cmocka_unit_test(values), cmocka_unit_test(impossible_alternatives),
+        cmocka_unit_test(arguments_are_objects), cmocka_unit_test(strings), cmocka_unit_test(numbers),
         cmocka_unit_test(objects_and_arrays), cmocka_unit_test(what_cannot_be_enforced),
         cmocka_unit_test(masks_say_what_can_be_read), cmocka_unit_test(no_dead_ends),
         cmocka_unit_test(a_random_model_keeps_to_the_form),

@@ -127,6 +127,30 @@ static void whole_characters_only(void **state)
               "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
+/* Stop strings that are forgotten let go of what began one, and of no half letter. */
+static void forgets_its_stops(void **state)
+{
+    (void)state;
+    struct ek_str stop = EK_STR("</s>");
+    struct pieces p = pieces_make(EK_STR("><|\xC3\xA9</s>"));
+    struct ek_output_start s = {.think_id = p.think, .end_id = p.end, .stops = &stop, .stop_count = 1};
+    struct shown got = {ek_buf_make(100), ek_buf_make(100), false};
+    struct ek_output o;
+    ek_output_init(&o, p.t, &s);
+    ek_output_push(&o, piece(&p, 0, 2), &got.thought, &got.answer);
+    assert_string_equal(ek_buf_cstr(&got.answer), ">"); /* the rest may be the beginning of a stop */
+    ek_output_forget_stops(&o, &got.answer);
+    assert_string_equal(ek_buf_cstr(&got.answer), "><");
+    ek_output_push(&o, piece(&p, 2, 4), &got.thought, &got.answer);
+    ek_output_forget_stops(&o, &got.answer);
+    assert_string_equal(ek_buf_cstr(&got.answer), "><|");
+    assert_false(ek_output_push(&o, piece(&p, 4, 9), &got.thought, &got.answer));
+    ek_output_end(&o, &got.thought, &got.answer);
+    ek_output_free(&o);
+    expect(&got, "", "><|\xC3\xA9</s>");
+    ek_tokenizer_free(&p.t);
+}
+
 static void stops_wherever_the_cut(void **state)
 {
     (void)state;
@@ -192,7 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_characters_only),
-        cmocka_unit_test(stops_wherever_the_cut),
+        cmocka_unit_test(stops_wherever_the_cut), cmocka_unit_test(forgets_its_stops),
         cmocka_unit_test(thought_newlines),
         cmocka_unit_test(thought_then_answer),
     };
