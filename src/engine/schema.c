@@ -559,10 +559,9 @@ static json_t *narrow(struct ek_schema *c, json_t *schema)
 {
     json_t *type = ek_schema_get(schema, "type"), *object = json_pack("{s:s}", "type", "object");
     MUST(object && json_array_append_new(c->made, object) == 0);
-    bool already = json_is_string(type) && strcmp(json_string_value(type), "object") == 0;
-    if (already && !ek_schema_get(schema, "nullable")) return schema;
-    if (type && !(ek_schema_kinds(c, schema) & EK_KIND_OBJECT))
-        ek_schema_refuse(c, "type", "allows no object, and arguments are one");
+    unsigned kinds = type ? ek_schema_kinds(c, schema) : EK_KIND_ALL;
+    if (!(kinds & EK_KIND_OBJECT)) ek_schema_refuse(c, "type", "allows no object, and arguments are one");
+    if (kinds == EK_KIND_OBJECT) return schema;
     return ek_schema_merge(c, schema, object);
 }
 
