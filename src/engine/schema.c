@@ -366,22 +366,6 @@ static uint32_t emit_ref(struct ek_schema *c, json_t *schema, uint32_t from)
 
 /* ---- constants ------------------------------------------------------------------------------- */
 
-unsigned ek_schema_kind_of_value(const json_t *v)
-{
-    switch (json_typeof(v)) {
-    case JSON_NULL: return EK_KIND_NULL;
-    case JSON_TRUE:
-    case JSON_FALSE: return EK_KIND_BOOLEAN;
-    case JSON_INTEGER: return EK_KIND_INTEGER;
-    case JSON_REAL:
-        return json_real_value(v) == (double)(int64_t)json_real_value(v) ? EK_KIND_INTEGER : EK_KIND_NUMBER;
-    case JSON_STRING: return EK_KIND_STRING;
-    case JSON_ARRAY: return EK_KIND_ARRAY;
-    case JSON_OBJECT: return EK_KIND_OBJECT;
-    }
-    WRONG("a value of no kind");
-}
-
 static uint32_t emit_constant(struct ek_schema *c, const json_t *v, uint32_t from)
 {
     if (json_is_string(v)) {

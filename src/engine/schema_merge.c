@@ -275,6 +275,22 @@ static bool values_apart(json_t *a, json_t *b)
     return apart;
 }
 
+unsigned ek_schema_kind_of_value(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_NULL: return EK_KIND_NULL;
+    case JSON_TRUE:
+    case JSON_FALSE: return EK_KIND_BOOLEAN;
+    case JSON_INTEGER: return EK_KIND_INTEGER;
+    case JSON_REAL:
+        return json_real_value(v) == (double)(int64_t)json_real_value(v) ? EK_KIND_INTEGER : EK_KIND_NUMBER;
+    case JSON_STRING: return EK_KIND_STRING;
+    case JSON_ARRAY: return EK_KIND_ARRAY;
+    case JSON_OBJECT: return EK_KIND_OBJECT;
+    }
+    WRONG("a value of no kind");
+}
+
 /* Does `a` name values, and none of a kind that `b` allows? */
 static bool values_outside(struct ek_schema *c, json_t *a, json_t *b)
 {
