@@ -11,6 +11,7 @@
 static bool parse(struct ek_ask_reader *r, struct ek_str body, json_t **root)
 {
     json_error_t error;
+    *root = NULL;
     if (ek_json_has_more(body, EK_ASK_VALUES_MAX))
         return ek_ask_refuse(r, EK_REASON_BAD_VALUE, "", "The body holds more values than are read here.");
     *root = json_loadb(body.data ? body.data : "", body.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);

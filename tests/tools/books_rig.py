@@ -345,8 +345,9 @@ def question(rng, stream=None):
 
 def audit(url, folder, *more):
     """The program that believes nothing. Returns its exit code and what it said."""
-    with open(os.path.join(folder, 'prices.json'), 'w') as f:
+    with tempfile.NamedTemporaryFile('w', dir=folder, suffix='.json') as f:  # audits run side by side
         json.dump(PRICES, f)
-    done = subprocess.run([sys.executable, os.path.join(HERE, 'books_audit.py'), url, '--prices', f.name, *more],
-                          capture_output=True, text=True)
+        f.flush()
+        done = subprocess.run([sys.executable, os.path.join(HERE, 'books_audit.py'), url, '--prices', f.name, *more],
+                              capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
