@@ -4,7 +4,7 @@
 and Redis, each a process that can be killed and started again; callers that write down what they received; and
 the audit. Everything on loopback or a Unix socket in a fresh folder. Nothing here waits on a guess of time: it
 waits on counters, with a limit that only says "it hangs"."""
-import asyncio, ctypes, glob, json, os, pwd, random, shutil, signal, socket, struct, subprocess, sys, time
+import asyncio, ctypes, glob, json, os, pwd, random, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HANGS_S = 300
