@@ -202,7 +202,7 @@ static bool rejoin(struct ek_door_request *r, const struct ek_arrival *a)
     struct ek_door_request *old = (struct ek_door_request *)(uintptr_t)ek_desk_repeat(d->desk, a->repeat);
     if (!old) return false;
     MUST_OBJ(old, EK_DOOR_REQUEST_MAGIC);
-    if (r->asked || old->asked || old->running || old->detached) return false;
+    if (r->asked || old->asked || old->running || old->starting || old->detached) return false;
     if (old->http && old->retries >= a->retries) return false;
     uint32_t ticket = ek_desk_rejoin(d->desk, ek_door_now(d), a->repeat, a->id, &old_id);
     MUST(ticket && old_id == (uint64_t)(uintptr_t)old);

@@ -68,6 +68,32 @@ void ek_door_hedge_lost(struct ek_door_request *r)
     drop(r, &r->door->counters.hedge_lost);
 }
 
+/* What was said before the first token, each behind its length: of several choices each has its role. */
+static void keep_early(struct ek_door_second *s, struct ek_str payload)
+{
+    uint32_t len = (uint32_t)payload.len;
+    if (payload.len > EARLY_BYTES_MAX || s->early.len + sizeof len + len > EARLY_BYTES_MAX) return;
+    ek_buf_put(&s->early, (const char *)&len, sizeof len);
+    ek_buf_put(&s->early, payload.data, len);
+}
+
+/* False: it was the end of r's attempt. */
+static bool say_early(struct ek_door_request *r, struct ek_str all)
+{
+    while (r->running && r->running->relay && all.len > 0) {
+        uint32_t len;
+        struct ek_up_chunk c;
+        MUST(all.len > sizeof len);
+        memcpy(&len, all.data, sizeof len);
+        struct ek_str payload = ek_str_make(all.data + sizeof len, len);
+        all = ek_str_skip(all, sizeof len + len);
+        bool read = ek_up_chunk_read(payload, &c, NULL);
+        MUST(read); /* as it was when it came */
+        ek_door_relay_events.chunk(r, payload, &c);
+    }
+    return r->running && r->running->relay;
+}
+
 /* The second attempt is the request's from here on; the first is over, or is cancelled now. False: what it
  * had said before was the end of r. */
 static bool adopt(struct ek_door_request *r)
@@ -75,7 +101,6 @@ static bool adopt(struct ek_door_request *r)
     struct ek_door *d = r->door;
     struct ek_door_running *w = r->running;
     struct ek_door_second *s = w->second;
-    struct ek_up_chunk c;
     MUST(s && s->relay && !is_begun(w));
     if (w->relay) ek_relay_cancel(&w->relay);
     if (w->collect) ek_collect_free(&w->collect); /* it had a role at most */
@@ -92,10 +117,9 @@ static bool adopt(struct ek_door_request *r)
     ek_desk_hedge_end(d->desk, ek_door_now(d), r->ticket, true);
     ek_door_pump(d);
     ek_door_note_hedge(r, true);
-    bool said = s->early.len && !s->early.failed && ek_up_chunk_read(ek_buf_view(&s->early), &c, NULL);
-    if (said) ek_door_relay_events.chunk(r, ek_buf_view(&s->early), &c);
+    bool goes_on = say_early(r, ek_buf_view(&s->early));
     ek_door_second_free(&s);
-    return r->running && r->running->relay;
+    return goes_on;
 }
 
 bool ek_door_hedge_saves(struct ek_door_request *r)
@@ -127,7 +151,7 @@ static void second_chunk(void *arg, struct ek_str payload, const struct ek_up_ch
     if (s && !is_token(c)) {
         bool ends = (c->flags & EK_UP_FINISH) != 0; /* an answer without a token is none to be quick with */
         if (ends) drop(r, &r->door->counters.hedge_failed);
-        else if (s->early.len == 0 && !(c->flags & EK_UP_USAGE)) ek_buf_str(&s->early, payload);
+        else if (!(c->flags & EK_UP_USAGE)) keep_early(s, payload);
         return;
     }
     if (s) {

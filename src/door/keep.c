@@ -236,7 +236,7 @@ void ek_door_keep_pass(struct ek_door_request *old, struct ek_door_request *r)
 {
     struct ek_door_keep *k = old->keep;
     if (!k) return;
-    MUST(k->doing == PUT && !r->keep);
+    MUST((k->doing == PUT || k->doing == READY) && !r->keep); /* what is only READY is as good for r */
     take_body(k, old); /* unless r has it already */
     old->keep = NULL;
     k->r = r;

@@ -54,10 +54,17 @@ struct money_account *ek_door_account_get(struct ek_door_money *m, uint64_t id)
     return a;
 }
 
+/* Nobody's money is in it: not of those who wait, hold or settle, nor of places of before a restart. */
+static bool is_idle(const struct money_account *a)
+{
+    MUST(a->purses >= a->waiting.count + a->held.count);
+    return a->purses == 0 && a->settling == 0;
+}
+
 static void forget(struct money_account *a)
 {
     struct ek_door_money *m = a->room;
-    MUST(!a->busy && a->waiting.count == 0 && a->held.count == 0 && a->settling == 0);
+    MUST(!a->busy && is_idle(a));
     if (a->entered) {
         struct ek_money rest = ek_book_withdraw_all(m->book, a->id);
         (void)rest; /* nothing, or what the store knows already */
@@ -73,7 +80,7 @@ static void forget(struct money_account *a)
 
 void ek_door_account_rests(struct money_account *a)
 {
-    bool rests = a->waiting.count == 0 && a->held.count == 0 && a->settling == 0 && !a->busy;
+    bool rests = is_idle(a) && !a->busy;
     if (!rests) a->rest_ns = 0;
     else if (!a->rest_ns) a->rest_ns = now_of(a);
 }
@@ -145,8 +152,12 @@ static void fund(struct money_account *a, const struct ek_lease *lease)
     struct ek_door_money *m = a->room;
     if (a->fence && a->fence != lease->fence) ek_door_account_lose(a, a->fence); /* taken over meanwhile */
     enum ek_book_paid paid = ek_book_fund(m->book, a->id, ek_id_random(), lease->fence, lease->part);
-    MUST(paid == EK_PAID); /* the account is there, the name is new, no balance passes EK_MONEY_MAX */
-    a->fence = lease->fence;
+    a->fence = lease->fence; /* booked or not, all of it goes back at rest */
+    if (paid != EK_PAID) {
+        a->failed_ns = now_of(a);
+        ek_warn(m->door->log, "a lease is more than the book holds; it stays with the store");
+        return;
+    }
     m->count.leases++;
 }
 
@@ -263,7 +274,7 @@ static void given(struct ek_store_op *op)
     a->giving = false;
     a->fence = 0;
     a->room->count.given++;
-    if (a->waiting.count == 0) forget(a);
+    if (is_idle(a)) forget(a);
     else ek_door_account_serve(a); /* somebody came meanwhile */
 }
 
@@ -292,7 +303,7 @@ void ek_door_accounts_tick(struct ek_door_money *m)
     EK_LIST_EACH(&m->all, it) {
         struct money_account *a = EK_CONTAINER(it, struct money_account, link);
         bool rested = a->rest_ns && ek_ns_since(now_ns, a->rest_ns) >= patience_ns;
-        bool idle = a->waiting.count == 0 && a->held.count == 0 && a->settling == 0;
+        bool idle = is_idle(a);
         if (a->giving || (rested && idle)) {
             give(a); /* it may be gone */
             continue;
@@ -307,7 +318,7 @@ void ek_door_accounts_close(struct ek_door_money *m)
     EK_LIST_EACH(&m->all, it) {
         struct money_account *a = EK_CONTAINER(it, struct money_account, link);
         MUST(a->waiting.count == 0 && a->held.count == 0);
-        if (a->settling == 0 && !a->busy) give(a); /* else it is taken back at the next start */
+        if (is_idle(a) && !a->busy) give(a); /* else it is taken back at the next start */
     }
 }
 
@@ -390,13 +401,14 @@ void ek_door_account_lose(struct money_account *a, uint64_t fence)
     ek_warn(m->door->log, "a lease was lost: this door was away for longer than ledger.lease, or another "
             "has its name");
     EK_LIST_EACH(&a->held, it) {
-        EK_CONTAINER(it, struct ek_door_purse, link)->late = true;
+        struct ek_door_purse *p = EK_CONTAINER(it, struct ek_door_purse, link);
+        p->late = p->pays; /* others had nothing of it */
     }
     for (struct ek_link *it = ek_list_first(&a->held); it;) { /* ending one may end others: begin anew */
         struct ek_door_purse *p = EK_CONTAINER(it, struct ek_door_purse, link);
         struct ek_door_request *r = p->r;
         it = ek_list_next(&a->held, it);
-        if (!r || !ek_door_is_running(r)) continue;
+        if (!r || !p->late || !ek_door_is_running(r)) continue;
         ek_door_refuse_reason(r, EK_REASON_LEASE_LOST, NULL);
         it = ek_list_first(&a->held);
     }

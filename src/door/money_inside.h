@@ -49,6 +49,7 @@ struct money_account {
     uint64_t failed_ns;       /* when it last could not */
     uint64_t surplus_ns;      /* when it last gave back a part */
     uint64_t rest_ns;         /* since when nobody has wanted anything; 0: somebody does */
+    uint32_t purses;          /* of it, in whatever state */
     uint32_t settling;        /* settlements on their way */
     uint32_t needs;           /* leased ahead: EK_DOOR_LEASE_NEEDS ... */
     bool busy;                /* the job is under way */

@@ -84,6 +84,8 @@ void ek_door_purse_free(struct ek_door_purse *p)
     free(p->settlement);
     p->magic = 0;
     free(p);
+    MUST(a->purses > 0);
+    a->purses--;
     ek_door_account_rests(a);
 }
 
@@ -113,6 +115,7 @@ static struct ek_door_purse *purse_new(struct ek_door_request *r, uint64_t accou
     p->overdraft_nano = cost_of(p, 0, all_ours(r) ? 1 : CHUNK_TOKENS);
     r->purse = p;
     r->paying = true;
+    of->purses++;
     of->rest_ns = 0;
     return p;
 }
@@ -412,7 +415,8 @@ static enum ek_reason drink(struct ek_door_purse *p)
     struct ek_now now = ek_door_now(m->door);
     uint64_t made = ek_door_made_by(r), end = tokens_for(p, p->held_nano);
     uint64_t more = end / 4 > MORE_TOKENS_MIN ? end / 4 : MORE_TOKENS_MIN;
-    int64_t more_nano = cost_of(p, 0, more);
+    /* Many at once, or those of before a restart: they are made, whatever was reserved. */
+    int64_t more_nano = cost_of(p, 0, made > end ? more + (made - end) : more);
     struct ek_hold h = ek_book_extend(m->book, p->name, more_nano > 0 ? more_nano : 1, now);
     if (!p->thirsty) p->since_ns = now.mono_ns;
     p->thirsty = true;

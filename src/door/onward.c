@@ -368,6 +368,7 @@ void ek_door_recalled(struct ek_door_request *r)
     struct ek_door_running *w = r->running;
     MUST(w && w->borrowed && ek_door_is_running(r));
     if (w->again_ns) return; /* between two attempts: it goes wherever there is money */
+    if (w->finished >= w->n) return; /* all of it is there */
     if (r->door->writer == r && !ek_door_flush(r->door)) return; /* what was paid for is delivered */
     if (w->relay) ek_relay_cancel(&w->relay);
     if (ek_door_try_again(r, EK_REASON_BORROW_BUDGET)) return;

@@ -99,7 +99,7 @@ struct ek_door_request *ek_door_request_new(struct ek_door *d, struct ek_http_re
     r->http = http;
     r->body = ek_buf_make(d->config->limits.body_bytes_max);
     r->arrived_ns = ek_door_now(d).mono_ns;
-    r->account = ek_hash(ek_str_of(who->account), d->hash_seed);
+    r->account = ek_identity_owner(who, d->hash_seed);
     r->window = who->window;
     *kept = *wishes;
     kept->body_bytes = body_bytes > 0 && body_bytes <= BODY_RESERVE_BYTES ? (uint32_t)body_bytes : 0;
@@ -435,8 +435,11 @@ void ek_door_start_request(struct ek_door_request *r, const struct ek_action *st
     w->borrowed = ek_pool_loan(d->pool, upstream)->borrowed;
     w->held_back = w->resting = false;
     w->money_at = ek_door_money_tokens(r);
-    if (!ek_pool_their_name(d->pool, upstream, r->model)) { /* a reload took the model away */
-        ek_door_refuse_reason(r, EK_REASON_MODEL_UNKNOWN, NULL);
+    if (!ek_pool_their_name(d->pool, upstream, r->model)) { /* a reload took it away, perhaps only here */
+        r->attempts--;
+        w->only_mask = ek_door_reach(r);
+        if (w->only_mask) ek_door_again(r, EK_WHY_RETRYING);
+        else ek_door_refuse_reason(r, EK_REASON_MODEL_UNKNOWN, NULL);
         return;
     }
     struct ek_relay_deadlines deadlines = ek_door_deadlines(d);

@@ -97,7 +97,7 @@ static void count_tokens(struct ek_door_request *r, const struct ek_up_chunk *c)
     /* Our engine's last tokens may show nothing: a marker, the half of a letter. They count. */
     bool unseen = w->ours && !thought && !answer && (c->flags & EK_UP_EK) && (c->flags & EK_UP_FINISH);
     if (w->ours) keep_ids(w, c);
-    if (w->ours && !w->carried && (c->flags & EK_UP_EK) && c->ek_prompt_tokens) {
+    if (w->ours && !w->carried && !w->resting && (c->flags & EK_UP_EK) && c->ek_prompt_tokens) {
         w->prompt_tokens = c->ek_prompt_tokens;
         w->cached_tokens = c->ek_cached_tokens;
         w->money_at = ek_door_money_prompt(r, w->prompt_tokens, w->cached_tokens);

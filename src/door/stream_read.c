@@ -51,7 +51,7 @@ struct ek_door_stream *ek_door_stream_ask(struct ek_door *d, struct ek_http_req 
     uint8_t id[16];
     struct ek_door_stream *s = ek_door_read_id(id_text, id) ? ek_door_stream_find(d, id) : NULL;
     bool right = s && (!response || (s->asked && s->asked->response));
-    if (right && s->account == ek_hash(ek_str_of(who->account), d->hash_seed)) return s;
+    if (right && s->account == ek_identity_owner(who, d->hash_seed)) return s;
     d->streams.count.unknown++;
     refuse(d, http, EK_REASON_STREAM_UNKNOWN, NULL, NULL);
     return NULL;

@@ -77,6 +77,13 @@ void ek_door_response_write(struct ek_door_stream *s, struct ek_buf *out)
     ek_responses_free(&r);
 }
 
+/* Its beginning may be out of the window. Who cannot have all of it is told so: never a part as if it were
+ * all. */
+static bool has_all(const struct ek_door_stream *s)
+{
+    return s->log.first <= 1;
+}
+
 /* ---- readers ---------------------------------------------------------------------------------------- */
 
 void ek_door_response_attach(struct ek_door_reader *rd, struct ek_http_req *http, bool whole, uint64_t after)
@@ -101,10 +108,12 @@ void ek_door_response_whole(struct ek_door_reader *rd)
     struct ek_door *d = s->door;
     struct ek_http_req *http = rd->http;
     if (s->r || !ek_door_stream_is_written(s)) return;
-    int status = ek_door_stream_status(s);
+    int status = has_all(s) ? ek_door_stream_status(s) : ek_reason_status(EK_REASON_STREAM_WINDOW);
     struct ek_buf text = ek_buf_make(EK_DOOR_OUT_BYTES_MAX);
     bool begun = rd->begun;
-    if (begun || status == 200) {
+    if (!has_all(s)) {
+        ek_error_write(&text, &(struct ek_error){.reason = EK_REASON_STREAM_WINDOW});
+    } else if (begun || status == 200) {
         ek_door_response_write(s, &text);
     } else {
         struct ek_stream_cursor c = {.next = s->log.last};
@@ -126,6 +135,10 @@ void ek_door_response_whole(struct ek_door_reader *rd)
 static void reply(struct ek_door_stream *s, struct ek_http_req *http)
 {
     MUST(s->door->text.len == 0);
+    if (!has_all(s)) {
+        ek_door_refuse_http(s->door, http, &(struct ek_error){.reason = EK_REASON_STREAM_WINDOW});
+        return;
+    }
     ek_door_response_write(s, &s->door->text);
     ek_door_reply_json(s->door, http, 200);
 }

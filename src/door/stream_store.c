@@ -284,7 +284,7 @@ void ek_door_stream_fail(struct ek_door_request *r, enum ek_reason why, int stat
     if (!s || (r->asked && !r->detached)) return; /* those are refused with a true status */
     if (r->running) r->running->event = s->log.last; /* what was held back is said to nobody */
     s->status = (uint16_t)status;
-    if (r->running && r->asked) add_usage(s, r);
+    if (r->running && r->asked && r->modelled) add_usage(s, r); /* else nobody knows what it costs */
     add(s, payload);
     ek_door_stream_end(r, why);
 }

@@ -224,7 +224,7 @@ void ek_door_reply_request(struct ek_door *d, struct ek_http_req *http, const st
         n = ek_records_find(d->records, id);
         if (!n) n = in_line(d, id, &waiting);
     }
-    uint64_t account = ek_hash(ek_str_of(who->account), d->hash_seed);
+    uint64_t account = ek_identity_owner(who, d->hash_seed);
     if (!n || n->account != account) { /* another's is answered as none at all */
         struct ek_error e = {.reason = EK_REASON_NOT_FOUND,
             .message = EK_STR("There is no such request of yours, or it was so long ago that it is "

@@ -107,6 +107,7 @@ bool ek_door_tell_shortened(struct ek_door_request *r)
 static uint64_t silence_due_ns(const struct ek_door_request *r)
 {
     const struct ek_waiting_options *w = &r->door->config->waiting;
+    if (r->asked && !r->detached) return UINT64_MAX; /* its one answer is yet to come */
     /* Between two attempts a true status is still hoped for; while an engine has it, hope is short. */
     bool unheard = r->stream && !r->committed && r->state == EK_DOOR_SENT && !r->running->again_ns;
     if (unheard && EK_DOOR_FIRST_WORD_NS < w->comment_ns)

@@ -4,8 +4,11 @@
 #include "guard/identity.h"
 
 #include "base/address.h"
+#include "base/map.h"
 
 #include <sodium.h>
+
+#define LEDGER_SEED 0x6c65646765726964u /* so that no name of the configuration is an account's number */
 
 #define KEY_BYTES_MAX 1024u
 
@@ -63,4 +66,11 @@ enum ek_reason ek_identify(const struct ek_config *c, struct ek_str authorizatio
     *out = (struct ek_identity){.account = k->account, .key = k->name, .user = k->user,
                                 .tier = tier_of(c, k->tier), .proven = k->proven, .listed = true};
     return EK_REASON_NONE;
+}
+
+uint64_t ek_identity_owner(const struct ek_identity *who, uint64_t seed)
+{
+    const uint64_t *id = &who->ledger_account;
+    if (*id) return ek_hash(ek_str_make((const char *)id, sizeof *id), seed ^ LEDGER_SEED);
+    return ek_hash(ek_str_of(who->account), seed);
 }

@@ -31,6 +31,10 @@ struct ek_identity {
 enum ek_reason ek_identify(const struct ek_config *c, struct ek_str authorization, size_t count,
                            struct ek_str peer, struct ek_identity *out);
 
+/* Whose it is, as a number: what it may read, whose line and cache it shares. Accounts of the ledger are
+ * known by their number, for people choose their names; others by the name that the configuration gives. */
+uint64_t ek_identity_owner(const struct ek_identity *who, uint64_t seed);
+
 /* The token behind "Bearer ", blanks skipped; empty when the header says something else. */
 struct ek_str ek_identity_token(struct ek_str authorization);
 

@@ -266,10 +266,20 @@ void ek_book_elsewhere(struct ek_book *b, uint64_t account, int64_t nano)
 
 /* ---- money in and out ------------------------------------------------------------------------ */
 
-static bool fits(int64_t have, int64_t more)
+static bool fits(int64_t have, int64_t more, int64_t max)
 {
     int64_t sum;
-    return !__builtin_add_overflow(have, more, &sum) && sum <= EK_MONEY_MAX && sum >= -EK_MONEY_MAX;
+    return !__builtin_add_overflow(have, more, &sum) && sum <= max && sum >= -max;
+}
+
+/* What has come from the world, less what went back: of one account, and of all that are in memory. */
+static bool may_fund(const struct ek_book *b, const struct ek_book_account *a, struct ek_money amount)
+{
+    const struct ek_money *mine = &a->now.pocket[EK_POCKET_WORLD], *all = &b->total.pocket[EK_POCKET_WORLD];
+    return fits(mine->granted_nano, -amount.granted_nano, EK_MONEY_MAX) &&
+           fits(mine->topped_nano, -amount.topped_nano, EK_MONEY_MAX) &&
+           fits(all->granted_nano, -amount.granted_nano, EK_BOOK_TOTAL_MAX) &&
+           fits(all->topped_nano, -amount.topped_nano, EK_BOOK_TOTAL_MAX);
 }
 
 enum ek_book_paid ek_book_fund(struct ek_book *b, uint64_t account, struct ek_id name, uint64_t fence,
@@ -279,10 +289,7 @@ enum ek_book_paid ek_book_fund(struct ek_book *b, uint64_t account, struct ek_id
     MUST(amount.granted_nano >= 0);
     struct ek_book_account *a = ek_book_find(b, account);
     if (ek_book_find_hold(b, name)) return EK_PAID_BEFORE;
-    const struct ek_money *world = &b->total.pocket[EK_POCKET_WORLD];
-    if (!a || !fits(world->granted_nano, -amount.granted_nano) ||
-        !fits(world->topped_nano, -amount.topped_nano) || amount.topped_nano < -EK_MONEY_MAX)
-        return EK_PAID_REFUSED;
+    if (!a || amount.topped_nano < -EK_MONEY_MAX || !may_fund(b, a, amount)) return EK_PAID_REFUSED;
     struct ek_book_hold *h = ek_book_take_hold(b, name);
     if (!h) return EK_PAID_REFUSED;
     if (fence != a->now.fence) { /* one lease at a time: the old one's money has left */

@@ -114,8 +114,10 @@ void ek_book_elsewhere(struct ek_book *b, uint64_t account, int64_t nano);
 
 /* ---- money in and out ------------------------------------------------------------------------ */
 
+#define EK_BOOK_TOTAL_MAX (INT64_MAX / 2) /* of all accounts in memory together, spent money included */
+
 enum ek_book_paid { EK_PAID, EK_PAID_BEFORE, EK_PAID_REFUSED /* no such account,
-                   or past EK_MONEY_MAX */ };
+                   or past EK_MONEY_MAX or EK_BOOK_TOTAL_MAX */ };
 
 /* Money comes in under `name`; topped-up money may be negative (a door takes over an overdrawn
  * account), not below -EK_MONEY_MAX; granted money never is. `fence` is the lease it comes under: the
