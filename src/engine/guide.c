@@ -9,6 +9,37 @@
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
+static bool settle(struct ek_walk *w, struct ek_place p);
+
+/* Has this walk been here? A schema's alternatives may meet again and again: a diamond of anyOf over $ref has
+ * more paths than anybody can count, and no more places than the grammar has states. Full: as if it had. */
+static bool been_here(struct ek_walk *w, const struct ek_place *p)
+{
+    uint64_t h = ((uint64_t)p->state << 32 | p->frame) * 0x9e3779b97f4a7c15u;
+    uint32_t at = (uint32_t)(h >> 40) % EK_WALK_SEEN_SLOTS;
+    for (;; at = (at + 1) % EK_WALK_SEEN_SLOTS) {
+        struct ek_walk_seen *s = &w->seen[at];
+        if (s->walk != w->seen_walk) break;
+        if (s->state == p->state && s->frame == p->frame) return true;
+    }
+    if (w->seen_count >= EK_WALK_SEEN_SLOTS / 4 * 3) return true;
+    w->seen[at] = (struct ek_walk_seen){w->seen_walk, p->state, p->frame};
+    w->seen_count++;
+    return false;
+}
+
+/* The number of a frame that this walk has made, or makes now; EK_FRAME_BELOW: there is no room. */
+static uint32_t frame_for(struct ek_walk *w, struct ek_frame f)
+{
+    uint32_t least = w->frames_before;
+    if (w->frame_count - least > EK_WALK_ALIKE_MAX) least = w->frame_count - EK_WALK_ALIKE_MAX;
+    for (uint32_t i = w->frame_count; i > least; i--)
+        if (w->frames[i - 1].back == f.back && w->frames[i - 1].below == f.below) return i - 1;
+    if (w->frame_count >= w->frame_max) return EK_FRAME_BELOW;
+    w->frames[w->frame_count] = f;
+    return w->frame_count++;
+}
+
 static void settle_calls(struct ek_walk *w, const struct ek_place *p, bool *left)
 {
     const struct ek_dfa_state *s = &w->g->dfa.states[p->state];
@@ -17,27 +48,40 @@ static void settle_calls(struct ek_walk *w, const struct ek_place *p, bool *left
         struct ek_place q = {.state = w->g->rules[c->rule].start, .frame = p->frame, .depth = p->depth};
         if (!ek_walk_can_enter(w, c->to, p->depth)) continue;
         if (!w->g->bare[c->to]) {
-            if (w->frame_count >= w->frame_max) continue;
-            q.frame = w->frame_count;
+            q.frame = frame_for(w, (struct ek_frame){c->to, p->frame});
+            if (q.frame == EK_FRAME_BELOW) continue;
             q.depth++;
-            w->frames[w->frame_count++] = (struct ek_frame){c->to, p->frame};
         }
-        if (ek_walk_can_enter(w, q.state, q.depth) && ek_walk_settle(w, q)) *left = true;
+        if (ek_walk_can_enter(w, q.state, q.depth) && settle(w, q)) *left = true;
     }
 }
 
-bool ek_walk_settle(struct ek_walk *w, struct ek_place p)
+/* True of a place where it has been before has been said there. */
+static bool settle(struct ek_walk *w, struct ek_place p)
 {
     const struct ek_dfa_state *s = &w->g->dfa.states[p.state];
     bool left = false;
     w->work++;
+    if (been_here(w, &p)) return false;
     if (s->edge_count > 0 && w->ready_count < EK_WALK_READY_MAX) w->ready[w->ready_count++] = p;
     if (s->call_count > 0) settle_calls(w, &p, &left);
     if (!s->final) return left;
     if (p.frame == EK_FRAME_ROOT || p.frame == EK_FRAME_BELOW) return true;
     const struct ek_frame *f = &w->frames[p.frame];
     MUST(p.depth > 0);
-    return ek_walk_settle(w, (struct ek_place){f->back, 0, f->below, p.depth - 1}) || left;
+    return settle(w, (struct ek_place){f->back, 0, f->below, p.depth - 1}) || left;
+}
+
+bool ek_walk_settle(struct ek_walk *w, struct ek_place p)
+{
+    w->seen_count = 0;
+    w->seen_walk++;
+    w->frames_before = w->frame_count;
+    if (w->seen_walk == 0) { /* four thousand million walks: those marks might be mistaken for new ones */
+        memset(w->seen, 0, sizeof w->seen);
+        w->seen_walk = 1;
+    }
+    return settle(w, p);
 }
 
 /* ---- places ---------------------------------------------------------------------------------- */
@@ -136,8 +180,11 @@ bool ek_guide_read(struct ek_guide *g, const uint16_t *symbols, size_t n)
     struct sink s = {.guide = g, .frames = g->frames[!g->side]};
     if (n == 0) return true;
     ek_walk_open(g);
-    for (uint32_t i = 0; i < g->place_count; i++) follow(&g->walk, &s, g->places[i], symbols, n);
-    g->counters.steps += g->walk.work;
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        g->walk.work = 0; /* each place has as much as its mask had */
+        follow(&g->walk, &s, g->places[i], symbols, n);
+        g->counters.steps += g->walk.work;
+    }
     if (s.place_count == 0) return false;
     memcpy(g->places, s.places, s.place_count * sizeof *g->places);
     g->place_count = s.place_count;

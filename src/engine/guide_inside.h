@@ -11,6 +11,8 @@ enum {
     EK_WALK_FRAMES_MAX = 4096, /* above those, along one path of the tree */
     EK_WALK_READY_MAX = 4096,
     EK_WALK_EXITS_MAX = 1 << 15,
+    EK_WALK_SEEN_SLOTS = 8192, /* of which three quarters are used: places reached without reading */
+    EK_WALK_ALIKE_MAX = 256,   /* frames among which an equal one is looked for */
 };
 
 #define EK_FRAME_ROOT UINT32_MAX        /* behind it the answer is complete */
@@ -26,6 +28,10 @@ struct ek_place {
     uint32_t depth;
 };
 
+struct ek_walk_seen {
+    uint32_t walk, state, frame;
+};
+
 struct ek_walk {
     const struct ek_grammar *g;
     struct ek_frame *frames;
@@ -33,6 +39,9 @@ struct ek_walk {
     struct ek_place ready[EK_WALK_READY_MAX]; /* places with something to read, reached without reading */
     uint32_t ready_count;
     uint64_t work;
+    /* one settling: where it has been, as marks of its number, and the frames there were before it */
+    struct ek_walk_seen seen[EK_WALK_SEEN_SLOTS];
+    uint32_t seen_walk, seen_count, frames_before;
     /* a walk without a stack, to be remembered */
     bool blind;
     uint32_t lowest_rule; /* a counted rule that the walk began in, or EK_NO_RULE */

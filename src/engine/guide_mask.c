@@ -277,6 +277,8 @@ static void put_place(struct ek_guide *g, struct ek_place p)
     const struct ek_mask_cache *cache;
     const struct ek_mask_entry *e = entry_of(g, &p, &cache);
     if (!e || p.depth + e->reach > EK_GRAMMAR_DEPTH_MAX) {
+        g->counters.steps += g->walk.work;
+        g->walk.work = 0; /* what was spent on what cannot be remembered is not taken from this */
         visit(&g->walk, g->trie, g->mask, 0, p);
         return;
     }
@@ -298,12 +300,15 @@ const uint64_t *ek_guide_mask(struct ek_guide *g)
     if (g->mask_made) return g->mask;
     memset(g->mask, 0, g->words * sizeof *g->mask);
     ek_walk_open(g);
-    for (uint32_t i = 0; i < g->place_count; i++) put_place(g, g->places[i]);
+    for (uint32_t i = 0; i < g->place_count; i++) {
+        put_place(g, g->places[i]);
+        g->counters.steps += g->walk.work;
+        g->walk.work = 0;
+    }
     for (uint32_t i = 0; i < g->stop_count && g->complete; i++) {
         if (g->stop_ids[i] < g->trie->vocab) set_bit(g->mask, g->stop_ids[i]);
     }
     g->counters.masks++;
-    g->counters.steps += g->walk.work;
     g->mask_made = true;
     return g->mask;
 }

@@ -22,6 +22,7 @@ enum {
     EK_SCHEMA_BYTES_MAX = 256 * 1024, /* of the JSON text; the caller's to check */
     EK_SCHEMA_NESTED_MAX = 64,        /* schemas within schemas, references counted once */
     EK_SCHEMA_WORK_MAX = 20000,       /* schemas looked at, merged ones included */
+    EK_SCHEMA_COMPARED = 256,         /* so many comparisons of values are as much work */
     EK_SCHEMA_PROPERTIES_MAX = 1000,  /* of one object */
     EK_SCHEMA_ITEMS_MAX = 1000,       /* an array is never longer where it is counted */
     EK_SCHEMA_EXTRA_MAX = 100,        /* members beyond the named ones, where maxProperties counts them */

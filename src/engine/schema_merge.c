@@ -55,8 +55,17 @@ static void merge_types(struct ek_schema *c, json_t *out, json_t *a, json_t *b)
     json_object_del(out, "nullable"); /* it is in the list now */
 }
 
-static json_t *merge_required(json_t *a, json_t *b)
+/* So many comparisons are work, too: two enums of 16,000 take two seconds. */
+static void charge(struct ek_schema *c, size_t a, size_t b)
 {
+    c->work += (unsigned)((a < 65536 ? a : 65536) * (b < 65536 ? b : 65536) / EK_SCHEMA_COMPARED);
+    if (c->work > EK_SCHEMA_WORK_MAX) ek_schema_refuse(c, NULL, "the schema is too large");
+}
+
+static json_t *merge_required(struct ek_schema *c, json_t *a, json_t *b)
+{
+    charge(c, json_array_size(a), json_array_size(b));
+    if (c->failed) return json_incref(a);
     json_t *list = json_copy(a);
     MUST(list);
     for (size_t i = 0; i < json_array_size(b); i++) {
@@ -83,7 +92,8 @@ static void merge_values(struct ek_schema *c, json_t *out, json_t *a, json_t *b)
     json_t *x_one = json_array(), *y_one = json_array();
     json_t *x = values_of(a, x_one), *y = values_of(b, y_one), *left = json_array();
     MUST(left);
-    for (size_t i = 0; i < json_array_size(x); i++) {
+    charge(c, json_array_size(x), json_array_size(y));
+    for (size_t i = 0; i < json_array_size(x) && !c->failed; i++) {
         for (size_t k = 0; k < json_array_size(y); k++) {
             if (!json_equal(json_array_get(x, i), json_array_get(y, k))) continue;
             MUST(json_array_append(left, json_array_get(x, i)) == 0);
@@ -202,7 +212,7 @@ static void merge_into(struct ek_schema *c, json_t *out, json_t *a, json_t *b)
     merge_members(out, a, b);
     json_t *x = ek_schema_get(a, "required"), *y = ek_schema_get(b, "required");
     if (json_is_array(x) && json_is_array(y)) {
-        MUST(json_object_set_new(out, "required", merge_required(x, y)) == 0);
+        MUST(json_object_set_new(out, "required", merge_required(c, x, y)) == 0);
     }
     bool a_values = ek_schema_get(a, "enum") || ek_schema_get(a, "const");
     bool b_values = ek_schema_get(b, "enum") || ek_schema_get(b, "const");
@@ -253,15 +263,16 @@ json_t *ek_schema_merge(struct ek_schema *c, json_t *a, json_t *b)
 /* ---- oneOf ----------------------------------------------------------------------------------- */
 
 /* Do both name values, and none that is the same? */
-static bool values_apart(json_t *a, json_t *b)
+static bool values_apart(struct ek_schema *c, json_t *a, json_t *b)
 {
     bool apart = true;
     if (!ek_schema_get(a, "enum") && !ek_schema_get(a, "const")) return false;
     if (!ek_schema_get(b, "enum") && !ek_schema_get(b, "const")) return false;
     json_t *x_one = json_array(), *y_one = json_array();
     json_t *x = values_of(a, x_one), *y = values_of(b, y_one);
-    for (size_t i = 0; i < json_array_size(x); i++) {
-        for (size_t k = 0; k < json_array_size(y); k++) {
+    charge(c, json_array_size(x), json_array_size(y));
+    for (size_t i = 0; i < json_array_size(x) && apart && !c->failed; i++) {
+        for (size_t k = 0; k < json_array_size(y) && apart; k++) {
             const json_t *v = json_array_get(x, i), *w = json_array_get(y, k);
             bool equal = json_equal(v, w) == 1;
             if (json_is_number(v) && json_is_number(w)) equal = json_number_value(v) == json_number_value(w);
@@ -318,6 +329,7 @@ static bool requires(const json_t *schema, const char *name)
 static bool objects_apart(struct ek_schema *c, json_t *a, json_t *b)
 {
     const json_t *list = ek_schema_get(a, "required");
+    charge(c, json_array_size(list), json_array_size(ek_schema_get(b, "required")));
     for (size_t i = 0; i < json_array_size(list) && !c->failed; i++) {
         const char *name = json_string_value(json_array_get(list, i));
         if (!name) continue;
@@ -342,7 +354,7 @@ bool ek_schema_disjoint(struct ek_schema *c, json_t *a, json_t *b)
     if (c->failed) return false;
     if (json_is_false(a) || json_is_false(b)) return true;
     if (!json_is_object(a) || !json_is_object(b)) return false;
-    if (values_apart(a, b) || values_outside(c, a, b) || values_outside(c, b, a)) return true;
+    if (values_apart(c, a, b) || values_outside(c, a, b) || values_outside(c, b, a)) return true;
     unsigned x = ek_schema_get(a, "type") ? ek_schema_kinds(c, a) : EK_KIND_ALL;
     unsigned y = ek_schema_get(b, "type") ? ek_schema_kinds(c, b) : EK_KIND_ALL;
     if (c->failed) return false;

@@ -147,10 +147,10 @@ static enum ek_status open_text(struct ek_serve *s, const struct ek_serve_option
                  ek_tokenizer_count(s->tokenizer), s->vocab);
         return EK_INVALID;
     }
-    ek_serve_open_form(s);
     add_stop(s, ek_tokenizer_eos(s->tokenizer));
     add_stop(s, ek_tokenizer_eot(s->tokenizer));
     add_stop(s, s->chat.mark[EK_MARK_END]);
+    ek_serve_open_form(s);
     return EK_OK;
 }
 

@@ -235,7 +235,8 @@ void ek_choice_take_text(struct ek_call_choice *h, uint32_t id, const struct ek_
     note_splits(h, had_text, had_calls);
     h->tokens++;
     if (thought && id != h->output.end_id) h->thought_tokens++;
-    if (thought && h->call->ask.logprobs) h->thought_samples++;
+    bool opens = h->output.state == EK_OUTPUT_THOUGHT; /* the marks belong to the thought */
+    if ((thought || opens) && h->call->ask.logprobs) h->thought_samples++;
     if (h->call->ask.stream) MUST(ek_ids_push(&h->fresh, id) == EK_OK);
     keep_sample(h, sample);
 }

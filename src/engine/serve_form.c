@@ -18,9 +18,13 @@ static const enum ek_mark form_marks[] = {EK_MARK_CALLS_BEGIN, EK_MARK_CALLS_END
 
 void ek_serve_open_form(struct ek_serve *s)
 {
-    uint32_t ids[EK_COUNT(form_marks)];
+    uint32_t ids[EK_COUNT(form_marks)], never[EK_ENGINE_STOP_IDS_MAX + 2], count = 0;
+    _Static_assert(EK_COUNT(never) <= EK_TRIE_UNWRITTEN_MAX, "room for each");
     for (size_t i = 0; i < EK_COUNT(form_marks); i++) ids[i] = s->chat.mark[form_marks[i]];
-    s->trie = ek_trie_new(s->tokenizer, s->vocab, ids, EK_COUNT(form_marks));
+    for (uint32_t i = 0; i < s->stop_count; i++) never[count++] = s->stop_ids[i];
+    never[count++] = s->chat.mark[EK_MARK_THINK];
+    never[count++] = s->chat.mark[EK_MARK_END_THINK];
+    s->trie = ek_trie_new(s->tokenizer, s->vocab, ids, EK_COUNT(form_marks), never, count);
     s->masks = ek_masks_new(s->trie);
 }
 

@@ -28,6 +28,9 @@ static bool ordinary(const struct ek_trie *t, uint32_t id)
     for (uint32_t i = 0; i < t->mark_count; i++) {
         if (t->marks[i] == id) return false;
     }
+    for (uint32_t i = 0; i < t->unwritten_count; i++) {
+        if (t->unwritten[i] == id) return false;
+    }
     return len > 0 && len <= EK_TRIE_TOKEN_BYTES_MAX;
 }
 
@@ -80,15 +83,16 @@ static void fill(struct ek_trie *t, const struct entry *list, size_t count)
 }
 
 struct ek_trie *ek_trie_new(const struct ek_tokenizer *tokenizer, uint32_t vocab, const uint32_t *marks,
-                            uint32_t mark_count)
+                            uint32_t mark_count, const uint32_t *unwritten, uint32_t unwritten_count)
 {
     struct ek_trie *t = calloc(1, sizeof *t);
     size_t count = 0, bytes = 0;
-    MUST(t && mark_count <= EK_SYMBOL_MARKS_MAX);
+    MUST(t && mark_count <= EK_SYMBOL_MARKS_MAX && unwritten_count <= EK_TRIE_UNWRITTEN_MAX);
     *t = (struct ek_trie){.tokenizer = tokenizer, .vocab = vocab, .mark_count = mark_count};
     for (uint32_t i = 0; i < mark_count; i++) {
         t->marks[i] = marks[i] < vocab ? marks[i] : EK_TOKEN_NONE;
     }
+    for (uint32_t i = 0; i < unwritten_count; i++) t->unwritten[t->unwritten_count++] = unwritten[i];
     struct entry *list = collect(t, &count, &bytes);
     t->nodes = malloc((bytes + mark_count + 1) * sizeof *t->nodes);
     t->same = malloc((size_t)vocab * sizeof *t->same + 1);

@@ -11,7 +11,10 @@
 #include "engine/automaton.h"
 #include "engine/tokenizer.h"
 
-enum { EK_TRIE_TOKEN_BYTES_MAX = 256 }; /* longer tokens are left out: nothing needs them */
+enum {
+    EK_TRIE_TOKEN_BYTES_MAX = 256, /* longer tokens are left out: nothing needs them */
+    EK_TRIE_UNWRITTEN_MAX = 20,
+};
 
 struct ek_trie_node {
     uint32_t token; /* that ends here, or EK_TOKEN_NONE; others with the same bytes follow by `same` */
@@ -27,14 +30,18 @@ struct ek_trie {
     uint32_t *same;             /* [vocab] */
     uint32_t marks[EK_SYMBOL_MARKS_MAX];
     uint32_t mark_count;
+    uint32_t unwritten[EK_TRIE_UNWRITTEN_MAX];
+    uint32_t unwritten_count;
     uint32_t longest;           /* bytes */
     bool available[EK_SYMBOLS]; /* symbols that are a token */
 };
 
 /* marks[mark_count]: tokens that become symbols EK_SYMBOL_MARK + i; EK_TOKEN_NONE: no such token. `vocab`:
- * ids of the model, at least those of the tokenizer. The tokenizer must outlive the tree. */
+ * ids of the model, at least those of the tokenizer. unwritten[]: tokens that mean something else, and are
+ * never text: those that end an answer or a thought, whatever kind the file says they are of. The tokenizer
+ * must outlive the tree. */
 struct ek_trie *ek_trie_new(const struct ek_tokenizer *t, uint32_t vocab, const uint32_t *marks,
-                            uint32_t mark_count);
+                            uint32_t mark_count, const uint32_t *unwritten, uint32_t unwritten_count);
 void ek_trie_free(struct ek_trie **trie);
 
 /* The symbols of a token; 0: it has none (control tokens and the like). out[EK_TRIE_TOKEN_BYTES_MAX]. */

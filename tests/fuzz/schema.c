@@ -18,7 +18,7 @@ static void open_once(void)
                                          "\xC3\xA2 \xC4\xA4", NULL};
     struct ek_tokenizer *t = tiny_make("gpt-2", merges, deepseek_markers, EK_TOKEN_CONTROL);
     eos = ek_tokenizer_eos(t);
-    trie = ek_trie_new(t, (uint32_t)ek_tokenizer_count(t), NULL, 0);
+    trie = ek_trie_new(t, (uint32_t)ek_tokenizer_count(t), NULL, 0, NULL, 0);
     masks = ek_masks_new(trie);
 }
 

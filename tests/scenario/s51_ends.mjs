@@ -85,6 +85,21 @@ test('usage comes late, and the other has a token meanwhile', { skip: needDoor }
   assert.equal(r.digest.text, '');
 });
 
+test('a second attempt that wins says the role of each choice', { skip: needDoor }, async (t) => {
+  const r = await race(t, { ask: { n: 2 },
+    first: async (say) => { await say.closed; },
+    second: async (say) => {
+      for (const index of [0, 1])
+        say.event({ choices: [{ index, delta: { role: 'assistant', content: '' }, finish_reason: null }] });
+      await sleep(50);
+      for (const index of [0, 1]) say.text('one', index);
+      for (const index of [0, 1]) say.finish(index);
+      say.end();
+    } });
+  assert.equal(r.text.match(/"role":"assistant"/g)?.length, 2, r.text);
+  assert.equal(finishes(r), 2);
+});
+
 for (const stream of [true, false]) {
   const form = stream ? 'streamed' : 'whole';
   test(`a second attempt that ends without a word is none (${form})`, { skip: needDoor }, async (t) => {

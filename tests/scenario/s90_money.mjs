@@ -4,41 +4,11 @@
 // that can pay for a hundred spend what there is and not more; who is refused was refused for a reason.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
-import path from 'node:path';
 import { startFaulty } from '../tools/faulty.mjs';
 import { startScripted } from '../tools/scripted.mjs';
-import { EVENKEEL, MODEL, needDoor, needEngine, rng, startDoor, tmp, waitFor } from './lib.mjs';
+import { MODEL, needDoor, needEngine, rng, startDoor, waitFor } from './lib.mjs';
+import { Bank, prices } from './bank.mjs';
 import { ask, parseSse, post } from './client.mjs';
-
-// A nano-unit a token of prompt, ten a token of output.
-const prices = [{ model: '*', prompt: '0.001', cached: '0.001', output: '0.01' }];
-let made = 0;
-
-class Bank {
-  constructor(units) {
-    this.file = path.join(tmp, `ledger-${process.pid}-${++made}.db`);
-    this.run('account', 'add', 'acme', ...(units ? ['--topup', units] : []));
-    this.key = this.run('key', 'add', 'acme', 'first').trim().split('\n').at(-1).trim();
-  }
-  run(...words) {
-    const env = { ...process.env };
-    delete env.EVENKEEL_SECRET;
-    return execFileSync(EVENKEEL, [...words, '--ledger', this.file], { encoding: 'utf8', env });
-  }
-  config(more = {}) {
-    return { ledger: { url: this.file, door: 'a' }, prices, limits: { address_connections: 4000 }, ...more };
-  }
-  get headers() { return { Authorization: `Bearer ${this.key}` }; }
-  audit() { // settlements, spent in nano-units; fails when the books are wrong
-    const text = this.run('account', 'audit');
-    assert.match(text, /every account follows from its rows/);
-    const nano = (t) => { const [a, b = ''] = t.split('.'); return BigInt(a) * 1000000000n + BigInt(b.padEnd(9, '0')); };
-    return { settlements: Number(/(\d+) settlements/.exec(text)[1]), spent: nano(/spent ([\d.]+)/.exec(text)[1]),
-      free: /free (-?[\d.]+)/.exec(text)[1], leased: nano(/leased ([\d.]+)/.exec(text)[1]) };
-  }
-}
 
 const body = (i, more = {}) => ({ model: 'faulty', stream: true, fault_tokens: 20, fault_think: 0,
   messages: [{ role: 'user', content: `question ${i}` }], ...more });

@@ -261,7 +261,7 @@ int main(int argc, char **argv)
     }
     struct ek_tokenizer *t = open_vocab(vocab);
     double begin = now_s();
-    struct ek_trie *trie = ek_trie_new(t, (uint32_t)ek_tokenizer_count(t), NULL, 0);
+    struct ek_trie *trie = ek_trie_new(t, (uint32_t)ek_tokenizer_count(t), NULL, 0, NULL, 0);
     double middle = now_s();
     struct ek_masks *masks = ek_masks_new(trie);
     fprintf(stderr, "schema_words: %u tokens, %u nodes: tree %.1f ms, masks %.1f ms\n", trie->vocab,

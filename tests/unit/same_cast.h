@@ -176,7 +176,7 @@ static inline void cast_open_forms(struct cast *c, uint32_t vocab)
     c->tokenizer = tiny_make("gpt-2", cast_merges, deepseek_markers, EK_TOKEN_CONTROL);
     assert_non_null(c->tokenizer);
     assert_true(ek_tokenizer_count(c->tokenizer) + 3 <= vocab); /* the last ids are ours */
-    c->trie = ek_trie_new(c->tokenizer, vocab, NULL, 0);
+    c->trie = ek_trie_new(c->tokenizer, vocab, NULL, 0, NULL, 0);
     c->masks = ek_masks_new(c->trie);
     for (size_t i = 0; i < EK_COUNT(cast_schemas); i++) {
         struct ek_schema_fault fault;
