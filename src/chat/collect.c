@@ -191,15 +191,15 @@ static void add_extra(struct ek_collect *c, struct collect_choice *h, const stru
     if (!x) return;
     bool joins = m->kind == EK_JSON_ARRAY || (m->kind == EK_JSON_STRING && place == PLACE_DELTA);
     enum collect_kind kind = !joins ? KIND_RAW : m->kind == EK_JSON_ARRAY ? KIND_ARRAY : KIND_STRING;
+    struct ek_str more = joins ? inside(m->value) : m->value;
+    bool array = kind == KIND_ARRAY;
+    while (array && more.len > 0 && memchr(" \t\r\n", more.data[0], 4)) more = ek_str_skip(more, 1);
     if (kind == KIND_RAW || kind != x->kind) {
         x->kind = (uint8_t)kind;
-        replace(c, &x->value, kind == KIND_RAW ? m->value : inside(m->value));
+        replace(c, &x->value, more);
         return;
     }
-    struct ek_str more = inside(m->value);
-    size_t blank = 0;
-    while (blank < more.len && memchr(" \t\r\n", more.data[blank], 4)) blank++;
-    if (kind == KIND_ARRAY && blank == more.len) return; /* an empty array adds nothing, nor a comma */
+    if (kind == KIND_ARRAY && more.len == 0) return; /* an empty array adds nothing, nor a comma */
     if (kind == KIND_ARRAY && x->value.len) append(c, &x->value, EK_STR(","));
     append(c, &x->value, more);
 }

@@ -205,6 +205,10 @@ static void hear(struct keeper *k, char *bytes)
     } else if (m.kind == EK_SWAP_I_AM && m.number[0] > 1 && m.number[0] <= INT32_MAX) {
         k->serving = (pid_t)m.number[0];
         k->served = false;
+        /* Said once already, perhaps to one that is gone, or on a link that nobody read: whoever serves now
+         * must know that this process holds no slots any more. */
+        struct ek_swap_message bye = {.kind = EK_SWAP_BYE};
+        (void)ek_swap_send(k->link, &bye, -1);
     }
 }
 

@@ -293,6 +293,7 @@ void ek_door_drain(struct ek_door *d, void (*stopped)(void *arg), void *arg)
     d->refused_before_drain = d->counters.reasons[EK_REASON_DRAINING];
     d->stopped = stopped;
     d->stopped_arg = arg;
+    ek_door_swap_drains(d);
     struct ek_now now = ek_door_now(d);
     struct ek_desk_counts n = ek_desk_counts(d->desk);
     ek_info(d->log, "draining: %u waiting, %u running", n.waiting, n.running);

@@ -130,7 +130,8 @@ void ek_swap_from_old(struct ek_swap_old *o, const struct ek_swap_message *m, in
         if (s->events) s->events->told(s->arg, (int)m->number[0], m->number[1]);
         return;
     case EK_SWAP_BYE:
-        ek_info(d->log, "process %llu has ended all it had", (unsigned long long)o->pid);
+        if (o->berth != EK_SWAP_NO_BERTH)
+            ek_info(d->log, "process %llu has ended all it had", (unsigned long long)o->pid);
         o->berth = EK_SWAP_NO_BERTH;
         o->heard = true;
         memset(o->left, 0, sizeof o->left);
@@ -365,6 +366,11 @@ bool ek_door_swap_pass_signal(struct ek_door *d, int signo, uint64_t times)
 {
     struct ek_door_swap *s = d->swap;
     return s->state == EK_SWAP_LEAVING && send(s->heir, EK_SWAP_SIGNAL, (uint64_t)signo, times);
+}
+
+void ek_door_swap_drains(struct ek_door *d)
+{
+    if (d->swap->state == EK_SWAP_ASKED) come_back(d, "the door is closing");
 }
 
 void ek_door_swap_tell_others(struct ek_door *d, int signo)

@@ -143,6 +143,7 @@ void ek_desk_set_deadline(struct ek_policy *p, struct ek_desk_entry *e, uint64_t
 {
     MUST(e->state == ENTRY_WAITING || e->state == ENTRY_ABSENT);
     MUST(!e->timed);
+    p->deadline[ek_desk_index(p, e)].key = deadline_ns; /* also of none: a lender may send it back */
     if (deadline_ns == UINT64_MAX) return;
     e->timed = true;
     ek_heap_put(&p->deadlines, &p->deadline[ek_desk_index(p, e)], deadline_ns);

@@ -363,6 +363,7 @@ void ek_desk_unlend(struct ek_policy *p, struct ek_now now, uint32_t ticket)
     e->item.node.value = nano;
     ek_order_put(&p->order, &e->item, e->tier, e->pool, who, user, true);
     ek_desk_move(p, e, ENTRY_WAITING);
+    ek_desk_set_deadline(p, e, p->deadline[ek_desk_index(p, e)].key); /* the one it had */
     ek_desk_saw_more(p, e, (double)nano);
 }
 

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
+import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { startFaulty } from '../tools/faulty.mjs';
@@ -130,6 +131,36 @@ const tests = {
     assert.match(r.digest.text, / LAST$/);
     stop.abort();
     await Promise.all([...busy, first]);
+    await stopped(door);
+  },
+
+  async 'who is sent back by a lender keeps the deadline'(t) {
+    const held = gate();
+    const own = await startScripted(async (say) => { say.role(); say.text('a'); await held.shut; say.finish(); say.usage(3, 1); say.end(); });
+    let lent = 0;
+    const lender = http.createServer((req, res) => {
+      req.resume().on('end', () => {
+        const get = req.method === 'GET';
+        lent += !get;
+        res.writeHead(!get ? 429 : /models/.test(req.url) ? 200 : 404, { 'Content-Type': 'application/json', 'Retry-After': '600' });
+        res.end(get ? '{"object":"list","data":[{"id":"faulty","object":"model"}]}' : '{"error":{"message":"full"}}');
+      });
+    });
+    await new Promise((ok) => lender.listen(0, '127.0.0.1', ok));
+    t.after(() => { own.close(); lender.close(); lender.closeAllConnections(); });
+    const door = await startDoor({ upstream: [
+      { name: 'own', url: own.url, slots: 1, models: ['faulty'], dialect: 'vllm' },
+      { name: 'lender', url: `http://127.0.0.1:${lender.address().port}`, slots: 4, models: ['faulty'], dialect: 'vllm', borrowed: true, price: 'lent', budget_day: '1000' }],
+      config: { prices: ['*', 'lent'].map((model) => ({ model, prompt: '0', cached: '0', output: '0.01' })),
+        tiers: [{ name: 'default', overflow_after: '1ms' }] } });
+    const say = (content, headers) => ask(door, question(content, { max_tokens: 20 }), { headers });
+    const busy = [say('x'), say('y')];
+    await waitFor('our own to be full', () => own.posts === 2);
+    const r = await within(20000, say('z', { 'X-Deadline-Ms': `${1500 * SLOW}` }), 'the refusal');
+    assert.equal(r.digest.error?.code, 'deadline', r.text);
+    assert.equal(lent, 1);
+    held.open();
+    await Promise.all(busy);
     await stopped(door);
   },
 

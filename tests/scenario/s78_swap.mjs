@@ -19,11 +19,11 @@ const textOf = (seed, n) => words(seed, n).join('');
 
 // An engine that knows how many it works on. Streams go on word by word; with `hurry` to their end at once.
 async function startMock({ pace_ms = 50 } = {}) {
-  const m = { running: 0, peak: 0, total: 0, live: new Set(), hurry: false };
+  const m = { running: 0, peak: 0, total: 0, live: new Set(), hurry: false, slow_ms: 0 };
   m.server = http.createServer((req, res) => {
     if (req.method === 'GET') {
       res.setHeader('Content-Type', 'application/json');
-      res.end(JSON.stringify({ object: 'list', data: [{ id: 'mock', object: 'model', owned_by: 'mock' }] }));
+      setTimeout(() => res.end(JSON.stringify({ object: 'list', data: [{ id: 'mock', object: 'model', owned_by: 'mock' }] })), m.slow_ms);
       return;
     }
     let body = '';
@@ -194,6 +194,49 @@ test('the first one passes signals on, whatever threads it has', { skip: needDoo
   await last;
   await door.exited;
   assert.equal(door.exit.code, 0, door.err);
+});
+
+// What the first process has ended it says to whoever serves then; that one may be gone a moment later.
+test('the newest is killed after the first has ended: the one between serves, with all slots', { skip: needDoor }, async (t) => {
+  const mock = await startMock();
+  const door = await start(mock, 4);
+  t.after(async () => { door.killNow(); await mock.close(); });
+  const client = clientOf(door);
+  const first = askStream(client, 1, LONG).catch(() => null);
+  await waitFor('a stream at the first', () => mock.running === 1);
+  await swap(door, 1);
+  const between = children(door.pid)[0];
+  const second = askStream(client, 2, LONG).catch(() => null);
+  await waitFor('a stream at the second', () => mock.running === 2);
+  await swap(door, 2);
+  [...mock.live][0].at = LONG; // the first one's is over
+  await first;
+  await waitFor('the first to have ended', () => /process \d+ has ended all it had/.test(door.err));
+  process.kill(children(between)[0], 'SIGKILL');
+  await waitFor('the one between', () => door.err.includes('this process serves on'));
+  await within(20000, askStream(client, 3, 5), 'an answer');
+  await door.waitMetric('evenkeel_slots', (v) => v === 4);
+  mock.hurry = true;
+  await second;
+});
+
+test('a signal to end while a new program starts ends both', { skip: needDoor }, async (t) => {
+  const mock = await startMock();
+  const door = await start(mock, 4);
+  t.after(async () => { door.killNow(); await mock.close(); });
+  const running = askStream(clientOf(door), 1, LONG);
+  await waitFor('a stream', () => mock.running === 1);
+  mock.slow_ms = 3000;
+  process.kill(door.pid, 'SIGUSR2');
+  await waitFor('the new one to start', () => door.err.includes('taking over from process'));
+  process.kill(door.pid, 'SIGTERM');
+  await waitFor('the swap to be given up', () => door.err.includes('does not take over: the door is closing'));
+  await waitFor('the new one to end', () => children(door.pid).length === 0);
+  mock.hurry = true;
+  await running;
+  await door.exited;
+  assert.equal(door.exit.code, 0, door.err);
+  await assert.rejects(getText(`${door.url}/ready`));
 });
 
 test('a program that cannot start changes nothing', { skip: needDoor }, async (t) => {

@@ -112,7 +112,7 @@ static void joins_logprobs_and_unknown_members(void **state)
     (void)state;
     struct ek_collect *c = ek_collect_new(EK_API_CHAT, 100000);
     add(c, "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\",\"refusal\":\"n\","
-        "\"annotations\":[]},"
+        "\"annotations\":[ ]},"
            "\"logprobs\":{\"content\":[{\"t\":1}],\"refusal\":null},\"stop_reason\":null,"
            "\"token_ids\":[1,2]}]}");
     add(c, "{\"choices\":[{\"index\":0,\"delta\":{\"refusal\":\"o\",\"annotations\":[{\"u\":1}]},"
