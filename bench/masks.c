@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     }
     ek_gguf_close(&file);
     double begin = now_us();
-    struct ek_trie *trie = ek_trie_new(t, (uint32_t)ek_tokenizer_count(t), NULL, 0);
+    struct ek_trie *trie = ek_trie_new(t, (uint32_t)ek_tokenizer_count(t), NULL, 0, NULL, 0);
     double middle = now_us();
     struct ek_masks *masks = ek_masks_new(trie);
     double end = now_us();
