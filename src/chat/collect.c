@@ -199,8 +199,8 @@ static void add_extra(struct ek_collect *c, struct collect_choice *h, const stru
         replace(c, &x->value, more);
         return;
     }
-    if (kind == KIND_ARRAY && more.len == 0) return; /* an empty array adds nothing, nor a comma */
-    if (kind == KIND_ARRAY && x->value.len) append(c, &x->value, EK_STR(","));
+    if (array && more.len == 0) return; /* an empty array adds nothing, nor a comma */
+    if (array && x->value.len) append(c, &x->value, EK_STR(","));
     append(c, &x->value, more);
 }
 

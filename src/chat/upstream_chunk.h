@@ -28,6 +28,7 @@ enum { /* flags of a chunk (united over its choices) and of each choice */
     EK_UP_DONE = 1u << 8,       /* the payload is [DONE] */
     EK_UP_EK = 1u << 9,         /* has our engine's exact count */
     EK_UP_UNKNOWN = 1u << 10,   /* a choice or delta has members, not null, that nobody here knows */
+    EK_UP_TOKEN = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS, /* any of what tokens show */
 };
 
 struct ek_up_choice {

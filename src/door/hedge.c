@@ -33,7 +33,7 @@ struct ek_door_second {
 
 static bool is_token(const struct ek_up_chunk *c)
 {
-    return (c->flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS)) != 0;
+    return (c->flags & EK_UP_TOKEN) != 0;
 }
 
 /* An end decides the race as a token does: whoever has ended will not begin. */

@@ -32,9 +32,8 @@ void ek_door_running_free(struct ek_door_running **w)
  * forgotten whole. */
 static void keep_ids(struct ek_door_running *w, const struct ek_up_chunk *c)
 {
-    const uint32_t substance = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS;
     if (!w->ids_whole) return;
-    if (w->n != 1 || ((c->flags & substance) && !(c->flags & EK_UP_EK))) goto forget;
+    if (w->n != 1 || ((c->flags & EK_UP_TOKEN) && !(c->flags & EK_UP_EK))) goto forget;
     if (!c->ek_ids.len) return;
     for (;;) {
         uint32_t room = w->id_cap - w->id_count;
@@ -138,11 +137,10 @@ static void on_accepted(void *arg)
 static bool is_idle_talk(const struct ek_door_request *r, const struct ek_up_chunk *c)
 {
     const struct ek_door_running *w = r->running;
-    const uint32_t substance = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS | EK_UP_FINISH;
     bool unwanted = !r->include_usage || w->carried; /* the merged one is written at the end */
     if (c->choice_count == 0 && (c->flags & EK_UP_USAGE) && unwanted) return true;
     bool known = w->saw_role && w->n == 1; /* of several choices each has its own */
-    return known && (c->flags & EK_UP_ROLE) && !(c->flags & substance);
+    return known && (c->flags & EK_UP_ROLE) && !(c->flags & (EK_UP_TOKEN | EK_UP_FINISH));
 }
 
 /* A model's name as a JSON string. Names have no control bytes (upstream/models.c), so two characters
@@ -246,9 +244,8 @@ static void on_chunk(void *arg, struct ek_str payload, const struct ek_up_chunk 
     struct ek_door_request *r = arg;
     MUST_OBJ(r, EK_DOOR_REQUEST_MAGIC);
     MUST(ek_door_is_running(r));
-    const uint32_t decides = EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS | EK_UP_FINISH;
     if (r->running->kept) ek_door_stream_near(r->running->kept);
-    if (r->running->second && (c->flags & decides)) ek_door_hedge_lost(r);
+    if (r->running->second && (c->flags & (EK_UP_TOKEN | EK_UP_FINISH))) ek_door_hedge_lost(r);
     if (r->state == EK_DOOR_SENT) ek_door_move(r, EK_DOOR_STREAMING);
     count_tokens(r, c);
     struct ek_door_running *w = r->running;

@@ -172,7 +172,7 @@ static void read_on(struct ek_door *d, struct ek_http_req *http, const struct ek
     const char *param;
     bool given;
     bool right = ek_door_read_after(head, &given, &after, &param);
-    if (!right || (given && s->log.first <= 1 && after >= events_of(s))) {
+    if (!right || (given && has_all(s) && after >= events_of(s))) {
         static const char why[] = "There was no event of that number yet.";
         ek_door_refuse_http(d, http, &(struct ek_error){.reason = EK_REASON_BAD_VALUE, .param = param,
                                                         .message = ek_str_of(why)});
@@ -183,8 +183,8 @@ static void read_on(struct ek_door *d, struct ek_http_req *http, const struct ek
         ek_http_finish(http, ek_str_make(NULL, 0));
         return;
     }
-    enum ek_reason why = s->log.first > 1 ? EK_REASON_STREAM_WINDOW : EK_REASON_STREAM_READERS;
-    struct ek_door_reader *rd = s->log.first > 1 ? NULL : ek_door_reader_new(s, 0);
+    enum ek_reason why = has_all(s) ? EK_REASON_STREAM_READERS : EK_REASON_STREAM_WINDOW;
+    struct ek_door_reader *rd = has_all(s) ? ek_door_reader_new(s, 0) : NULL;
     if (rd) ek_door_response_attach(rd, http, false, given ? after : UINT64_MAX);
     else ek_door_refuse_http(d, http, &(struct ek_error){.reason = why});
 }

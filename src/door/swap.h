@@ -88,8 +88,8 @@ struct ek_door_swap {
 bool ek_door_swap_begin(struct ek_door *d, int link_fd, char *why, size_t cap); /* before all else */
 void ek_door_swap_start(struct ek_door *d); /* the door stands */
 void ek_door_swap_end(struct ek_door *d);
-/* Does somebody listen there already, who will hand it over? */
 void ek_door_swap_drains(struct ek_door *d); /* whoever is being started is no heir any more */
+/* Does somebody listen there already, who will hand it over? */
 bool ek_door_swap_inherits(const struct ek_door *d, const char *address);
 void ek_door_swap_heir(void *arg, struct ek_http_server *s, int fd, struct ek_str read); /* ek_http_heir_fn */
 bool ek_door_swap_elsewhere(void *arg, const struct ek_http_head *head);

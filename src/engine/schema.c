@@ -541,11 +541,11 @@ uint32_t ek_schema_value(struct ek_schema *c, json_t *schema, uint32_t from)
 /* The root as an object. Only here: where the schema refers to itself it means all that it allows. */
 static json_t *narrow(struct ek_schema *c, json_t *schema)
 {
-    json_t *type = ek_schema_get(schema, "type"), *object = json_pack("{s:s}", "type", "object");
-    MUST(object && json_array_append_new(c->made, object) == 0);
-    unsigned kinds = type ? ek_schema_kinds(c, schema) : EK_KIND_ALL;
+    unsigned kinds = ek_schema_get(schema, "type") ? ek_schema_kinds(c, schema) : EK_KIND_ALL;
     if (!(kinds & EK_KIND_OBJECT)) ek_schema_refuse(c, "type", "allows no object, and arguments are one");
     if (kinds == EK_KIND_OBJECT) return schema;
+    json_t *object = json_pack("{s:s}", "type", "object");
+    MUST(object && json_array_append_new(c->made, object) == 0);
     return ek_schema_merge(c, schema, object);
 }
 

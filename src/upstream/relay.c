@@ -211,7 +211,7 @@ static void judge_anew(struct ek_relay *r, uint64_t now_ns)
 
 static void note_data(struct ek_relay *r, const struct ek_up_chunk *chunk)
 {
-    bool token = (chunk->flags & (EK_UP_CONTENT | EK_UP_REASONING | EK_UP_TOOL_CALLS)) != 0;
+    bool token = (chunk->flags & EK_UP_TOKEN) != 0;
     uint64_t now_ns = ek_loop_now(r->loop).mono_ns;
     r->last_ns = now_ns;
     if (!token) return;

@@ -12,8 +12,11 @@ let made = 0;
 export class Bank {
   constructor(units) {
     this.file = path.join(tmp, `ledger-${process.pid}-${++made}.db`);
-    this.run('account', 'add', 'acme', ...(units ? ['--topup', units] : []));
-    this.key = this.run('key', 'add', 'acme', 'first').trim().split('\n').at(-1).trim();
+    this.key = this.add('acme', units);
+  }
+  add(name, units) { // its key
+    this.run('account', 'add', name, ...(units ? ['--topup', units] : []));
+    return this.run('key', 'add', name, 'first').trim().split('\n').at(-1).trim();
   }
   run(...words) {
     const env = { ...process.env };

@@ -285,8 +285,7 @@ const tests = {
     const up = await startFaulty();
     t.after(() => up.close());
     const bank = new Bank('0.00001'), free = { model: 'free', prompt: '0', cached: '0', output: '0' };
-    bank.run('account', 'add', 'bob', '--topup', '10');
-    const bob = { Authorization: `Bearer ${bank.run('key', 'add', 'bob', 'b').trim().split('\n').at(-1).trim()}` };
+    const bob = { Authorization: `Bearer ${bank.add('bob', '10')}` };
     const start = (door) => startDoor({ upstream: one(up, { slots: 1, models: ['faulty', 'free'] }),
       config: bank.config({ prices: [...prices, free], ledger: { url: bank.file, door, lease: '3s', spool: `${bank.file}.${door}` } }) });
     const a = await start('a'), b = await start('b'), stop = new AbortController(), { headers } = bank;
@@ -314,8 +313,7 @@ const tests = {
     const up = await startFaulty();
     t.after(() => up.close());
     const bank = new Bank('10'), { headers } = bank;
-    bank.run('account', 'add', 'bob', '--topup', '10');
-    const bob = { Authorization: `Bearer ${bank.run('key', 'add', 'bob', 'b').trim().split('\n').at(-1).trim()}` };
+    const bob = { Authorization: `Bearer ${bank.add('bob', '10')}` };
     const options = { upstream: one(up, { slots: 1 }), config: bank.config({ journal: { dir: path.join(tmp, 's52-places') },
       waiting: { gather: '1s', comment: '1s' }, tiers: [{ name: 'default', return_grace: `${30 * SLOW}s` }] }) };
     const door = await startDoor(options);
